@@ -1,0 +1,107 @@
+"""Fixtures: backends that misbehave on order, the gateway in front of them, a name server.
+
+    /usr/bin/python3 -m pytest tests/integration                    # all but the slow ones: -m "not slow"
+    SLUICE_BINARY=build/asan/sluice /usr/bin/python3 -m pytest ...  # another build
+"""
+import os
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+pytest.register_assert_rewrite("gateway", "dns")
+
+from backend import Backend  # noqa: E402
+from dns import DNSMASQ, NameServer  # noqa: E402
+from gateway import BINARY, Gateway  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds; run by make test-all only")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without a binary nothing here can pass, and a silent skip would look like success."""
+    if not os.access(BINARY, os.X_OK) and any("gateway" in item.fixturenames for item in items):
+        raise pytest.UsageError(f"no gateway to test at {BINARY}: build it, or set SLUICE_BINARY")
+
+
+@pytest.fixture
+def new_backend():
+    """Makes backends; at the end each must have been sent strict HTTP/1.1 only."""
+    made = []
+
+    def make(name="one", **options):
+        made.append(Backend(name, **options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+    violations = [f"backend {one.name}: {violation}" for one in made for violation in one.violations]
+    assert not violations, f"the gateway sent what a strict reader refuses: {violations}"
+
+
+@pytest.fixture
+def backend(new_backend):
+    return new_backend()
+
+
+@pytest.fixture
+def backends(new_backend):
+    """Three instances: one, two, three."""
+    return [new_backend(name) for name in ("one", "two", "three")]
+
+
+@pytest.fixture(scope="module")
+def module_backend():
+    """One backend for a whole file, for tables of many small cases. Say forget() before counting its requests."""
+    made = Backend("one")
+    yield made
+    made.stop()
+    assert not made.violations, f"the gateway sent what a strict reader refuses: {made.violations}"
+
+
+def _starter(directory_of):
+    """Starts gateways and stops them all, also when one of them fails its checks."""
+    started = []
+
+    def start(config, **options):
+        started.append(Gateway(directory_of(len(started)), config, **options))
+        return started[-1]
+
+    def stop():
+        failures = []
+        for one in started:
+            try:
+                one.stop()
+            except AssertionError as failure:
+                failures.append(str(failure))
+        assert not failures, "\n".join(failures)
+    return start, stop
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """gateway(config) starts one with that configuration; see gateway.py for what it offers."""
+    start, stop = _starter(lambda number: tmp_path / f"gateway-{number}")
+    yield start
+    stop()
+
+
+@pytest.fixture(scope="module")
+def module_gateway(tmp_path_factory):
+    """As `gateway`, but it lives for the whole file."""
+    start, stop = _starter(lambda number: tmp_path_factory.mktemp("gateway"))
+    yield start
+    stop()
+
+
+@pytest.fixture
+def name_server(tmp_path):
+    if not shutil.which(DNSMASQ):
+        pytest.fail("dnsmasq is missing: make deps installs it")
+    server = NameServer(tmp_path)
+    yield server
+    server.stop()
