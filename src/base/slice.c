@@ -1,0 +1,78 @@
+#include "base/slice.h"
+
+static char lower(char byte) { return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte; }
+
+bool slice_equal_ignore_case(struct slice a, struct slice b)
+{
+    if (a.length != b.length) return false;
+    for (size_t i = 0; i < a.length; i++) {
+        if (lower(a.at[i]) != lower(b.at[i])) return false;
+    }
+    return true;
+}
+
+int slice_compare(struct slice a, struct slice b)
+{
+    size_t common = a.length < b.length ? a.length : b.length;
+    int order = common ? memcmp(a.at, b.at, common) : 0;
+    if (order != 0) return order;
+    return (a.length > b.length) - (a.length < b.length);
+}
+
+size_t slice_find(struct slice slice, struct slice needle)
+{
+    if (needle.length == 0) return 0;
+    if (slice.length < needle.length) return SLICE_NOT_FOUND;
+    const char *hit = memmem(slice.at, slice.length, needle.at, needle.length);
+    return hit ? (size_t)(hit - slice.at) : SLICE_NOT_FOUND;
+}
+
+static bool is_blank(char byte) { return byte == ' ' || byte == '\t'; }
+
+struct slice slice_trim(struct slice slice)
+{
+    while (slice.length && is_blank(slice.at[0])) {
+        slice.at++;
+        slice.length--;
+    }
+    while (slice.length && is_blank(slice.at[slice.length - 1]))
+        slice.length--;
+    return slice;
+}
+
+bool slice_next(struct slice *rest, char separator, struct slice *piece)
+{
+    if (slice_is_absent(*rest)) return false;
+    size_t at = slice_find_byte(*rest, separator);
+    if (at == SLICE_NOT_FOUND) {
+        *piece = slice_trim(*rest);
+        *rest = SLICE_ABSENT;
+    } else {
+        *piece = slice_trim(slice_of(rest->at, at));
+        *rest = slice_of(rest->at + at + 1, rest->length - at - 1);
+    }
+    return true;
+}
+
+bool slice_parse_uint64(struct slice slice, uint64_t *value)
+{
+    if (slice.length == 0) return false;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < slice.length; i++) {
+        unsigned digit = (unsigned)(unsigned char)slice.at[i] - '0';
+        if (digit > 9 || __builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, digit, &sum))
+            return false;
+    }
+    *value = sum;
+    return true;
+}
+
+bool slice_parse_int64(struct slice slice, int64_t *value)
+{
+    bool negative = slice.length && slice.at[0] == '-';
+    uint64_t magnitude;
+    if (!slice_parse_uint64(negative ? slice_of(slice.at + 1, slice.length - 1) : slice, &magnitude)) return false;
+    if (magnitude > (uint64_t)INT64_MAX + negative) return false;
+    *value = (int64_t)(negative ? 0 - magnitude : magnitude);
+    return true;
+}

@@ -1,0 +1,263 @@
+#include "event/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+/* Digits only, no leading zero, at most 65535. Port 0 ("any free one") is a bound socket's matter, so it is let through. */
+static bool parse_port(struct slice text, uint16_t *port)
+{
+    uint64_t value;
+    if (text.length == 0 || text.length > 5 || (text.length > 1 && text.at[0] == '0')) return false;
+    if (!slice_parse_uint64(text, &value) || value > UINT16_MAX) return false;
+    *port = (uint16_t)value;
+    return true;
+}
+
+bool address_parse_ip(struct slice text, uint16_t port, struct address *address)
+{
+    char copy[INET6_ADDRSTRLEN];
+    if (text.length == 0 || text.length >= sizeof copy || slice_find_byte(text, '\0') != SLICE_NOT_FOUND) return false;
+    memcpy(copy, text.at, text.length);
+    copy[text.length] = '\0';
+    struct address parsed = { 0 };
+    if (inet_pton(AF_INET, copy, &parsed.v4.sin_addr) == 1) {
+        parsed.v4.sin_family = AF_INET;
+        parsed.v4.sin_port = htons(port);
+    } else {
+        parsed = (struct address){ 0 };
+        if (inet_pton(AF_INET6, copy, &parsed.v6.sin6_addr) != 1) return false;
+        parsed.v6.sin6_family = AF_INET6;
+        parsed.v6.sin6_port = htons(port);
+    }
+    *address = parsed;
+    return true;
+}
+
+bool address_parse(struct slice text, struct address *address)
+{
+    bool bracketed = slice_starts_with(text, SLICE("["));
+    size_t end = bracketed ? slice_find(text, SLICE("]:")) : slice_find_byte(text, ':');
+    if (end == SLICE_NOT_FOUND) return false;
+    struct slice ip = bracketed ? slice_after(slice_before(text, end), 1) : slice_before(text, end);
+    uint16_t port;
+    if (!parse_port(slice_after(text, end + 1 + bracketed), &port)) return false;
+    struct address parsed;
+    if (!address_parse_ip(ip, port, &parsed) || (parsed.any.sa_family == AF_INET6) != bracketed) return false;
+    *address = parsed;
+    return true;
+}
+
+static char *put_number(char *into, unsigned value)
+{
+    char digits[10];
+    int count = 0;
+    do
+        digits[count++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (count > 0)
+        *into++ = digits[--count];
+    return into;
+}
+
+/* By hand: inet_ntop goes through printf, and this is on the way of each new client. */
+static size_t write_v4(const uint8_t bytes[4], char *into)
+{
+    char *next = into;
+    for (int i = 0; i < 4; i++) {
+        if (i) *next++ = '.';
+        next = put_number(next, bytes[i]);
+    }
+    *next = '\0';
+    return (size_t)(next - into);
+}
+
+static size_t write_v6(const struct in6_addr *ip, char *into)
+{
+    return inet_ntop(AF_INET6, ip, into, INET6_ADDRSTRLEN) ? strlen(into) : 0;
+}
+
+size_t address_write_ip(const struct address *address, char into[ADDRESS_TEXT_BYTES])
+{
+    if (address->any.sa_family == AF_INET) return write_v4((const uint8_t *)&address->v4.sin_addr, into);
+    if (address->any.sa_family == AF_INET6) {
+        const struct in6_addr *ip = &address->v6.sin6_addr;
+        return IN6_IS_ADDR_V4MAPPED(ip) ? write_v4(ip->s6_addr + 12, into) : write_v6(ip, into);
+    }
+    into[0] = '\0';
+    return 0;
+}
+
+size_t address_write(const struct address *address, char into[ADDRESS_TEXT_BYTES])
+{
+    char *next = into;
+    if (address->any.sa_family == AF_INET6) {
+        *next++ = '[';
+        next += write_v6(&address->v6.sin6_addr, next);
+        *next++ = ']';
+    } else {
+        next += address_write_ip(address, into);
+        if (next == into) return 0;
+    }
+    *next++ = ':';
+    next = put_number(next, address_port(address));
+    *next = '\0';
+    return (size_t)(next - into);
+}
+
+bool address_equal(const struct address *a, const struct address *b)
+{
+    if (a->any.sa_family != b->any.sa_family) return false;
+    switch (a->any.sa_family) {
+    case AF_INET: return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+    case AF_INET6:
+        return a->v6.sin6_port == b->v6.sin6_port && a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+               memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
+    default: return true;
+    }
+}
+
+uint16_t address_port(const struct address *address)
+{
+    switch (address->any.sa_family) {
+    case AF_INET: return ntohs(address->v4.sin_port);
+    case AF_INET6: return ntohs(address->v6.sin6_port);
+    default: return 0;
+    }
+}
+
+socklen_t address_length(const struct address *address)
+{
+    switch (address->any.sa_family) {
+    case AF_INET: return sizeof address->v4;
+    case AF_INET6: return sizeof address->v6;
+    default: return 0;
+    }
+}
+
+#define V4_PREFIX_BITS 96 /* of ::ffff:0:0/96 */
+
+/* As 16 bytes; says whether it is an IPv4 address, plain or mapped. */
+static bool write_mapped(const struct address *address, uint8_t bytes[16])
+{
+    if (address->any.sa_family == AF_INET) {
+        memset(bytes, 0, 10);
+        memset(bytes + 10, 0xff, 2);
+        memcpy(bytes + 12, &address->v4.sin_addr, 4);
+        return true;
+    }
+    memcpy(bytes, &address->v6.sin6_addr, 16);
+    return IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr);
+}
+
+/* Whether a and b agree in their first `bits` bits. */
+static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+    if (memcmp(a, b, bits / 8) != 0) return false;
+    if (bits % 8 == 0) return true;
+    return ((a[bits / 8] ^ b[bits / 8]) & (0xff00 >> bits % 8) & 0xff) == 0;
+}
+
+static bool has_bits_below(const uint8_t bytes[16], unsigned prefix_bits)
+{
+    uint8_t kept[16] = { 0 };
+    memcpy(kept, bytes, prefix_bits / 8);
+    if (prefix_bits % 8) kept[prefix_bits / 8] = (uint8_t)(bytes[prefix_bits / 8] & 0xff00 >> prefix_bits % 8);
+    return memcmp(kept, bytes, 16) != 0;
+}
+
+bool address_range_parse(struct slice text, struct address_range *range)
+{
+    size_t slash = slice_find_byte(text, '/');
+    struct address address;
+    if (!address_parse_ip(slice_before(text, slash), 0, &address)) return false;
+    struct address_range parsed;
+    write_mapped(&address, parsed.bytes);
+    unsigned width = address.any.sa_family == AF_INET ? 32 : 128;
+    uint64_t bits = width;
+    if (slash != SLICE_NOT_FOUND) {
+        struct slice digits = slice_after(text, slash + 1);
+        if (digits.length > 3 || (digits.length > 1 && digits.at[0] == '0')) return false;
+        if (!slice_parse_uint64(digits, &bits) || bits > width) return false;
+    }
+    parsed.prefix_bits = (uint8_t)(128 - width + bits);
+    if (has_bits_below(parsed.bytes, parsed.prefix_bits)) return false;
+    *range = parsed;
+    return true;
+}
+
+bool address_range_contains(const struct address_range *range, const struct address *address)
+{
+    if (address->any.sa_family != AF_INET && address->any.sa_family != AF_INET6) return false;
+    uint8_t bytes[16];
+    bool is_v4 = write_mapped(address, bytes);
+    if (is_v4 && range->prefix_bits < V4_PREFIX_BITS) return false; /* ::/0 speaks of IPv6 only */
+    return same_prefix(bytes, range->bytes, range->prefix_bits);
+}
+
+static bool switch_on(int descriptor, int level, int option)
+{
+    int on = 1;
+    return setsockopt(descriptor, level, option, &on, sizeof on) == 0;
+}
+
+static bool prepare_listener(int descriptor, const struct address *address, int backlog)
+{
+    /* Accepted sockets inherit TCP_NODELAY, which saves a system call for each. */
+    return switch_on(descriptor, SOL_SOCKET, SO_REUSEADDR) && switch_on(descriptor, SOL_SOCKET, SO_REUSEPORT) &&
+           switch_on(descriptor, IPPROTO_TCP, TCP_NODELAY) &&
+           (address->any.sa_family != AF_INET6 || switch_on(descriptor, IPPROTO_IPV6, IPV6_V6ONLY)) &&
+           bind(descriptor, &address->any, address_length(address)) == 0 && listen(descriptor, backlog) == 0;
+}
+
+int socket_listen(const struct address *address, int backlog, struct error *error)
+{
+    int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (descriptor >= 0 && prepare_listener(descriptor, address, backlog)) return descriptor;
+    int reason = errno;
+    if (descriptor >= 0) close(descriptor);
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(address, text);
+    error_format(error, "cannot listen on %s: %s", text, error_from_errno(reason));
+    return -1;
+}
+
+int socket_connect(const struct address *address, struct error *error)
+{
+    int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) {
+        error_set(error, BLAME_US, RETRY_NEVER, 503, "out-of-resources", "cannot make a socket: %s",
+                  error_from_errno(errno));
+        return -1;
+    }
+    switch_on(descriptor, IPPROTO_TCP, TCP_NODELAY);
+    if (connect(descriptor, &address->any, address_length(address)) == 0 || errno == EINPROGRESS) return descriptor;
+    int reason = errno;
+    close(descriptor);
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(address, text);
+    error_set(error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502, "connect-failure", "cannot connect to %s: %s", text,
+              error_from_errno(reason));
+    return -1;
+}
+
+int socket_accept(int listener, struct address *peer)
+{
+    *peer = (struct address){ 0 };
+    socklen_t length = sizeof *peer;
+    return accept4(listener, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+int socket_pending_error(int descriptor)
+{
+    int pending = 0;
+    socklen_t length = sizeof pending;
+    return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &pending, &length) == 0 ? pending : errno;
+}
+
+void socket_reset_on_close(int descriptor)
+{
+    struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}

@@ -1,0 +1,204 @@
+/* What edge-triggered epoll asks of us: after an event, read (or write) until the kernel has no more to give (or room), because
+ * no second event tells of the rest. A short read means "no more" without the extra call that would return EAGAIN; except where
+ * the end came along with the data, as one event: then only the read that returns 0 or an error is the last.
+ *
+ * Each public call that moves bytes has the checks in common and then the plain socket's way; TLS joins there. */
+#include "event/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PEER_FINISHED (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+
+static void fail(struct stream *stream, int system_error)
+{
+    stream->failed = true;
+    stream->system_error = system_error;
+}
+
+/* Returns false while the connection is still being made. */
+static bool settle_connect(struct stream *stream, uint32_t events)
+{
+    if (!(events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) return false;
+    stream->connecting = false;
+    int system_error = socket_pending_error(stream->source.descriptor);
+    if (system_error) fail(stream, system_error);
+    return true;
+}
+
+/* The owner is told only of what it doesn't know yet: each event repeats that the socket is writable. */
+static void stream_ready(struct event_source *source, uint32_t events)
+{
+    struct stream *stream = CONTAINER_OF(source, struct stream, source);
+    bool was_connecting = stream->connecting;
+    if (was_connecting && !settle_connect(stream, events)) return;
+    bool finished = events & PEER_FINISHED;
+    bool may_read = finished || events & EPOLLIN;
+    bool may_write = finished || events & EPOLLOUT;
+    bool is_news = was_connecting || finished > stream->peer_finished || may_read > stream->may_read ||
+                   may_write > stream->may_write;
+    stream->peer_finished |= finished;
+    stream->may_read |= may_read;
+    stream->may_write |= may_write;
+    if (is_news) stream->on_ready(stream);
+}
+
+bool stream_open(struct stream *stream, struct loop *loop, int descriptor, bool connecting,
+                 void (*on_ready)(struct stream *), struct error *error)
+{
+    *stream = (struct stream){
+        .source.ready = stream_ready,
+        .loop = loop,
+        .on_ready = on_ready,
+        .connecting = connecting,
+        .may_write = !connecting,
+    };
+    if (loop_watch(loop, &stream->source, descriptor, error)) return true;
+    close(descriptor);
+    return false;
+}
+
+void stream_close(struct stream *stream, bool reset)
+{
+    int descriptor = stream->source.descriptor;
+    if (descriptor < 0) return;
+    if (reset) socket_reset_on_close(descriptor);
+    loop_unwatch(stream->loop, &stream->source, true);
+    close(descriptor);
+}
+
+/* Reading returned 0. After a failed write this is a clean end only if the FIN had come before the RST, which the kernel tells
+ * by EPIPE; otherwise the peer's RST cut the stream short, and the write has eaten the error that would have said so. */
+static enum stream_result read_ended(const struct stream *stream)
+{
+    return stream->failed && stream->system_error != EPIPE ? STREAM_FAIL : STREAM_END;
+}
+
+static enum stream_result read_failed(struct stream *stream, int system_error)
+{
+    stream->may_read = false;
+    if (system_error != EAGAIN) fail(stream, system_error);
+    return stream->failed ? STREAM_FAIL : STREAM_WAIT;
+}
+
+/* After a failed write what had come before can still be read: a peer may answer early and then close. */
+static enum stream_result write_failed(struct stream *stream, int system_error)
+{
+    stream->may_write = false;
+    if (system_error == EAGAIN) return STREAM_WAIT;
+    fail(stream, system_error);
+    stream->may_read = stream->peer_finished = true;
+    return STREAM_FAIL;
+}
+
+/* For a call that can't be made now. */
+static enum stream_result not_now(const struct stream *stream) { return stream->failed ? STREAM_FAIL : STREAM_WAIT; }
+
+static enum stream_result plain_read(struct stream *stream, void *into, size_t size, size_t *moved)
+{
+    ssize_t got;
+    do
+        got = recv(stream->source.descriptor, into, size, 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) return read_failed(stream, errno);
+    if (got == 0) return read_ended(stream);
+    if ((size_t)got < size && !stream->peer_finished) stream->may_read = false;
+    *moved = (size_t)got;
+    return STREAM_OK;
+}
+
+enum stream_result stream_read(struct stream *stream, void *into, size_t size, size_t *moved)
+{
+    *moved = 0;
+    if (!stream->may_read) return not_now(stream);
+    return plain_read(stream, into, size, moved);
+}
+
+static enum stream_result plain_write(struct stream *stream, const struct iovec *pieces, int count, size_t *moved)
+{
+    struct msghdr message = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
+    ssize_t sent;
+    do
+        sent = sendmsg(stream->source.descriptor, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0) return write_failed(stream, errno);
+    size_t wanted = 0;
+    for (int i = 0; i < count; i++)
+        wanted += pieces[i].iov_len;
+    if ((size_t)sent < wanted) stream->may_write = false;
+    *moved = (size_t)sent;
+    return STREAM_OK;
+}
+
+enum stream_result stream_write(struct stream *stream, const struct iovec *pieces, int count, size_t *moved)
+{
+    *moved = 0;
+    if (!stream->may_write || stream->failed) return not_now(stream);
+    return plain_write(stream, pieces, count, moved);
+}
+
+static ssize_t splice_bytes(int from, int to, size_t limit, unsigned more)
+{
+    ssize_t moved;
+    do
+        moved = splice(from, NULL, to, NULL, limit, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | more);
+    while (moved < 0 && errno == EINTR);
+    return moved;
+}
+
+/* EAGAIN means an empty socket or a full pipe. Once unread bytes were seen they stay, so a second EAGAIN is the pipe's. */
+enum stream_result stream_splice_from(struct stream *stream, int kernel_pipe, size_t limit, size_t *moved)
+{
+    *moved = 0;
+    if (!stream->may_read) return not_now(stream);
+    int descriptor = stream->source.descriptor;
+    ssize_t got = splice_bytes(descriptor, kernel_pipe, limit, 0);
+    if (got < 0 && errno == EAGAIN) {
+        int unread = 0;
+        if (ioctl(descriptor, FIONREAD, &unread) != 0 || unread == 0) return read_failed(stream, EAGAIN);
+        got = splice_bytes(descriptor, kernel_pipe, limit, 0);
+        if (got < 0 && errno == EAGAIN) return STREAM_WAIT;
+    }
+    if (got < 0) return read_failed(stream, errno);
+    if (got == 0) return read_ended(stream);
+    *moved = (size_t)got;
+    return STREAM_OK;
+}
+
+/* A short splice doesn't prove that the socket is full (a signal ends one too), so only EAGAIN clears may_write. */
+enum stream_result stream_splice_to(struct stream *stream, int kernel_pipe, size_t limit, bool more_follows,
+                                    size_t *moved)
+{
+    *moved = 0;
+    if (!stream->may_write || stream->failed) return not_now(stream);
+    ssize_t sent = splice_bytes(kernel_pipe, stream->source.descriptor, limit, more_follows ? SPLICE_F_MORE : 0);
+    if (sent < 0) return write_failed(stream, errno);
+    *moved = (size_t)sent;
+    return STREAM_OK;
+}
+
+void stream_finish_writing(struct stream *stream)
+{
+    shutdown(stream->source.descriptor, SHUT_WR); /* fails only where the connection is gone, which reading will tell */
+    stream->may_write = false;
+}
+
+int stream_connect_outcome(const struct stream *stream)
+{
+    if (stream->connecting) return EINPROGRESS;
+    return stream->failed ? stream->system_error : 0;
+}
+
+bool stream_is_stale(struct stream *stream)
+{
+    if (stream->failed || stream->peer_finished) return true;
+    if (!stream->may_read) return false;
+    char byte;
+    ssize_t unread = recv(stream->source.descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (unread >= 0 || errno != EAGAIN) return true;
+    stream->may_read = false;
+    return false;
+}

@@ -1,0 +1,59 @@
+/* event/stream.h: a connected socket as bytes both ways: plain now, TLS behind the same calls.
+ *
+ * Belongs to one loop's thread. Registered once, edge-triggered; so the stream remembers what the kernel said last:
+ * `may_read` and `may_write` stay true until a call came back short. The owner reads until STREAM_WAIT or it has enough; if it
+ * stops early it must come back by itself (its bytes raise no new event). `on_ready` runs from the loop, never inside a call. */
+#ifndef SLUICE_EVENT_STREAM_H
+#define SLUICE_EVENT_STREAM_H
+
+#include "event/loop.h"
+#include "event/socket.h"
+
+#include <sys/uio.h>
+
+enum stream_result {
+    STREAM_OK,   /* *moved > 0 */
+    STREAM_WAIT, /* nothing moved; on_ready will tell */
+    STREAM_END,  /* read: the peer finished writing cleanly */
+    STREAM_FAIL, /* reset, broken pipe, TLS failure: see stream->system_error */
+};
+
+struct tls_session; /* later: the TLS side of a stream */
+
+struct stream {
+    struct event_source source;
+    struct loop *loop;
+    void (*on_ready)(struct stream *);
+    struct tls_session *tls; /* NULL: plain */
+    int system_error;        /* errno of the last STREAM_FAIL */
+    bool connecting;         /* connect(2) not yet confirmed; the first writable event settles it */
+    bool may_read, may_write;
+    bool peer_finished; /* RDHUP, HUP or ERR was seen: a short read no longer means drained */
+    bool failed;        /* sticky */
+};
+
+/* Watches a connected (or connecting) descriptor, which the stream now owns. */
+bool stream_open(struct stream *, struct loop *, int descriptor, bool connecting, void (*on_ready)(struct stream *),
+                 struct error *) MUST_USE;
+/* Closes at once; with `reset` the peer sees RST. Pending events are dropped. Safe when never opened or closed already
+ * if source.descriptor == -1. */
+void stream_close(struct stream *, bool reset);
+
+/* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. */
+enum stream_result stream_read(struct stream *, void *into, size_t size, size_t *moved) MUST_USE;
+/* One system call. Partial writes are STREAM_OK with *moved short; the next call then says STREAM_WAIT. */
+enum stream_result stream_write(struct stream *, const struct iovec *pieces, int count, size_t *moved) MUST_USE;
+/* Kernel pipe <- stream, kernel pipe -> stream: only where stream_can_splice(). */
+static inline bool stream_can_splice(const struct stream *stream) { return stream->tls == NULL; }
+enum stream_result stream_splice_from(struct stream *, int kernel_pipe, size_t limit, size_t *moved) MUST_USE;
+enum stream_result stream_splice_to(struct stream *, int kernel_pipe, size_t limit, bool more_follows,
+                                    size_t *moved) MUST_USE;
+/* Half-close: no more writes. */
+void stream_finish_writing(struct stream *);
+/* After connecting: 0 when connected, the errno when it failed, EINPROGRESS when not yet known. */
+int stream_connect_outcome(const struct stream *);
+/* True where an idle connection has turned unusable: it has unread bytes, or the peer has closed. One recv(MSG_PEEK) at most,
+ * and none unless an event came since the last read. */
+bool stream_is_stale(struct stream *);
+
+#endif
