@@ -19,8 +19,8 @@ struct error {
     enum blame blame;
     enum retry_advice retry;
     uint16_t status; /* HTTP status for the client, 0 where none applies */
-    const char *
-        reason; /* static, short, fit for a client and for a metric's label: "connect-failure"; never NULL after error_set */
+    /* Static, short, fit for a client and for a metric's label: "connect-failure"; never NULL after error_set. */
+    const char *reason;
     char text[232]; /* for the operator */
 };
 

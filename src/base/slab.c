@@ -27,14 +27,14 @@ static bool is_beyond_ceiling(const struct slab_pool *pool, size_t size)
     return pool->taken_bytes_max && (size > pool->taken_bytes_max || pool->taken_bytes > pool->taken_bytes_max - size);
 }
 
-static struct slab *slab_create(struct slab_pool *pool, uint32_t size, uint8_t class)
+static struct slab *slab_create(struct slab_pool *pool, uint32_t size, enum slab_class class)
 {
     size_t bytes = (sizeof(struct slab) + size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
     struct slab *slab = aligned_alloc(CACHE_LINE, bytes);
     if (!slab) return NULL;
     slab->pool = pool;
     slab->size = size;
-    slab->class = class;
+    slab->class = (uint8_t)(class);
     return slab;
 }
 
@@ -56,7 +56,7 @@ struct slab *slab_take(struct slab_pool *pool, enum slab_class class)
         pool->idle[class] = slab->next_idle;
         pool->idle_bytes -= slab->size;
         pooled_memory_open(slab->bytes, slab->size);
-    } else if (!(slab = slab_create(pool, class_bytes[class], (uint8_t) class))) {
+    } else if (!(slab = slab_create(pool, class_bytes[class], class))) {
         return NULL;
     }
     return begin_use(pool, slab);
