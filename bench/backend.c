@@ -1,0 +1,223 @@
+/* bench/backend: the service behind every proxy of the benchmark: as little work a request as a correct answer allows.
+ *
+ *     backend PORT [--close]
+ *
+ * One thread, edge-triggered epoll, answers made once at the start. The path chooses the size: /64k, /1m, /10m, anything
+ * else 128 bytes. Requests without a body only, pipelined ones too. With --close each answer ends its connection. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define HEAD_BYTES_MAX 16384
+#define EVENTS_MAX 512
+#define CONNECTIONS_MAX 65536
+
+struct answer {
+    const char *path;
+    size_t body_length;
+    char *bytes;
+    size_t length;
+};
+
+static struct answer answers[] = {
+    {.path = "/64k", .body_length = 64 * 1024},
+    {.path = "/1m", .body_length = 1024 * 1024},
+    {.path = "/10m", .body_length = 10 * 1024 * 1024},
+    {.path = "/", .body_length = 128}, /* last: the prefix of all paths */
+};
+#define ANSWERS (sizeof answers / sizeof *answers)
+
+/* A connection is its descriptor's slot. A request head that came in pieces waits in `partial`. */
+struct connection {
+    char *partial;
+    size_t partial_length;
+    const struct answer *answering; /* NULL: between requests */
+    size_t answered;
+};
+
+static struct connection connections[CONNECTIONS_MAX];
+static bool close_after_answer;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+static void make_answers(void)
+{
+    for (size_t i = 0; i < ANSWERS; i++) {
+        struct answer *answer = &answers[i];
+        answer->bytes = malloc(answer->body_length + 256);
+        if (!answer->bytes)
+            die("malloc");
+        int head = snprintf(answer->bytes, 256,
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n%s\r\n",
+                            answer->body_length, close_after_answer ? "Connection: close\r\n" : "");
+        memset(answer->bytes + head, 'x', answer->body_length);
+        answer->length = (size_t)head + answer->body_length;
+    }
+}
+
+static const struct answer *answer_for(const char *head, size_t length)
+{
+    const char *path = memchr(head, ' ', length);
+    for (size_t i = 0; path && i < ANSWERS; i++) {
+        size_t prefix = strlen(answers[i].path);
+        if ((size_t)(head + length - path - 1) >= prefix && memcmp(path + 1, answers[i].path, prefix) == 0)
+            return &answers[i];
+    }
+    return &answers[ANSWERS - 1];
+}
+
+static void drop(int descriptor)
+{
+    struct connection *connection = &connections[descriptor];
+    free(connection->partial);
+    memset(connection, 0, sizeof *connection);
+    close(descriptor);
+}
+
+/* Sends what is left of the current answer. False when the socket is full or gone; a gone one is dropped. */
+static bool send_answer(int descriptor)
+{
+    struct connection *connection = &connections[descriptor];
+    const struct answer *answer = connection->answering;
+    while (connection->answered < answer->length) {
+        ssize_t sent = send(descriptor, answer->bytes + connection->answered, answer->length - connection->answered,
+                            MSG_NOSIGNAL);
+        if (sent < 0) {
+            if (errno != EAGAIN)
+                drop(descriptor);
+            return false;
+        }
+        connection->answered += (size_t)sent;
+    }
+    connection->answering = NULL;
+    if (close_after_answer) {
+        drop(descriptor);
+        return false;
+    }
+    return true;
+}
+
+/* Answers each whole head in the bytes and keeps the rest. False when the connection is busy or gone. */
+static bool take_requests(int descriptor, const char *bytes, size_t length)
+{
+    struct connection *connection = &connections[descriptor];
+    const char *end = bytes + length;
+    for (;;) {
+        const char *blank = memmem(bytes, (size_t)(end - bytes), "\r\n\r\n", 4);
+        if (!blank)
+            break;
+        connection->answering = answer_for(bytes, (size_t)(blank - bytes));
+        connection->answered = 0;
+        bytes = blank + 4;
+        if (!send_answer(descriptor)) {
+            if (!connection->answering)
+                return false;
+            break;
+        }
+    }
+    size_t rest = (size_t)(end - bytes);
+    char *kept = NULL;
+    if (rest > 0) {
+        kept = malloc(rest);
+        if (!kept)
+            die("malloc");
+        memcpy(kept, bytes, rest);
+    }
+    free(connection->partial);
+    connection->partial = kept;
+    connection->partial_length = rest;
+    return !connection->answering;
+}
+
+static void on_ready(int descriptor, uint32_t events)
+{
+    static char buffer[2 * HEAD_BYTES_MAX];
+    struct connection *connection = &connections[descriptor];
+    if (connection->answering) {
+        if (!send_answer(descriptor))
+            return;
+        events |= EPOLLRDHUP; /* what came meanwhile raised no new event */
+    }
+    for (;;) {
+        size_t before = connection->partial_length;
+        if (before > HEAD_BYTES_MAX) {
+            drop(descriptor);
+            return;
+        }
+        memcpy(buffer, connection->partial ? connection->partial : "", before);
+        ssize_t got = recv(descriptor, buffer + before, HEAD_BYTES_MAX, 0);
+        if (got <= 0) {
+            if (got == 0 || errno != EAGAIN)
+                drop(descriptor);
+            return;
+        }
+        if (!take_requests(descriptor, buffer, before + (size_t)got))
+            return;
+        if (got < HEAD_BYTES_MAX && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+            return; /* a short read means drained */
+    }
+}
+
+static int listen_on(int port)
+{
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0 || listen(descriptor, 4096) != 0)
+        die("listen");
+    return descriptor;
+}
+
+static void accept_all(int epoll, int listener)
+{
+    int descriptor, on = 1;
+    while ((descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        if (descriptor >= CONNECTIONS_MAX) {
+            close(descriptor);
+            continue;
+        }
+        setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = descriptor};
+        epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count < 2) {
+        fprintf(stderr, "usage: backend PORT [--close]\n");
+        return 1;
+    }
+    close_after_answer = count > 2 && strcmp(arguments[2], "--close") == 0;
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    make_answers();
+    int listener = listen_on(atoi(arguments[1])), epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS_MAX];
+    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+    for (;;) {
+        int ready = epoll_wait(epoll, events, EVENTS_MAX, -1);
+        for (int i = 0; i < ready; i++) {
+            if (events[i].data.fd == listener)
+                accept_all(epoll, listener);
+            else if (events[i].events & EPOLLIN || connections[events[i].data.fd].answering)
+                on_ready(events[i].data.fd, events[i].events);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+"""The table's lines, one function each: start who is compared, take interleaved rounds, judge the median by its bar."""
+import collections
+import contextlib
+import re
+import statistics
+import subprocess
+import time
+import urllib.request
+
+import peers
+from measure import Standing, constant_rate, cost_us, descendants, interval, resident_bytes, wrk
+
+# verdict: "holds", "MISSED", "void" (a condition of the comparison fails) or "-" (reported, no bar)
+Row = collections.namedtuple("Row", "title bar value note verdict detail", defaults=[None])
+
+EPOLL_SHARE_MAX = 0.78  # of nginx, or the minimal proxy is no yardstick
+
+
+@contextlib.contextmanager
+def standing(*starters):
+    """Starts programs one after another and stops them all at the end."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for start in starters:
+            started.append(start())
+            stack.callback(started[-1].stop)
+        yield started
+
+
+@contextlib.contextmanager
+def against_backend(*starters):
+    """The same with a backend first, which each starter is given."""
+    with standing(peers.start_backend) as (backend,), standing(*[lambda s=start: s(backend) for start in starters]) as started:
+        yield started
+
+
+def sluice_starters(make):
+    """Sluice as one candidate of a comparison, where it is built."""
+    return [lambda backend: peers.Sluice(make(backend))] if peers.sluice_is_built() else []
+
+
+def rounds_of(candidates, arguments, **load):
+    """Interleaved rounds: {name: [cost of round 1, ...]}; the first, shorter pass warms all of them up."""
+    load = {"seconds": arguments.seconds, **load}
+    for one in candidates:
+        cost_us(one, **{**load, "seconds": 1})
+    costs = collections.defaultdict(list)
+    for number in range(arguments.rounds):
+        # The order turns round by round, so that nobody always runs after the same neighbour.
+        turn = number % len(candidates)
+        for one in candidates[turn:] + candidates[:turn]:
+            costs[one.name].append(cost_us(one, **load)["us"])
+    return dict(costs)
+
+
+def ratios(costs, name, other):
+    return [a / b for a, b in zip(costs[name], costs[other])]
+
+
+def in_words(values, digits=2):
+    middle, low, high = interval(values)
+    return f"{middle:.{digits}f}", f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+def costs_in_words(costs):
+    return "; ".join(f"{name} {statistics.median(values):.1f} µs" for name, values in costs.items())
+
+
+def ratio_row(title, costs, name, other, bar, verdict=None):
+    value, span = in_words(ratios(costs, name, other))
+    if verdict is None:
+        verdict = "-" if bar is None else "holds" if float(value) <= bar else "MISSED"
+    return Row(title, "" if bar is None else f"≤ {bar} × {other}", f"{value} × {other}", f"{span}; {costs_in_words(costs)}", verdict, costs)
+
+
+def better_of(costs, names):
+    return min(names, key=lambda name: statistics.median(costs[name]))
+
+
+# Proxying
+
+def keepalive64(arguments):
+    title = "keep-alive, 64 connections, 128-byte answers"
+    with against_backend(peers.start_nginx, peers.start_haproxy, peers.start_epoll_proxy, *sluice_starters(peers.sluice_config)) as all_of:
+        costs = rounds_of(all_of, arguments, connections=64)
+    rows = [ratio_row("the minimal epoll proxy itself", costs, "epoll proxy", "nginx", EPOLL_SHARE_MAX),
+            ratio_row("HAProxy beside nginx", costs, "haproxy", "nginx", None)]
+    if "sluice" in costs:
+        void = None if rows[0].verdict == "holds" else "void"
+        rows = [ratio_row(title, costs, "sluice", "nginx", 0.85),
+                ratio_row(title + ", beside the minimal proxy", costs, "sluice", "epoll proxy", 1.12, void)] + rows
+    return rows
+
+
+def policies64(arguments):
+    title = "the same with JSON access log, request id and 6 header filters"
+    with against_backend(peers.start_nginx, *sluice_starters(peers.sluice_config_with_policies)) as all_of:
+        costs = rounds_of(all_of, arguments, connections=64)
+    return [ratio_row(title, costs, "sluice", "nginx", 0.95)] if "sluice" in costs else [nothing(title, costs)]
+
+
+def against_better(title, bar, arguments, **load):
+    with against_backend(peers.start_nginx, peers.start_haproxy, *sluice_starters(peers.sluice_config)) as all_of:
+        costs = rounds_of(all_of, arguments, **load)
+    return [ratio_row(title, costs, "sluice", better_of(costs, ["nginx", "haproxy"]), bar)] if "sluice" in costs else [nothing(title, costs)]
+
+
+def nothing(title, costs):
+    return Row(title, "", "no gateway", costs_in_words(costs), "-", costs)
+
+
+def keepalive512(arguments):
+    return against_better("512 connections", 0.8, arguments, connections=512)
+
+
+def new_connections(arguments):
+    return against_better("new connection each request", 0.9, arguments, connections=64, headers=["Connection: close"])
+
+
+def bodies(title, path, bar, arguments):
+    """The bar stands beside HAProxy as it comes; HAProxy told to splice is reported too, for it is another program then."""
+    starters = [peers.start_haproxy, lambda backend: peers.start_haproxy(backend, splice=True), peers.start_nginx, peers.start_epoll_proxy]
+    with against_backend(*starters, *sluice_starters(peers.sluice_config)) as all_of:
+        costs = rounds_of(all_of, arguments, path=path, connections=32)
+    if "sluice" not in costs:
+        return [nothing(title, costs)]
+    return [ratio_row(title, costs, "sluice", "haproxy", bar),
+            ratio_row(f"{title}, beside HAProxy with splice-response", costs, "sluice", "haproxy splice", None)]
+
+
+def body64k(arguments):
+    return bodies("64 KiB bodies", "/64k", 0.65, arguments)
+
+
+def body1m(arguments):
+    return bodies("1 MiB bodies", "/1m", 0.6, arguments)
+
+
+# Sluice against itself
+
+def routes_cost(arguments, routes, loads):
+    """One route against many: {title: (costs with one, costs with many)} for each load on the many."""
+    if not peers.sluice_is_built():
+        return {}
+    found = {}
+    with against_backend(lambda backend: peers.Sluice(peers.sluice_config(backend), name="one"),
+                         lambda backend: peers.Sluice(peers.sluice_config(backend, routes), name="many")) as (one, many):
+        for title, load in loads.items():
+            found[title] = rounds_of([one, many], arguments, **load)
+    return found
+
+
+def scaling_rows(arguments, title, routes, loads, bar=1.1):
+    rows = []
+    for where, costs in routes_cost(arguments, routes, loads).items():
+        row = ratio_row(f"{title}, {where}", costs, "many", "one", bar)
+        rows.append(row._replace(bar=f"≤ {bar} × 1 route", value=row.value.replace("one", "1 route")))
+    return rows
+
+
+def routes_in_number(count):
+    def run(arguments):
+        loads = {where: {"path": path} for where, path in peers.many_route_paths(count).items()}
+        return scaling_rows(arguments, f"{count:,} routes", peers.many_routes(count), loads)
+    return run
+
+
+def routes_by_header(arguments):
+    loads = {f"the {word}": {"path": "/tenant", "headers": [f"X-Tenant: tenant{i}"]} for word, i in (("first", 0), ("last", 9999))}
+    return scaling_rows(arguments, "10,000 routes on one path by header", peers.routes_by_header(10000), loads)
+
+
+def prefixless_regexes(arguments):
+    title = "1,000 prefix-less regexes"
+    rows = []
+    for where, costs in routes_cost(arguments, peers.prefixless_regexes(1000), {"the last": {"path": "/some/where/kind999/42"}}).items():
+        more = [b - a for a, b in zip(costs["one"], costs["many"])]
+        value, span = in_words(more, 1)
+        rows.append(Row(f"{title}, {where}", "≤ 5 µs more", f"{value} µs more", f"{span}; {costs_in_words(costs)}",
+                        "holds" if float(value) <= 5 else "MISSED", costs))
+    return rows
+
+
+def system_calls(arguments):
+    """`strace -c -f` on the processes that carry traffic, at 64 connections."""
+    rows = []
+    with against_backend(*sluice_starters(peers.sluice_config), peers.start_epoll_proxy, peers.start_nginx) as all_of:
+        for one in all_of:
+            wrk(one.port, seconds=1)
+            tracer = subprocess.Popen(["strace", "-c", "-f", "-qq"] + [f"-p{pid}" for pid in descendants(one.pid)],
+                                      stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            time.sleep(0.5)
+            requests = wrk(one.port, seconds=max(2, arguments.seconds))["requests"]
+            tracer.send_signal(2)
+            text = tracer.communicate()[1]
+            calls = {parts[-1]: int(parts[3]) for parts in (line.split() for line in text.splitlines())
+                     if len(parts) >= 5 and parts[3].isdigit() and parts[-1] != "total"}
+            value = sum(calls.values()) / requests
+            note = ", ".join(f"{name} {count / requests:.2f}" for name, count in sorted(calls.items(), key=lambda item: -item[1])[:5])
+            ours = one.name == "sluice"
+            rows.append(Row(f"system calls per keep-alive request, {one.name}", "≤ 4.3" if ours else "", f"{value:.2f}", note,
+                            ("holds" if value <= 4.3 else "MISSED") if ours else "-", calls))
+    return rows
+
+
+def two_workers(arguments):
+    """Both kinds share both cores with their load: what is compared is the cost of being two, not the speed."""
+    if not peers.sluice_is_built():
+        return []
+    with against_backend(lambda backend: peers.Sluice(peers.sluice_config(backend), name="1 worker", core="0,1"),
+                         lambda backend: peers.Sluice(peers.sluice_config(backend, workers=2), name="2 workers", core="0,1")) as all_of:
+        costs = rounds_of(all_of, arguments, connections=128, core="0,1")
+    a_core = 1e6 / statistics.median(costs["2 workers"])
+    return [ratio_row("2 workers against 1", costs, "2 workers", "1 worker", 1.05),
+            Row("requests a second and core, of 100,000 an instance", "", f"{a_core:,.0f} a core",
+                f"extrapolated: {100000 / a_core:.1f} cores for 100,000 a second, were the load made elsewhere", "-")]
+
+
+# Memory and start
+
+def idle_connections(arguments):
+    rows = []
+    for start in [*sluice_starters(peers.sluice_config), peers.start_nginx]:
+        with against_backend(start) as (one,):
+            with Standing("idle", one.port, "/", 10000, 600):
+                time.sleep(2)
+                value = resident_bytes(one.pid) / 1e6
+            ours = one.name == "sluice"
+            rows.append(Row(f"10,000 idle keep-alive connections, {one.name}", "≤ 25 MB" if ours else "", f"{value:.1f} MB",
+                            "resident, all processes", ("holds" if value <= 25 else "MISSED") if ours else "-"))
+    return rows
+
+
+CEILING_BYTES = 128 * 1024 * 1024
+
+
+def slow_readers(arguments):
+    """2,000 readers at 1 KB/s of 10 MB bodies, and what others feel of them."""
+    if not peers.sluice_is_built():
+        return []
+    extra = f"limits: {{ bufferBytesPerWorker: {CEILING_BYTES} }}\n"
+    more_ms, resident = [], 0
+    with against_backend(lambda backend: peers.Sluice(peers.sluice_config(backend, extra=extra))) as (sluice,):
+        for _ in range(arguments.rounds):
+            before = constant_rate(sluice.port, rate=2000, seconds=arguments.seconds)
+            with Standing("slow", sluice.port, "/10m", 2000, 1024, 600):
+                time.sleep(3)
+                during = constant_rate(sluice.port, rate=2000, seconds=arguments.seconds)
+                resident = max(resident, resident_bytes(sluice.pid))
+            time.sleep(1)
+            more_ms.append((during["p99_us"] - before["p99_us"]) / 1000)
+    value, span = in_words(more_ms)
+    return [Row("2,000 readers at 1 KB/s: P99 of others", "≤ +1 ms", f"{value} ms", span, "holds" if float(value) <= 1 else "MISSED", more_ms),
+            Row("2,000 readers at 1 KB/s: resident", f"< {CEILING_BYTES / 1e6:.0f} MB (the ceiling set)", f"{resident / 1e6:.1f} MB", "peak, all processes",
+                "holds" if resident < CEILING_BYTES else "MISSED")]
+
+
+def start_up(arguments):
+    if not peers.sluice_is_built():
+        return []
+    count, seconds, resident = 5000, [], []
+    with standing(peers.start_backend) as (backend,):
+        services = [f"{{ name: s{i}, instances: [\"127.0.0.1:{backend.port}\"] }}" for i in range(count)]
+        routes = [f"{{ name: r{i}, path: \"/group{i % 71}/item{i}/*\", serviceId: s{i} }}" for i in range(count)]
+        config = peers.sluice_config(backend, routes, services=services)
+        for _ in range(arguments.rounds):
+            began = time.monotonic()
+            with standing(lambda: peers.Sluice(config)) as (sluice,):
+                seconds.append(time.monotonic() - began)
+                wrk(sluice.port, path="/group1/item1/x", seconds=1)
+                resident.append(resident_bytes(sluice.pid) / 1e6)
+    value, span = in_words(seconds)
+    title = "5,000 routes × 5,000 services"
+    return [Row(f"{title}: start to the first answer", "≤ 1 s", f"{value} s", span, "holds" if float(value) <= 1 else "MISSED", seconds),
+            Row(f"{title}: resident", "≤ 40 MB", f"{max(resident):.1f} MB", "all processes", "holds" if max(resident) <= 40 else "MISSED", resident)]
+
+
+# Latency
+
+def added_latency(arguments):
+    """Half of what the slowest saturates at, sent to everybody; "added" is beside the backend asked directly."""
+    with standing(peers.start_backend) as (backend,):
+        starters = [*sluice_starters(peers.sluice_config), peers.start_nginx, peers.start_haproxy]
+        with standing(*[lambda s=start: s(backend) for start in starters]) as all_of:
+            rate = min(wrk(one.port, seconds=2)["rate"] for one in all_of) / 2
+            found = collections.defaultdict(list)
+            for _ in range(arguments.rounds):
+                for one in [backend, *all_of]:
+                    found[one.name].append(constant_rate(one.port, rate=int(rate), seconds=arguments.seconds))
+    rows = []
+    for one in all_of:
+        added = [(a["p99_us"] - b["p99_us"]) / 1000 for a, b in zip(found[one.name], found["backend"])]
+        value, span = in_words(added)
+        ours = one.name == "sluice"
+        p50 = statistics.median(a["p50_us"] for a in found[one.name])
+        rows.append(Row(f"added latency at half load ({rate:,.0f}/s, open loop), {one.name}", "P99 < 1 ms" if ours else "", f"{value} ms",
+                        f"{span}; P50 with the backend {p50 / 1000:.2f} ms",
+                        ("holds" if float(value) < 1 else "MISSED") if ours else "-", found[one.name]))
+    return rows
+
+
+# Change and stages: read from the gateway's own figures
+
+def histograms(sluice, name):
+    """{labels: [(bound in seconds, cumulative count), ...]} of a histogram on the metrics page."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{sluice.admin_port}/admin/metrics", timeout=10).read().decode()
+    found = collections.defaultdict(list)
+    for labels, bound, count in re.findall(rf'^{name}_bucket\{{(.*?),?le="([^"]+)"\}} (\S+)$', text, re.M):
+        found[labels].append((float(bound), float(count)))
+    return {labels: sorted(buckets) for labels, buckets in found.items()}
+
+
+def histogram_percentile(buckets, share):
+    """The upper bound of the bucket that holds the percentile."""
+    total = buckets[-1][1]
+    return next((bound for bound, count in buckets if count >= share * total), float("inf"))
+
+
+# DESIGN 9: P99 in milliseconds, by stage.
+STAGE_BUDGET_MS = {"route": 0.1, "request filters": 0.2, "response filters": 0.2, "log": 0.3}
+
+
+def stages(arguments):
+    if not peers.sluice_is_built():
+        return []
+    with against_backend(lambda backend: peers.Sluice(peers.sluice_config_with_policies(backend))) as (sluice,):
+        rate = wrk(sluice.port, seconds=2)["rate"] / 2
+        constant_rate(sluice.port, rate=int(rate), seconds=max(4, arguments.rounds * arguments.seconds))
+        found = histograms(sluice, "sluice_stage_duration_seconds")
+    rows = []
+    for labels, buckets in found.items():
+        stage = re.search(r'stage="([^"]+)"', labels)[1]
+        p99 = histogram_percentile(buckets, 0.99) * 1000
+        budget = STAGE_BUDGET_MS.get(stage)
+        rows.append(Row(f"stage {stage}: P99 at half load", f"{budget} ms" if budget else "", f"{p99:.3f} ms", f"{buckets[-1][1]:,.0f} samples",
+                        "-" if budget is None else "holds" if p99 <= budget else "MISSED"))
+    return rows or [Row("stages of a request", "", "no samples", "", "MISSED")]
+
+
+ALL = {
+    "keepalive64": ("keep-alive, 64 connections, 128-byte answers", keepalive64),
+    "policies64": ("with JSON access log, request id and 6 header filters", policies64),
+    "keepalive512": ("512 connections", keepalive512),
+    "body64k": ("64 KiB bodies", body64k),
+    "body1m": ("1 MiB bodies", body1m),
+    "newconn": ("new connection each request", new_connections),
+    "routes10k": ("10,000 routes against 1", routes_in_number(10000)),
+    "routes100k": ("100,000 routes against 1", routes_in_number(100000)),
+    "headers10k": ("10,000 routes on one path by header", routes_by_header),
+    "regex1000": ("1,000 prefix-less regexes", prefixless_regexes),
+    "syscalls": ("system calls per keep-alive request", system_calls),
+    "idle": ("10,000 idle keep-alive connections", idle_connections),
+    "slowreaders": ("2,000 readers at 1 KB/s of 10 MB bodies", slow_readers),
+    "start": ("5,000 routes x 5,000 services: start and memory", start_up),
+    "latency": ("added latency at half load, open loop", added_latency),
+    "workers2": ("2 workers against 1", two_workers),
+    "stages": ("each stage of a request, sampled", stages),
+}
