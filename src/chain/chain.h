@@ -1,0 +1,45 @@
+/* chain/: what a filter and a handler are, the list of those that this build has, and a route's chain compiled from configuration.
+ *
+ * The exchange is opaque here: filters and handlers include exchange/exchange.h, this room never does. A chain is immutable and
+ * shared by all workers; it is made and released on the builder's thread. */
+#ifndef SLUICE_CHAIN_CHAIN_H
+#define SLUICE_CHAIN_CHAIN_H
+
+#include "chain/filter.h"
+#include "chain/handler.h"
+#include "config/config.h"
+
+/* What a build has; filters/all.c and handlers/all.c list them; tests hand in more. */
+struct policy_registry {
+    const struct filter *const *filters; /* NULL-ended */
+    const struct handler *const *handlers;
+};
+
+/* The filters as configuration sees them. Free with free(). */
+struct policy_kinds policy_registry_kinds(const struct policy_registry *);
+const struct filter *policy_registry_find(const struct policy_registry *, const struct policy_kind *);
+
+struct chain_link {
+    const struct filter *filter;
+    const void *compiled;  /* filter->compile's result */
+    uint32_t state_offset; /* of the filter's state in the exchange's block */
+    enum filter_side side;
+};
+
+struct chain {
+    uint32_t count;
+    uint32_t state_bytes; /* of all filters together */
+    uint32_t cors_at;     /* index + 1 of a filter that answers CORS preflights; 0: none */
+    bool has_request_stages, has_response_stages;
+    struct chain_link links[]; /* in the order in which requests meet them; responses go backwards */
+};
+
+/* Compiles the filters that apply to a route, widest scope first: global plugins, the service's, the route's plugins, the route's own
+ * filters; the narrower scope replaces the same kind unless the filter's kind is one of which all scopes apply
+ * (filter->all_scopes_apply). Sorted by phase, then priority (higher first), then scope, then order of writing.
+ * NULL where a problem was added. */
+struct chain *chain_create(const struct policy_registry *, const struct filter_config *const *configs, size_t count,
+                           const struct filter_compile *);
+void chain_destroy(struct chain *);
+
+#endif

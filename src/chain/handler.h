@@ -1,0 +1,24 @@
+/* chain/handler.h: what a route ends in, exactly one: proxy, respond, redirect, admin; later aggregate, GraphQL. */
+#ifndef SLUICE_CHAIN_HANDLER_H
+#define SLUICE_CHAIN_HANDLER_H
+
+#include "chain/filter.h"
+#include "config/resources.h"
+
+struct handler {
+    const char *name;
+    const char *summary;
+    size_t state_size; /* per exchange, zeroed, in its arena */
+    /* Is this how the route ends? Exactly one handler says yes to a route that passed configuration. */
+    bool (*takes)(const struct route_config *);
+    /* May be NULL: nothing to compile. False: a problem was added. */
+    bool (*compile)(const struct filter_compile *, const struct route_config *, void **compiled);
+    void (*release)(void *compiled);
+    /* Begins. The answer is given by exchange_answer() or exchange_fail(), inside this call or later from the run queue. */
+    void (*start)(struct exchange *, const void *compiled, void *state);
+    /* The exchange ends before or after the answer: give everything back now; no call of the handler's may come after.
+     * Exactly once where `start` ran. */
+    void (*finish)(struct exchange *, const void *compiled, void *state);
+};
+
+#endif

@@ -1,0 +1,397 @@
+/* exchange/exchange.c: the steps of an exchange in order, one function a step, and the loop that runs them.
+ *
+ * A step goes on to the next, pauses (something will queue the exchange's task), or jumps ahead to the response filters because
+ * an answer is there. An exchange ends only in its own task, off the run queue: so whoever calls into it (a handler whose
+ * call has answered, a filter that resumes) can still return through its own frames. */
+#include "exchange/private.h"
+
+enum step_result {
+    STEP_GO_ON,
+    STEP_PAUSE,
+    STEP_ANSWER, /* an answer was prepared: on to the response filters */
+};
+
+static enum step_result step_edge(struct exchange *);
+static enum step_result step_route(struct exchange *);
+static enum step_result step_request_filters(struct exchange *);
+static enum step_result step_handler(struct exchange *);
+static enum step_result step_response_filters(struct exchange *);
+static enum step_result step_reply(struct exchange *);
+static enum step_result step_log(struct exchange *);
+
+static const struct {
+    const char *word;
+    enum step_result (*run)(struct exchange *);
+} steps[STEP_COUNT] = {
+    [STEP_EDGE] = { "edge", step_edge },
+    [STEP_ROUTE] = { "route", step_route },
+    [STEP_REQUEST_FILTERS] = { "request filters", step_request_filters },
+    [STEP_HANDLER] = { "handler", step_handler },
+    [STEP_RESPONSE_FILTERS] = { "response filters", step_response_filters },
+    [STEP_REPLY] = { "reply", step_reply },
+    [STEP_LOG] = { "log", step_log },
+};
+
+#define STAGE_SAMPLE_EVERY 64
+#define EXCHANGE_TIMEOUT_MS_DEFAULT 30000 /* before a route is found */
+
+static void exchange_task(struct task *);
+static void exchange_end(struct exchange *);
+
+const char *exchange_step_word(enum exchange_step step) { return steps[step].word; }
+
+static enum step_result run_step(struct exchange *exchange)
+{
+    if (LIKELY(!exchange->sampled)) return steps[exchange->step].run(exchange);
+    unsigned step = exchange->step;
+    uint64_t begun_ns = clock_monotonic_ns();
+    enum step_result result = steps[step].run(exchange);
+    metrics_stage(exchange->worker->metrics, exchange->worker->index, step, clock_monotonic_ns() - begun_ns);
+    return result;
+}
+
+static void exchange_run(struct exchange *exchange)
+{
+    for (;;) {
+        switch (run_step(exchange)) {
+        case STEP_GO_ON:
+            exchange->step++;
+            break;
+        case STEP_ANSWER:
+            exchange->step = STEP_RESPONSE_FILTERS;
+            exchange->next_link = exchange->filters_begun;
+            break;
+        case STEP_PAUSE:
+            return;
+        }
+    }
+}
+
+void exchange_begin(struct exchange_worker *worker, struct server_stream *stream)
+{
+    struct exchange *exchange = arena_allocate_zeroed(stream->arena, sizeof *exchange);
+    if (!exchange) {
+        /* Not even a struct fits: a clean cut is all that is left. */
+        server_stream_reset(stream);
+        server_stream_release(stream);
+        return;
+    }
+    exchange->stream = stream;
+    exchange->worker = worker;
+    exchange->arena = stream->arena;
+    exchange->request = &stream->request;
+    exchange->request_body = stream->request_body;
+    exchange->begun_ns = stream->begun_ns;
+    exchange->task.run = exchange_task;
+    exchange->pin = worker->current;
+    exchange->pin->exchanges++;
+    if (--worker->stage_sample == 0) {
+        worker->stage_sample = STAGE_SAMPLE_EVERY;
+        exchange->sampled = true;
+    }
+    stream->owner_task = &exchange->task;
+    list_push_back(&worker->exchanges, &exchange->link);
+    gauge_add(&worker->active, 1);
+    counter_add(&worker->started, 1);
+    exchange_run(exchange);
+}
+
+/* Everything that can happen to a paused exchange arrives here: the stream's events and a finished wait. */
+static void exchange_task(struct task *task)
+{
+    struct exchange *exchange = CONTAINER_OF(task, struct exchange, task);
+    if (exchange->stream->events & (SERVER_STREAM_GONE | SERVER_STREAM_SENT)) {
+        exchange->gone = !(exchange->stream->events & SERVER_STREAM_SENT);
+        exchange->step = STEP_LOG;
+        run_step(exchange);
+        exchange_end(exchange);
+        return;
+    }
+    if (wait_collect(exchange)) exchange_run(exchange);
+}
+
+/* --- the steps --- */
+
+static enum step_result step_edge(struct exchange *exchange)
+{
+    edge_find_client(exchange, &exchange->pin->snapshot->settings);
+    if (!edge_find_request_id(exchange)) {
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+        return STEP_ANSWER;
+    }
+    if (exchange->request->target.form == TARGET_ASTERISK) { /* OPTIONS *: about the gateway itself, RFC 9110 9.3.7 */
+        exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
+        return STEP_ANSWER;
+    }
+    return STEP_GO_ON;
+}
+
+static enum route_result find_route(struct exchange *exchange, enum method method, struct slice method_text)
+{
+    struct exchange_worker *worker = exchange->worker;
+    return router_match(exchange->pin->snapshot->router, worker->router_scratch, exchange->request, method, method_text,
+                        exchange->arena, &exchange->match);
+}
+
+/* A CORS preflight (Fetch standard, 4.8) asks for another method; only a route with a cors filter answers it as one. */
+static bool find_preflight_route(struct exchange *exchange)
+{
+    const struct headers *headers = &exchange->request->headers;
+    if (exchange->request->method != METHOD_OPTIONS || !headers_find_known(headers, HEADER_ORIGIN)) return false;
+    struct slice asked = headers_value(headers, HEADER_ACCESS_CONTROL_REQUEST_METHOD);
+    if (slice_is_absent(asked) || find_route(exchange, method_find(asked), asked) != ROUTE_FOUND) return false;
+    const struct compiled_route *route = exchange->match.target;
+    exchange->preflight = route->chain->cors_at != 0;
+    return exchange->preflight;
+}
+
+static void respond_method_not_allowed(struct exchange *exchange)
+{
+    exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT, "no route of this path takes the method; see Allow");
+    if (!headers_set(&exchange->own_response.headers, SLICE("Allow"), exchange->match.allow)) {
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+    }
+}
+
+static enum step_result step_route(struct exchange *exchange)
+{
+    enum route_result result = ROUTE_FOUND;
+    if (!find_preflight_route(exchange)) {
+        result = find_route(exchange, exchange->request->method, exchange->request->method_text);
+    }
+    if (UNLIKELY(exchange->match.regex_limit_hit)) {
+        metrics_count_error(exchange->worker->metrics, exchange->worker->index, "regex-limit");
+    }
+    if (UNLIKELY(result == ROUTE_NONE)) {
+        exchange_respond_problem(exchange, 404, "no-route", SLICE_ABSENT, "no route matches this host and path");
+        return STEP_ANSWER;
+    }
+    if (UNLIKELY(result == ROUTE_METHOD_NOT_ALLOWED)) {
+        respond_method_not_allowed(exchange);
+        return STEP_ANSWER;
+    }
+    struct compiled_route *route = exchange->match.target;
+    exchange->route = route;
+    exchange->upstream_path = exchange->request->target.path;
+    if (route->strip_prefix) {
+        size_t prefix = route_matcher_strip_length(route->matcher, exchange->upstream_path);
+        exchange->upstream_path = slice_after(exchange->upstream_path, prefix);
+    }
+    exchange->upstream_query = exchange->request->target.query;
+    if (route->chain->state_bytes > 0) {
+        exchange->filter_states = arena_allocate_zeroed(exchange->arena, route->chain->state_bytes);
+        if (!exchange->filter_states) {
+            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+            return STEP_ANSWER;
+        }
+    }
+    return STEP_GO_ON;
+}
+
+static void *link_state(const struct exchange *exchange, const struct chain_link *link)
+{
+    return exchange->filter_states + link->state_offset;
+}
+
+static enum step_result step_request_filters(struct exchange *exchange)
+{
+    const struct chain *chain = exchange->route->chain;
+    while (exchange->next_link < chain->count) {
+        const struct chain_link *link = &chain->links[exchange->next_link];
+        exchange->filters_begun = exchange->next_link + 1;
+        if (link->filter->request) {
+            switch (link->filter->request(exchange, link->compiled, link_state(exchange, link))) {
+            case FILTER_NEXT:
+                break;
+            case FILTER_RESPOND:
+                return STEP_ANSWER;
+            case FILTER_WAIT:
+                PROMISE(exchange->wait != NULL); /* a wait without a deadline can't be written */
+                return STEP_PAUSE;
+            }
+        }
+        exchange->next_link++;
+    }
+    return STEP_GO_ON;
+}
+
+static enum step_result step_handler(struct exchange *exchange)
+{
+    const struct compiled_route *route = exchange->route;
+    const struct handler *handler = route->handler;
+    if (handler->state_size > 0) {
+        exchange->handler_state = arena_allocate_zeroed(exchange->arena, handler->state_size);
+        if (!exchange->handler_state) {
+            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+            return STEP_ANSWER;
+        }
+    }
+    if (route->chain->has_request_stages && exchange->request_body) {
+        if (!stages_put(exchange, false, &exchange->request_body)) {
+            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+            return STEP_ANSWER;
+        }
+        exchange->request->body_length = BODY_LENGTH_UNKNOWN;
+    }
+    exchange->handler_started = true;
+    exchange->handler_starting = true;
+    handler->start(exchange, route->handler_compiled, exchange->handler_state);
+    exchange->handler_starting = false;
+    return exchange->answered ? STEP_ANSWER : STEP_PAUSE;
+}
+
+/* Backwards over those whose request side ran; next_link counts down. */
+static enum step_result step_response_filters(struct exchange *exchange)
+{
+    while (exchange->next_link > 0) {
+        const struct chain_link *link = &exchange->route->chain->links[exchange->next_link - 1];
+        if (link->filter->response_head) {
+            if (link->filter->response_head(exchange, link->compiled, link_state(exchange, link)) == FILTER_WAIT) {
+                PROMISE(exchange->wait != NULL);
+                return STEP_PAUSE;
+            }
+        }
+        exchange->next_link--;
+    }
+    return STEP_GO_ON;
+}
+
+static bool send_answer(struct exchange *exchange, struct error *error)
+{
+    return server_stream_send_head(exchange->stream, exchange->response, exchange->response_body, error);
+}
+
+/* The answer can't be written (a filter made a header with a line break in it): say so with a bare one instead. */
+static void send_plain_failure(struct exchange *exchange, const struct error *error)
+{
+    if (exchange->response_body) {
+        body_pipe_stop(exchange->response_body);
+        body_pipe_detach_consumer(exchange->response_body);
+    }
+    struct error again;
+    exchange_respond_problem(exchange, 500, "unwritable-header", SLICE_ABSENT, "the gateway could not write its answer");
+    exchange->error = *error;
+    if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
+}
+
+static enum step_result step_reply(struct exchange *exchange)
+{
+    struct error error;
+    const struct compiled_route *route = exchange->route;
+    if (route && route->chain->has_response_stages && exchange->response_body) {
+        exchange->response->body_length = BODY_LENGTH_UNKNOWN;
+        if (!stages_put(exchange, true, &exchange->response_body)) {
+            server_stream_reset(exchange->stream);
+            return STEP_PAUSE;
+        }
+    }
+    if (!send_answer(exchange, &error)) send_plain_failure(exchange, &error);
+    return STEP_PAUSE; /* until the stream says SENT or GONE */
+}
+
+static enum step_result step_log(struct exchange *exchange)
+{
+    wait_abandon(exchange);
+    if (exchange->handler_started) {
+        exchange->route->handler->finish(exchange, exchange->route->handler_compiled, exchange->handler_state);
+    }
+    for (uint32_t i = exchange->filters_begun; i > 0; i--) {
+        const struct chain_link *link = &exchange->route->chain->links[i - 1];
+        if (link->filter->finish) link->filter->finish(exchange, link->compiled, link_state(exchange, link));
+    }
+    record_write(exchange);
+    return STEP_PAUSE;
+}
+
+/* --- the end --- */
+
+static void let_go_of_snapshot(struct exchange *exchange)
+{
+    struct exchange_worker *worker = exchange->worker;
+    struct snapshot_pin *pin = exchange->pin;
+    exchange->pin = NULL;
+    if (--pin->exchanges == 0 && pin != worker->current) worker->pin_released(worker, pin);
+}
+
+static void exchange_end(struct exchange *exchange)
+{
+    struct exchange_worker *worker = exchange->worker;
+    struct server_stream *stream = exchange->stream;
+    stages_release(exchange);
+    if (exchange->response == &exchange->own_response && exchange->response_body == &exchange->own_body) {
+        body_pipe_release(&exchange->own_body);
+    }
+    loop_dequeue(worker->loop, &exchange->task);
+    list_remove(&exchange->link);
+    if (exchange->pin) {
+        let_go_of_snapshot(exchange);
+    } else if (exchange->route) {
+        compiled_route_drop(exchange->route);
+    }
+    gauge_add(&worker->active, -1);
+    stream->owner_task = NULL;
+    server_stream_release(stream); /* the exchange's memory goes with it */
+}
+
+/* --- for handlers --- */
+
+void exchange_answer(struct exchange *exchange, struct response_head *response, struct body_pipe *body)
+{
+    PROMISE(!exchange->answered);
+    exchange->answered = true;
+    exchange->response = response;
+    exchange->response_body = body;
+    if (exchange->handler_starting) return; /* step_handler sees it when start() returns */
+    exchange->step = STEP_RESPONSE_FILTERS;
+    exchange->next_link = exchange->filters_begun;
+    exchange_run(exchange);
+}
+
+void exchange_answer_prepared(struct exchange *exchange)
+{
+    exchange_answer(exchange, exchange->response, exchange->response_body);
+}
+
+void exchange_interim(struct exchange *exchange, const struct response_head *head)
+{
+    server_stream_send_interim(exchange->stream, head);
+}
+
+uint64_t exchange_deadline_ms(const struct exchange *exchange)
+{
+    uint64_t begun_ms = exchange->begun_ns / 1000000;
+    return begun_ms + (exchange->route ? exchange->route->timeout_ms : EXCHANGE_TIMEOUT_MS_DEFAULT);
+}
+
+/* --- a worker's side --- */
+
+bool exchange_worker_init(struct exchange_worker *worker, struct error *error)
+{
+    list_init(&worker->exchanges);
+    random_secure_bytes(worker->id_prefix, sizeof worker->id_prefix);
+    worker->stage_sample = STAGE_SAMPLE_EVERY;
+    worker->waits = wait_table_create();
+    worker->router_scratch = router_scratch_create();
+    if (!worker->router_scratch) return error_format(error, "out of memory for the router's scratch space");
+    return true;
+}
+
+void exchange_worker_release(struct exchange_worker *worker)
+{
+    PROMISE(list_is_empty(&worker->exchanges));
+    wait_table_destroy(worker->waits);
+    router_scratch_destroy(worker->router_scratch);
+}
+
+void exchange_worker_sweep(struct exchange_worker *worker)
+{
+    const uint64_t old_ns = 1000000000;
+    for (struct list_link *link = worker->exchanges.next; link != &worker->exchanges; link = link->next) {
+        struct exchange *exchange = CONTAINER_OF(link, struct exchange, link);
+        if (worker->loop->now_ns - exchange->begun_ns < old_ns) return; /* the rest is younger */
+        if (!exchange->pin || exchange->pin == worker->current) continue;
+        if (exchange->route) compiled_route_retain(exchange->route);
+        let_go_of_snapshot(exchange);
+        counter_add(&worker->pinned_beyond_snapshot, 1);
+    }
+}

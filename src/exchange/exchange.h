@@ -1,0 +1,184 @@
+/* exchange/: the life of one request and its answer, from the edge to the log, as one list of steps.
+ *
+ *   edge -> route -> request filters -> handler -> response filters -> reply -> log
+ *
+ * An exchange lives in its server stream's arena on one worker. Nothing here learns an HTTP version. Filters and handlers see the
+ * struct and the functions below; they never free anything of it. Everything that can be waited for is registered in one
+ * place (exchange_wait) and cancelled in one place, when the client goes away or a deadline passes. */
+#ifndef SLUICE_EXCHANGE_EXCHANGE_H
+#define SLUICE_EXCHANGE_EXCHANGE_H
+
+#include "chain/chain.h"
+#include "event/event.h"
+#include "expr/template.h"
+#include "http/http.h"
+#include "observe/access_log.h"
+#include "observe/metrics.h"
+#include "shared/counter.h"
+#include "snapshot/snapshot.h"
+#include "upstream/upstream.h"
+
+enum exchange_step {
+    STEP_EDGE,
+    STEP_ROUTE,
+    STEP_REQUEST_FILTERS,
+    STEP_HANDLER,
+    STEP_RESPONSE_FILTERS,
+    STEP_REPLY,
+    STEP_LOG,
+    STEP_COUNT
+};
+
+/* The word of a step, the same in traces, metrics, explain and docs. */
+const char *exchange_step_word(enum exchange_step);
+
+/* A snapshot as one worker holds it: exchanges add to a plain count. */
+struct snapshot_pin {
+    struct snapshot *snapshot;
+    uint32_t exchanges;
+    struct snapshot_pin *next; /* older ones that still have exchanges */
+};
+
+/* A worker's side of all exchanges; owned by gateway's worker. */
+struct exchange_worker {
+    struct loop *loop;
+    struct slab_pool *slabs;
+    struct upstream_worker *upstream;
+    struct metrics *metrics;
+    struct access_log_worker *access_log;
+    struct router_scratch *router_scratch;
+    struct mailbox *mailbox;
+    unsigned index;
+    struct snapshot_pin *current;
+    struct list_link exchanges;       /* all that live, oldest first */
+    struct wait_table *waits;         /* slots for waits that other threads complete */
+    uint64_t id_prefix[2];            /* request ids: random once a process ... */
+    uint64_t id_counter;              /* ... and counted */
+    uint32_t stage_sample;            /* counts down to the next sampled exchange */
+    struct gauge active;              /* exchanges */
+    struct gauge waiting;             /* waits */
+    struct counter started, pinned_beyond_snapshot;
+    /* A pin's last exchange ended and it is not the current one. */
+    void (*pin_released)(struct exchange_worker *, struct snapshot_pin *);
+    void *owner;
+};
+
+bool exchange_worker_init(struct exchange_worker *, struct error *) MUST_USE; /* after its pointers are set */
+void exchange_worker_release(struct exchange_worker *);
+/* Each second: exchanges older than 1 s keep their route alone and let go of a snapshot that isn't current. */
+void exchange_worker_sweep(struct exchange_worker *);
+
+/* A wait of a filter or handler. Embedded in its state; cancelled with the exchange. */
+struct exchange_wait {
+    void (*cancel)(struct exchange_wait *); /* the exchange won't be there any more: give everything back. NULL: nothing to do */
+    struct exchange *exchange;
+    struct timer timer;
+    uint32_t slot, generation; /* for tickets */
+    uint8_t state;
+};
+
+enum wait_outcome { WAIT_DONE, WAIT_DEADLINE };
+
+/* What another thread needs to complete a wait; plain values, safe to keep after the exchange has ended. */
+struct wait_ticket {
+    struct exchange_worker *worker; /* outlives every exchange; touched only through its mailbox */
+    uint32_t slot, generation;
+};
+
+struct exchange {
+    /* Owned by the session below; valid until the exchange ends. */
+    struct server_stream *stream;
+    struct exchange_worker *worker;
+    struct arena *arena;
+    struct request_head *request; /* &stream->request */
+
+    /* From the edge step on. */
+    struct address client;        /* after trusted proxies */
+    struct slice client_ip;       /* its text */
+    struct slice request_id;
+    bool from_trusted_proxy;
+
+    /* From the route step on. */
+    struct compiled_route *route; /* NULL: none matched */
+    struct route_captures captures;
+    struct slice upstream_path;   /* after stripPrefix; rewrites change it */
+    struct slice upstream_query;  /* absent: none */
+
+    struct body_pipe *request_body; /* what the handler consumes: the stream's, or the last stage's; NULL: no body */
+
+    /* Identity, set by policies. */
+    struct slice user_id, client_id;
+
+    /* The answer: from exchange_answer or exchange_respond on. */
+    struct response_head *response;
+    struct body_pipe *response_body; /* NULL: none */
+    struct error error;              /* why the gateway itself answered or failed; reason NULL: it didn't */
+    struct slice error_rule;         /* the policy's name in the problem body */
+
+    /* What the handler tells for the log. */
+    struct slice instance_name;
+    uint64_t upstream_ns;
+
+    /* Internal. */
+    uint8_t step;
+    bool preflight; /* a CORS preflight: `route` is that of the method it asks for */
+    bool gone, answered, handler_started, handler_starting, sampled;
+    uint32_t filters_begun;    /* links whose request ran: finish and response run for these */
+    uint32_t next_link;
+    char *filter_states;
+    void *handler_state;
+    struct snapshot_pin *pin;  /* NULL: let go, `route` is retained instead */
+    struct task task;          /* stream events and resumption */
+    struct exchange_wait *wait;
+    enum wait_outcome wait_outcome;
+    struct list_link link;     /* worker->exchanges */
+    uint64_t begun_ns;
+    struct stage_runner *stages; /* newest first */
+    struct body_pipe own_body; /* for bodies made here */
+    struct response_head own_response;
+    struct route_match match;
+};
+
+/* A request has come: the exchange is made in stream's arena and runs until it waits. When memory is short it answers 503. */
+void exchange_begin(struct exchange_worker *, struct server_stream *);
+/* A request that the session refused by itself is logged and counted like any other. */
+void exchange_refused(struct exchange_worker *, const struct request_head *, const struct peer *, const struct error *,
+                      uint64_t bytes_in);
+
+/* For handlers: the answer's head (and body, NULL for none) is there. Head and pipe live in the exchange's arena or handler state.
+ * Runs the response filters from the run queue or at once; never call it twice. */
+void exchange_answer(struct exchange *, struct response_head *, struct body_pipe *body);
+/* For handlers: an interim head to pass on at once. */
+void exchange_interim(struct exchange *, const struct response_head *);
+/* For handlers: no answer can be had; a problem document with error->status is sent. */
+void exchange_fail(struct exchange *, const struct error *);
+
+/* For filters, before FILTER_RESPOND (and handlers, as their answer with exchange_answer_prepared): prepares the answer in
+ * exchange->own_response with a fixed body, which must live as long as the exchange (its arena, the compiled configuration, static;
+ * may be absent). Add headers to exchange->own_response.headers after. */
+void exchange_respond(struct exchange *, unsigned status, struct slice content_type, struct slice body);
+/* The same as problem+json by RFC 9457 with title, detail, requestId, and rule where given. Also records the error for log and
+ * metrics under `reason` (static, kebab-case). */
+void exchange_respond_problem(struct exchange *, unsigned status, const char *reason, struct slice rule, const char *format, ...)
+    PRINTF_LIKE(5, 6);
+/* Handlers: send what exchange_respond* prepared. */
+void exchange_answer_prepared(struct exchange *);
+
+/* Registers the wait; the filter then returns FILTER_WAIT. deadline_ms is loop time; the exchange's own deadline (route's timeoutMs from the
+ * head on) bounds it. At the deadline the filter is called again with WAIT_DEADLINE (after wait->cancel was called). */
+void exchange_wait(struct exchange *, struct exchange_wait *, void (*cancel)(struct exchange_wait *), uint64_t deadline_ms);
+/* The same worker's thread: the filter is called again from the run queue. */
+void exchange_resume(struct exchange_wait *);
+/* For completion from another thread. False: no slot free (treat as failure). */
+bool exchange_wait_ticket(struct exchange_wait *, struct wait_ticket *) MUST_USE;
+/* Any thread; allocates a message; a stale ticket is dropped where it arrives. */
+void exchange_resume_from_thread(const struct wait_ticket *);
+/* In the call after a wait. */
+static inline enum wait_outcome exchange_wait_outcome(const struct exchange *exchange) { return exchange->wait_outcome; }
+
+/* Renders with the exchange's captures and variables; absent when memory is short. */
+struct slice exchange_render(const struct exchange *, const struct template *);
+/* The loop time by which the exchange's response head must be there. */
+uint64_t exchange_deadline_ms(const struct exchange *);
+
+#endif

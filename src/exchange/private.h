@@ -1,0 +1,31 @@
+/* exchange/private.h: what the files of this room share. */
+#ifndef SLUICE_EXCHANGE_PRIVATE_H
+#define SLUICE_EXCHANGE_PRIVATE_H
+
+#include "exchange/exchange.h"
+#include "base/clock.h"
+#include "shared/counter.h"
+
+/* edge.c: who the client is, and the request's id. */
+void edge_find_client(struct exchange *, const struct request_settings *);
+bool edge_find_request_id(struct exchange *) MUST_USE;
+
+/* wait.c */
+enum wait_state { WAIT_IDLE, WAIT_PENDING, WAIT_COMPLETED };
+struct wait_table *wait_table_create(void);
+void wait_table_destroy(struct wait_table *);
+/* The exchange ends: cancels what is pending. */
+void wait_abandon(struct exchange *);
+/* Takes a completed wait off: true when the step that waited may be run again. */
+bool wait_collect(struct exchange *);
+
+/* stages.c: the filters' body stages between the session's pipe and the handler's, or back. */
+struct stage_runner;
+/* Puts the chain's stages behind *pipe, which then is the last stage's output. False when memory is short. */
+bool stages_put(struct exchange *, bool response, struct body_pipe **pipe) MUST_USE;
+void stages_release(struct exchange *);
+
+/* record.c: the log step's record and counts. */
+void record_write(struct exchange *);
+
+#endif

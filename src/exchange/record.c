@@ -1,0 +1,67 @@
+/* exchange/record.c: the log step: what is known at the end, as a plain record for metrics and access log. */
+#include "exchange/private.h"
+
+#define STATUS_CLIENT_GONE 499 /* no answer was sent: the client had gone; nginx's number, known to every dashboard */
+
+static void fill_request(struct exchange_record *record, const struct request_head *request)
+{
+    record->method = request->method;
+    record->method_text = request->method_text;
+    record->path = slice_is_absent(request->target.path) ? request->target.raw : request->target.path;
+    record->user_agent = headers_value(&request->headers, HEADER_USER_AGENT);
+}
+
+static void write_out(struct exchange_worker *worker, struct route_metrics *metrics, const struct exchange_record *record)
+{
+    metrics_count(worker->metrics, worker->index, metrics, record);
+    if (record->error_type) metrics_count_error(worker->metrics, worker->index, record->error_type);
+    if (worker->access_log && access_log_is_on(worker->access_log)) access_log_append(worker->access_log, record);
+}
+
+void record_write(struct exchange *exchange)
+{
+    struct exchange_worker *worker = exchange->worker;
+    const struct compiled_route *route = exchange->route;
+    uint64_t duration_ns = worker->loop->now_ns - exchange->begun_ns;
+    struct exchange_record record = {
+        .wall_ns = worker->loop->wall_ns - duration_ns,
+        .request_id = exchange->request_id,
+        .instance = exchange->instance_name,
+        .status = exchange->response ? exchange->response->status : STATUS_CLIENT_GONE,
+        .duration_ns = duration_ns,
+        .upstream_ns = exchange->upstream_ns,
+        .bytes_in = exchange->stream->bytes_in,
+        .bytes_out = exchange->stream->bytes_out,
+        .client_ip = exchange->client_ip,
+        .user_id = exchange->user_id,
+        .client_id = exchange->client_id,
+    };
+    if (route) {
+        record.route = route->name_slice;
+        if (route->service) record.service = slice_from_cstring(route->service->name);
+    }
+    if (exchange->error.reason) {
+        record.error_type = exchange->error.reason;
+        record.error_text = slice_from_cstring(exchange->error.text);
+    } else if (exchange->gone) {
+        record.error_type = "client-gone";
+        record.error_text = SLICE("the client went away");
+    }
+    fill_request(&record, exchange->request);
+    write_out(worker, route ? route->metrics : NULL, &record);
+}
+
+void exchange_refused(struct exchange_worker *worker, const struct request_head *request, const struct peer *peer,
+                      const struct error *error, uint64_t bytes_in)
+{
+    struct exchange_record record = {
+        .wall_ns = worker->loop->wall_ns,
+        .status = error->status,
+        .bytes_in = bytes_in,
+        .client_ip = slice_of(peer->ip_text, peer->ip_length),
+        .error_type = error->reason,
+        .error_text = slice_from_cstring(error->text),
+    };
+    fill_request(&record, request);
+    write_out(worker, NULL, &record);
+}

@@ -1,0 +1,119 @@
+/* exchange/respond.c: answers that the gateway makes itself. */
+#include "exchange/private.h"
+#include "http/status.h"
+#include "json/writer.h"
+
+#include <stdarg.h>
+
+void exchange_respond(struct exchange *exchange, unsigned status, struct slice content_type, struct slice body)
+{
+    struct response_head *head = &exchange->own_response;
+    response_head_init(head, exchange->arena);
+    head->status = (uint16_t)status;
+    head->version = HTTP_1_1;
+    head->body_length = status_has_no_content(status) ? 0 : body.length;
+    head->has_body = !status_has_no_content(status) && exchange->request->method != METHOD_HEAD && body.length > 0;
+    exchange->response = head;
+    exchange->response_body = NULL;
+    if (!slice_is_absent(content_type) && !headers_add_known(&head->headers, HEADER_CONTENT_TYPE, content_type)) {
+        head->status = 503; /* short of memory: a bare status is still right */
+    }
+    if (!head->has_body) return;
+    body_pipe_init(&exchange->own_body, exchange->worker->loop, body.length);
+    exchange->own_body.window = UINT32_MAX; /* one piece of memory that is there already */
+    body_pipe_push(&exchange->own_body, NULL, body.at, body.length);
+    body_pipe_finish(&exchange->own_body, NULL);
+    exchange->response_body = &exchange->own_body;
+}
+
+static struct slice problem_document(const struct exchange *exchange, unsigned status, struct slice detail, struct slice rule)
+{
+    char buffer[2048];
+    struct json_writer writer;
+    json_writer_init(&writer, buffer, sizeof buffer);
+    json_begin_object(&writer);
+    json_key(&writer, SLICE("type")), json_string(&writer, SLICE("about:blank"));
+    json_key(&writer, SLICE("title")), json_string(&writer, status_reason(status));
+    json_key(&writer, SLICE("status")), json_unsigned(&writer, status);
+    json_key(&writer, SLICE("detail")), json_string(&writer, detail);
+    json_key(&writer, SLICE("requestId")), json_string(&writer, exchange->request_id);
+    if (rule.length > 0) json_key(&writer, SLICE("rule")), json_string(&writer, rule);
+    json_end_object(&writer);
+    struct slice document = json_writer_result(&writer); /* absent where it did not fit: then an empty body */
+    return slice_is_absent(document) ? document : arena_copy(exchange->arena, document);
+}
+
+static void respond_problem(struct exchange *exchange, unsigned status, struct slice detail, struct slice rule)
+{
+    struct slice document = problem_document(exchange, status, detail, rule);
+    exchange->error_rule = rule;
+    exchange_respond(exchange, status, SLICE("application/problem+json"), document);
+    if (status == 503 && !headers_add_known(&exchange->own_response.headers, HEADER_RETRY_AFTER, SLICE("1"))) {
+        /* short of memory: the answer goes without it */
+        return;
+    }
+}
+
+void exchange_respond_problem(struct exchange *exchange, unsigned status, const char *reason, struct slice rule, const char *format, ...)
+{
+    char text[sizeof exchange->error.text];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    error_set(&exchange->error, status < 500 ? BLAME_CLIENT : BLAME_US, RETRY_NEVER, (uint16_t)status, reason, "%s", text);
+    respond_problem(exchange, status, slice_from_cstring(exchange->error.text), rule);
+}
+
+/* To the client only what concerns it; instances and system errors are the operator's. */
+static struct slice detail_for_client(const struct error *error)
+{
+    static const struct {
+        const char *reason, *detail;
+    } details[] = {
+        { "connect-failure", "the service could not be reached" },
+        { "reset", "the service broke off before it had answered" },
+        { "stale-connection", "the service broke off before it had answered" },
+        { "bad-response", "the service gave an answer that is not valid HTTP" },
+        { "timeout", "the service did not answer in time" },
+        { "no-instance", "the service has no instance that could answer" },
+        { "overload", "the gateway has no room for the request right now" },
+    };
+    if (error->blame == BLAME_CLIENT) return slice_from_cstring(error->text);
+    for (size_t i = 0; i < COUNT_OF(details); i++) {
+        if (strcmp(details[i].reason, error->reason) == 0) return slice_from_cstring(details[i].detail);
+    }
+    return slice_from_cstring(error->reason);
+}
+
+void exchange_fail(struct exchange *exchange, const struct error *error)
+{
+    exchange->error = *error;
+    respond_problem(exchange, error->status ? error->status : 502, detail_for_client(&exchange->error), SLICE_ABSENT);
+    exchange_answer_prepared(exchange);
+}
+
+static struct slice lookup(const void *argument, enum template_variable variable, struct slice name)
+{
+    const struct exchange *exchange = argument;
+    switch (variable) {
+    case TEMPLATE_PATH_CAPTURE:
+        return route_captures_find(&exchange->match.captures, name);
+    case TEMPLATE_REQUEST_ID:
+        return exchange->request_id;
+    case TEMPLATE_REQUEST_METHOD:
+        return exchange->request->method_text;
+    case TEMPLATE_REQUEST_HOST:
+        return exchange->request->host;
+    case TEMPLATE_REQUEST_PATH:
+        return exchange->request->target.path;
+    case TEMPLATE_SOURCE_IP:
+        return exchange->client_ip;
+    }
+    return SLICE_ABSENT;
+}
+
+struct slice exchange_render(const struct exchange *exchange, const struct template *template)
+{
+    return template_render(template, lookup, exchange, exchange->arena);
+}

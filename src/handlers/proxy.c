@@ -1,0 +1,228 @@
+/* proxy: sends the request to the route's service and its answer back.
+ *
+ * Start: the head is made fit for the next hop (hop-by-hop fields out, forwarding fields and identity in; DESIGN 11), then one
+ * primary call. Head: the answer is cleaned likewise and given to the exchange; the body streams on between the two
+ * sessions' pipes without this file. State: the call, in the exchange's arena. RFC 9110 7.6. */
+#include "exchange/exchange.h"
+#include "handlers/handlers.h"
+
+#include <xxhash.h>
+
+struct proxy {
+    struct upstream_call call;
+    struct task task;
+    struct exchange *exchange;
+    struct call_plan plan;
+};
+
+static bool proxy_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
+
+/* --- the request on its way out --- */
+
+static bool set_forwarded_for(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->request->headers;
+    const struct peer *peer = exchange->stream->peer;
+    struct slice hop = slice_of(peer->ip_text, peer->ip_length);
+    if (!exchange->from_trusted_proxy) return headers_set_known(headers, HEADER_X_FORWARDED_FOR, hop);
+    struct slice before = headers_combined(headers, HEADER_X_FORWARDED_FOR);
+    if (slice_is_absent(before)) return headers_set_known(headers, HEADER_X_FORWARDED_FOR, hop);
+    struct slice joined = arena_join(exchange->arena, (struct slice[]){ before, SLICE(", "), hop }, 3);
+    return !slice_is_absent(joined) && headers_set_known(headers, HEADER_X_FORWARDED_FOR, joined);
+}
+
+/* From a trusted proxy a value that is there already stays. */
+static bool set_forwarded(struct exchange *exchange, enum header_id id, struct slice value)
+{
+    struct headers *headers = &exchange->request->headers;
+    if (exchange->from_trusted_proxy && headers_find_known(headers, id)) return true;
+    if (slice_is_absent(value)) {
+        headers_remove_known(headers, id);
+        return true;
+    }
+    return headers_set_known(headers, id, value);
+}
+
+/* A client's own copy never passes. */
+static bool set_identity(struct headers *headers, enum header_id id, struct slice value)
+{
+    headers_remove_known(headers, id);
+    return slice_is_absent(value) || headers_add_known(headers, id, value);
+}
+
+static bool prepare_request(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->request->headers;
+    headers_remove_hop_by_hop(headers);
+    if (!exchange->from_trusted_proxy) headers_remove_known(headers, HEADER_FORWARDED);
+    return set_forwarded_for(exchange) &&
+           set_forwarded(exchange, HEADER_X_FORWARDED_HOST, exchange->request->authority) &&
+           set_forwarded(exchange, HEADER_X_FORWARDED_PROTO, exchange->stream->peer->tls ? SLICE("https") : SLICE("http")) &&
+           headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
+           set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
+           set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
+           headers_add_known(headers, HEADER_VIA, exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
+}
+
+static struct slice upstream_target(const struct exchange *exchange)
+{
+    if (slice_is_absent(exchange->upstream_query)) return exchange->upstream_path;
+    const struct slice path = exchange->upstream_path, query = exchange->upstream_query;
+    /* Most often both still stand side by side in what the client sent. */
+    if (query.at == path.at + path.length + 1 && path.at[path.length] == '?') {
+        return slice_of(path.at, path.length + 1 + query.length);
+    }
+    return arena_join(exchange->arena, (struct slice[]){ path, SLICE("?"), query }, 3);
+}
+
+static uint64_t client_hash(const struct exchange *exchange)
+{
+    const struct address *address = &exchange->client;
+    if (address->any.sa_family == AF_INET) return XXH3_64bits(&address->v4.sin_addr, sizeof address->v4.sin_addr);
+    return XXH3_64bits(&address->v6.sin6_addr, sizeof address->v6.sin6_addr);
+}
+
+static bool is_repeatable(const struct exchange *exchange)
+{
+    return method_is_idempotent(exchange->request->method) || exchange->route->idempotent ||
+           headers_find_known(&exchange->request->headers, HEADER_IDEMPOTENCY_KEY) != NULL;
+}
+
+static void make_plan(struct exchange *exchange, struct slice target, struct call_plan *plan)
+{
+    const struct compiled_route *route = exchange->route;
+    *plan = (struct call_plan){
+        .kind = CALL_PRIMARY,
+        .service = route->service,
+        .request = exchange->request,
+        .target = target,
+        .host_of_instance = !route->preserve_host,
+        .body = exchange->request_body,
+        .arena = exchange->arena,
+        .deadline_ms = exchange_deadline_ms(exchange),
+        .try_timeout_ms = route->try_timeout_ms,
+        .idle_timeout_ms = route->idle_timeout_ms,
+        .retry_count = route->retry_count,
+        .retry_on = route->retry_on,
+        .retry_buffer_bytes = route->retry_buffer_bytes,
+        .repeatable = is_repeatable(exchange),
+        .wait_for_continue = exchange->request->expects_continue,
+    };
+    if (route->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
+}
+
+/* --- the answer on its way back --- */
+
+static bool matches_internal(struct slice pattern, struct slice name)
+{
+    if (pattern.length > 0 && pattern.at[pattern.length - 1] == '*') {
+        struct slice prefix = slice_before(pattern, pattern.length - 1);
+        return name.length >= prefix.length && slice_equal_ignore_case(slice_before(name, prefix.length), prefix);
+    }
+    return slice_equal_ignore_case(pattern, name);
+}
+
+static void remove_internal(struct headers *headers, const struct request_settings *settings)
+{
+    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (header->id != HEADER_OTHER) continue; /* known names are none of a service's internals */
+        for (size_t i = 0; i < settings->internal_response_header_count; i++) {
+            if (matches_internal(settings->internal_response_headers[i], header->name)) {
+                headers_remove_one(headers, header);
+                break;
+            }
+        }
+    }
+}
+
+static void remove_named_internal(struct headers *headers, const struct request_settings *settings)
+{
+    for (size_t i = 0; i < settings->internal_response_header_count; i++) {
+        struct slice pattern = settings->internal_response_headers[i];
+        if (header_id_find(pattern) != HEADER_OTHER) headers_remove(headers, pattern);
+    }
+}
+
+static void clean_response(const struct exchange *exchange, struct response_head *response)
+{
+    const struct request_settings *settings = &exchange->worker->current->snapshot->settings;
+    headers_remove_hop_by_hop(&response->headers);
+    headers_remove_known(&response->headers, HEADER_SERVER);
+    remove_internal(&response->headers, settings);
+    remove_named_internal(&response->headers, settings);
+}
+
+static void tell_outcome(struct proxy *proxy)
+{
+    struct exchange *exchange = proxy->exchange;
+    const struct upstream_call *call = &proxy->call;
+    if (call->instance) exchange->instance_name = slice_from_cstring(call->instance->name);
+    if (call->head_ns) exchange->upstream_ns = call->head_ns - call->started_ns;
+    if (call->error.reason && exchange->answered) exchange->error = call->error; /* the body broke off: for the log */
+}
+
+static void pass_interim_on(struct proxy *proxy)
+{
+    while (proxy->call.interim) {
+        struct interim_response *interim = proxy->call.interim;
+        proxy->call.interim = interim->next;
+        headers_remove_hop_by_hop(&interim->head.headers);
+        exchange_interim(proxy->exchange, &interim->head);
+    }
+}
+
+static void proxy_task(struct task *task)
+{
+    struct proxy *proxy = CONTAINER_OF(task, struct proxy, task);
+    struct exchange *exchange = proxy->exchange;
+    struct upstream_call *call = &proxy->call;
+    tell_outcome(proxy);
+    if (exchange->answered) return;
+    pass_interim_on(proxy);
+    if (call->events & CALL_HEAD) {
+        clean_response(exchange, call->response);
+        exchange_answer(exchange, call->response, call->response_body);
+    } else if (call->events & CALL_DONE) {
+        exchange_fail(exchange, &call->error);
+    }
+}
+
+/* --- */
+
+static void proxy_start(struct exchange *exchange, const void *compiled, void *state)
+{
+    (void)compiled;
+    struct proxy *proxy = state;
+    proxy->exchange = exchange;
+    proxy->task.run = proxy_task;
+    proxy->call.owner_task = &proxy->task;
+    struct slice target = upstream_target(exchange);
+    if (slice_is_absent(target) || !prepare_request(exchange)) {
+        struct error error;
+        error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for the request's head");
+        exchange_fail(exchange, &error);
+        return;
+    }
+    make_plan(exchange, target, &proxy->plan);
+    upstream_call_start(&proxy->call, exchange->worker->upstream, &proxy->plan);
+}
+
+static void proxy_finish(struct exchange *exchange, const void *compiled, void *state)
+{
+    (void)compiled;
+    struct proxy *proxy = state;
+    if (proxy->call.worker) { /* it was started */
+        tell_outcome(proxy);
+        upstream_call_cancel(&proxy->call);
+    }
+    loop_dequeue(exchange->worker->loop, &proxy->task);
+}
+
+const struct handler handler_proxy = {
+    .name = "proxy",
+    .summary = "Sends the request to the route's service.",
+    .state_size = sizeof(struct proxy),
+    .takes = proxy_takes,
+    .start = proxy_start,
+    .finish = proxy_finish,
+};

@@ -1,0 +1,193 @@
+/* json/writer.c: see writer.h. */
+#include "json/writer.h"
+
+void json_writer_init(struct json_writer *writer, char *buffer, size_t size)
+{
+    *writer = (struct json_writer){ .start = buffer, .next = buffer, .end = buffer + size };
+}
+
+static char *reserve(struct json_writer *writer, size_t size)
+{
+    if (UNLIKELY((size_t)(writer->end - writer->next) < size)) {
+        writer->overflow = true;
+        return NULL;
+    }
+    char *at = writer->next;
+    writer->next += size;
+    return at;
+}
+
+static void put_byte(struct json_writer *writer, char byte)
+{
+    char *at = reserve(writer, 1);
+    if (at) *at = byte;
+}
+
+static void put(struct json_writer *writer, const char *bytes, size_t length)
+{
+    char *at = reserve(writer, length);
+    if (at && length > 0) memcpy(at, bytes, length);
+}
+
+static void begin_value(struct json_writer *writer)
+{
+    if (writer->comma) put_byte(writer, ',');
+    writer->comma = true;
+}
+
+static void begin(struct json_writer *writer, char bracket)
+{
+    begin_value(writer);
+    put_byte(writer, bracket);
+    writer->comma = false;
+}
+
+static void end(struct json_writer *writer, char bracket)
+{
+    put_byte(writer, bracket);
+    writer->comma = true;
+}
+
+void json_begin_object(struct json_writer *writer) { begin(writer, '{'); }
+void json_end_object(struct json_writer *writer) { end(writer, '}'); }
+void json_begin_array(struct json_writer *writer) { begin(writer, '['); }
+void json_end_array(struct json_writer *writer) { end(writer, ']'); }
+
+void json_key(struct json_writer *writer, struct slice key)
+{
+    char *at = reserve(writer, key.length + 3 + writer->comma);
+    if (!at) return;
+    if (writer->comma) *at++ = ',';
+    *at++ = '"';
+    memcpy(at, key.at, key.length);
+    at += key.length;
+    *at++ = '"';
+    *at = ':';
+    writer->comma = false;
+}
+
+/* Bytes that stand for themselves: printable ASCII but '"' and '\\'. */
+static size_t plain_run(const char *at, const char *end)
+{
+    const char *start = at;
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f && *at != '"' && *at != '\\') at++;
+    return (size_t)(at - start);
+}
+
+/* Length of the well-formed UTF-8 sequence at `at` (RFC 3629), 0 if there is none. */
+static size_t utf8_length(const unsigned char *at, size_t left)
+{
+    if (at[0] < 0x80) return 1;
+    size_t length = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
+    if (at[0] < 0xc2 || at[0] > 0xf4 || left < length) return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    }
+    if (at[0] == 0xe0 && at[1] < 0xa0) return 0; /* overlong */
+    if (at[0] == 0xed && at[1] > 0x9f) return 0; /* surrogate */
+    if (at[0] == 0xf0 && at[1] < 0x90) return 0; /* overlong */
+    if (at[0] == 0xf4 && at[1] > 0x8f) return 0; /* beyond U+10FFFF */
+    return length;
+}
+
+static void put_control(struct json_writer *writer, unsigned char byte)
+{
+    static const char digits[] = "0123456789abcdef";
+    char text[6] = { '\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15] };
+    put(writer, text, sizeof text);
+}
+
+/* One character that is not plain; returns how many bytes of input it took. */
+static size_t put_special(struct json_writer *writer, const char *at, size_t left)
+{
+    unsigned char byte = (unsigned char)*at;
+    if (byte == '"' || byte == '\\') {
+        put_byte(writer, '\\');
+        put_byte(writer, *at);
+        return 1;
+    }
+    if (byte < 0x20 || byte == 0x7f) {
+        put_control(writer, byte);
+        return 1;
+    }
+    size_t length = utf8_length((const unsigned char *)at, left);
+    if (length == 0) {
+        put(writer, "\xef\xbf\xbd", 3);
+        return 1;
+    }
+    put(writer, at, length);
+    return length;
+}
+
+void json_string(struct json_writer *writer, struct slice value)
+{
+    begin_value(writer);
+    put_byte(writer, '"');
+    const char *at = value.at, *stop = value.at + value.length;
+    while (at < stop && !writer->overflow) {
+        size_t run = plain_run(at, stop);
+        put(writer, at, run);
+        at += run;
+        if (at < stop) at += put_special(writer, at, (size_t)(stop - at));
+    }
+    put_byte(writer, '"');
+}
+
+static size_t write_digits(uint64_t value, char into[20])
+{
+    char reversed[20];
+    size_t count = 0;
+    do {
+        reversed[count++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    for (size_t i = 0; i < count; i++) into[i] = reversed[count - 1 - i];
+    return count;
+}
+
+void json_unsigned(struct json_writer *writer, uint64_t value)
+{
+    char digits[20];
+    begin_value(writer);
+    put(writer, digits, write_digits(value, digits));
+}
+
+void json_signed(struct json_writer *writer, int64_t value)
+{
+    char digits[20];
+    begin_value(writer);
+    if (value < 0) put_byte(writer, '-');
+    put(writer, digits, write_digits(value < 0 ? 0 - (uint64_t)value : (uint64_t)value, digits));
+}
+
+void json_thousandths(struct json_writer *writer, uint64_t value)
+{
+    char digits[20];
+    begin_value(writer);
+    put(writer, digits, write_digits(value / 1000, digits));
+    unsigned rest = (unsigned)(value % 1000);
+    char places[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10), (char)('0' + rest % 10) };
+    put(writer, places, sizeof places);
+}
+
+void json_boolean(struct json_writer *writer, bool value)
+{
+    begin_value(writer);
+    if (value) {
+        put(writer, "true", 4);
+    } else {
+        put(writer, "false", 5);
+    }
+}
+
+void json_null(struct json_writer *writer)
+{
+    begin_value(writer);
+    put(writer, "null", 4);
+}
+
+struct slice json_writer_result(const struct json_writer *writer)
+{
+    if (writer->overflow) return SLICE_ABSENT;
+    return slice_of(writer->start, (size_t)(writer->next - writer->start));
+}

@@ -1,0 +1,45 @@
+/* observe/access_log.h: one JSON line an exchange, written by pages off the hot path.
+ *
+ * A worker appends to its own page and hands full pages (or, each 100 ms, started ones) to the writer thread, which alone touches
+ * the file. A full disk, a slow file or a stopped reader of a pipe never blocks a worker: when a worker has no free page the line is
+ * dropped and counted. Fields: DESIGN 11, Access log. Strings are escaped by RFC 8259; invalid UTF-8 becomes U+FFFD. */
+#ifndef SLUICE_OBSERVE_ACCESS_LOG_H
+#define SLUICE_OBSERVE_ACCESS_LOG_H
+
+#include "base/error.h"
+#include "observe/record.h"
+
+#include <stdatomic.h>
+
+struct access_log;        /* the writer: one a process */
+struct access_log_worker; /* the appending side: one a worker */
+
+/* `path` absolute; "-" is standard output; NULL: off (lines are neither written nor counted). Opens (O_APPEND, mode 0640) and starts
+ * the writer thread. `pages_max`: 64 KiB pages that a worker may have under way. */
+struct access_log *access_log_create(const char *path, unsigned workers, unsigned pages_max, struct error *);
+/* Flushes for at most 2 s, then gives up. Workers have stopped. */
+void access_log_destroy(struct access_log *);
+/* Any thread, async-signal-safe not needed: the writer closes and opens the path again before its next page (SIGUSR1). */
+void access_log_reopen(struct access_log *);
+/* A reload changed the target: the writer goes over to it after the pages handed in so far. */
+void access_log_retarget(struct access_log *, const char *path_or_null);
+uint64_t access_log_lines_dropped(const struct access_log *); /* any thread */
+uint64_t access_log_bytes_written(const struct access_log *);
+
+struct access_log_worker *access_log_worker(struct access_log *, unsigned index);
+static inline bool access_log_is_on(const struct access_log_worker *);
+/* The worker's thread. Never blocks, never allocates. */
+void access_log_append(struct access_log_worker *, const struct exchange_record *);
+/* Hands a started page to the writer; called by the worker each 100 ms and when it stops. */
+void access_log_flush(struct access_log_worker *);
+
+struct access_log_worker_public {
+    _Atomic bool on;
+};
+
+static inline bool access_log_is_on(const struct access_log_worker *worker)
+{
+    return atomic_load_explicit(&((const struct access_log_worker_public *)(const void *)worker)->on, memory_order_relaxed);
+}
+
+#endif
