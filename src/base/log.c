@@ -35,7 +35,7 @@ void log_write(enum log_level level, const char *format, ...)
     char line[LINE_BYTES];
     char time[CLOCK_ISO8601_BYTES];
     clock_write_iso8601(clock_wall_ns(), time);
-    size_t room = sizeof line - 1;
+    size_t room = sizeof line; /* the newline takes the NUL's place */
     size_t used = shorter(snprintf(line, room, "%s %s %s[%ld]: ", time, level_names[level],
                                    atomic_load_explicit(&process_name, memory_order_relaxed), (long)getpid()),
                           room - 1);
