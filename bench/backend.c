@@ -29,10 +29,10 @@ struct answer {
 };
 
 static struct answer answers[] = {
-    {.path = "/64k", .body_length = 64 * 1024},
-    {.path = "/1m", .body_length = 1024 * 1024},
-    {.path = "/10m", .body_length = 10 * 1024 * 1024},
-    {.path = "/", .body_length = 128}, /* last: the prefix of all paths */
+    { .path = "/64k", .body_length = 64 * 1024 },
+    { .path = "/1m", .body_length = 1024 * 1024 },
+    { .path = "/10m", .body_length = 10 * 1024 * 1024 },
+    { .path = "/", .body_length = 128 }, /* last: the prefix of all paths */
 };
 #define ANSWERS (sizeof answers / sizeof *answers)
 
@@ -58,11 +58,11 @@ static void make_answers(void)
     for (size_t i = 0; i < ANSWERS; i++) {
         struct answer *answer = &answers[i];
         answer->bytes = malloc(answer->body_length + 256);
-        if (!answer->bytes)
-            die("malloc");
-        int head = snprintf(answer->bytes, 256,
-                            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n%s\r\n",
-                            answer->body_length, close_after_answer ? "Connection: close\r\n" : "");
+        if (!answer->bytes) die("malloc");
+        int head = snprintf(
+            answer->bytes, 256,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n%s\r\n",
+            answer->body_length, close_after_answer ? "Connection: close\r\n" : "");
         memset(answer->bytes + head, 'x', answer->body_length);
         answer->length = (size_t)head + answer->body_length;
     }
@@ -96,8 +96,7 @@ static bool send_answer(int descriptor)
         ssize_t sent = send(descriptor, answer->bytes + connection->answered, answer->length - connection->answered,
                             MSG_NOSIGNAL);
         if (sent < 0) {
-            if (errno != EAGAIN)
-                drop(descriptor);
+            if (errno != EAGAIN) drop(descriptor);
             return false;
         }
         connection->answered += (size_t)sent;
@@ -117,14 +116,12 @@ static bool take_requests(int descriptor, const char *bytes, size_t length)
     const char *end = bytes + length;
     for (;;) {
         const char *blank = memmem(bytes, (size_t)(end - bytes), "\r\n\r\n", 4);
-        if (!blank)
-            break;
+        if (!blank) break;
         connection->answering = answer_for(bytes, (size_t)(blank - bytes));
         connection->answered = 0;
         bytes = blank + 4;
         if (!send_answer(descriptor)) {
-            if (!connection->answering)
-                return false;
+            if (!connection->answering) return false;
             break;
         }
     }
@@ -132,8 +129,7 @@ static bool take_requests(int descriptor, const char *bytes, size_t length)
     char *kept = NULL;
     if (rest > 0) {
         kept = malloc(rest);
-        if (!kept)
-            die("malloc");
+        if (!kept) die("malloc");
         memcpy(kept, bytes, rest);
     }
     free(connection->partial);
@@ -147,8 +143,7 @@ static void on_ready(int descriptor, uint32_t events)
     static char buffer[2 * HEAD_BYTES_MAX];
     struct connection *connection = &connections[descriptor];
     if (connection->answering) {
-        if (!send_answer(descriptor))
-            return;
+        if (!send_answer(descriptor)) return;
         events |= EPOLLRDHUP; /* what came meanwhile raised no new event */
     }
     for (;;) {
@@ -160,12 +155,10 @@ static void on_ready(int descriptor, uint32_t events)
         memcpy(buffer, connection->partial ? connection->partial : "", before);
         ssize_t got = recv(descriptor, buffer + before, HEAD_BYTES_MAX, 0);
         if (got <= 0) {
-            if (got == 0 || errno != EAGAIN)
-                drop(descriptor);
+            if (got == 0 || errno != EAGAIN) drop(descriptor);
             return;
         }
-        if (!take_requests(descriptor, buffer, before + (size_t)got))
-            return;
+        if (!take_requests(descriptor, buffer, before + (size_t)got)) return;
         if (got < HEAD_BYTES_MAX && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
             return; /* a short read means drained */
     }
@@ -175,7 +168,7 @@ static int listen_on(int port)
 {
     int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0 || listen(descriptor, 4096) != 0)
         die("listen");
@@ -191,7 +184,7 @@ static void accept_all(int epoll, int listener)
             continue;
         }
         setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = descriptor};
+        struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = descriptor };
         epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
     }
 }
@@ -209,7 +202,7 @@ int main(int count, char **arguments)
     setrlimit(RLIMIT_NOFILE, &limit);
     make_answers();
     int listener = listen_on(atoi(arguments[1])), epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS_MAX];
+    struct epoll_event event = { .events = EPOLLIN, .data.fd = listener }, events[EVENTS_MAX];
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
     for (;;) {
         int ready = epoll_wait(epoll, events, EVENTS_MAX, -1);

@@ -61,8 +61,7 @@ static uint64_t now_ns(void)
 
 static unsigned bucket_of(uint64_t us)
 {
-    if (us < STEPS)
-        return (unsigned)us;
+    if (us < STEPS) return (unsigned)us;
     unsigned power = 63u - (unsigned)__builtin_clzll(us) - 6u;
     unsigned bucket = (power + 1) * STEPS + (unsigned)((us >> power) - STEPS);
     return bucket < BUCKETS ? bucket : BUCKETS - 1;
@@ -70,8 +69,7 @@ static unsigned bucket_of(uint64_t us)
 
 static double bucket_us(unsigned bucket)
 {
-    if (bucket < STEPS)
-        return bucket;
+    if (bucket < STEPS) return bucket;
     unsigned power = bucket / STEPS - 1;
     return (double)((uint64_t)(bucket % STEPS + STEPS) << power);
 }
@@ -81,8 +79,7 @@ static double percentile_us(double share)
     uint64_t wanted = (uint64_t)((double)completed * share), seen = 0;
     for (unsigned i = 0; i < BUCKETS; i++) {
         seen += histogram[i];
-        if (seen > wanted)
-            return bucket_us(i);
+        if (seen > wanted) return bucket_us(i);
     }
     return (double)max_us;
 }
@@ -91,20 +88,17 @@ static void open_connection(struct connection *connection, int receive_buffer)
 {
     int on = 1;
     connection->descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection->descriptor < 0)
-        die("socket");
+    if (connection->descriptor < 0) die("socket");
     if (receive_buffer)
         setsockopt(connection->descriptor, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    if (connect(connection->descriptor, (struct sockaddr *)&address, sizeof address) != 0)
-        die("connect");
+    if (connect(connection->descriptor, (struct sockaddr *)&address, sizeof address) != 0) die("connect");
     setsockopt(connection->descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 static void watch(struct connection *connection)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->descriptor, &event) != 0)
-        die("epoll_ctl");
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection };
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->descriptor, &event) != 0) die("epoll_ctl");
 }
 
 static bool send_request(struct connection *connection)
@@ -117,8 +111,7 @@ static bool send_request(struct connection *connection)
 static size_t answer_length(const char *head, size_t length)
 {
     const char *blank = memmem(head, length, "\r\n\r\n", 4);
-    if (!blank || length < 12 || memcmp(head + 9, "200", 3) != 0)
-        return 0;
+    if (!blank || length < 12 || memcmp(head + 9, "200", 3) != 0) return 0;
     for (const char *line = head; line < blank;) {
         if (strncasecmp(line, "content-length:", 15) == 0)
             return (size_t)(blank + 4 - head) + strtoull(line + 15, NULL, 10);
@@ -147,8 +140,7 @@ static void record(const struct connection *connection)
     uint64_t us = (now_ns() - connection->due_ns) / 1000;
     histogram[bucket_of(us)]++;
     completed++;
-    if (us > max_us)
-        max_us = us;
+    if (us > max_us) max_us = us;
 }
 
 static void read_answer(struct connection *connection)
@@ -156,8 +148,7 @@ static void read_answer(struct connection *connection)
     static char buffer[READ_BYTES];
     for (;;) {
         ssize_t got = recv(connection->descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
-        if (got < 0 && errno == EAGAIN)
-            return;
+        if (got < 0 && errno == EAGAIN) return;
         if (got <= 0 || !connection->busy) {
             reopen(connection);
             return;
@@ -196,28 +187,26 @@ static void run_rate(double rate, double seconds)
         uint64_t now = now_ns(), due = start;
         for (; sent < total; sent++) {
             due = start + (uint64_t)((double)sent / rate * 1e9);
-            if (due > now || !free_connections)
-                break;
+            if (due > now || !free_connections) break;
             struct connection *connection = free_connections;
             free_connections = connection->next_free;
             connection->busy = true;
             connection->due_ns = due;
-            if (!send_request(connection))
-                reopen(connection);
+            if (!send_request(connection)) reopen(connection);
         }
         uint64_t wait = sent < total && free_connections && due > now ? due - now : NANOSECONDS / 10;
-        struct timespec timeout = {.tv_sec = 0, .tv_nsec = (long)wait};
+        struct timespec timeout = { .tv_sec = 0, .tv_nsec = (long)wait };
         struct epoll_event events[EVENTS_MAX];
         int ready = epoll_pwait2(epoll, events, EVENTS_MAX, &timeout, NULL);
-        for (int i = 0; i < ready; i++)
-            read_answer(events[i].data.ptr);
+        for (int i = 0; i < ready; i++) read_answer(events[i].data.ptr);
     }
     double took = (double)(now_ns() - start) / 1e9;
-    printf("{\"requests\": %llu, \"failed\": %llu, \"unfinished\": %llu, \"rate\": %.0f, \"p50_us\": %.0f, \"p90_us\": %.0f, "
-           "\"p99_us\": %.0f, \"p999_us\": %.0f, \"max_us\": %llu}\n",
-           (unsigned long long)completed, (unsigned long long)failed, (unsigned long long)(total - completed - failed),
-           (double)completed / took, percentile_us(0.5), percentile_us(0.9), percentile_us(0.99), percentile_us(0.999),
-           (unsigned long long)max_us);
+    printf(
+        "{\"requests\": %llu, \"failed\": %llu, \"unfinished\": %llu, \"rate\": %.0f, \"p50_us\": %.0f, \"p90_us\": %.0f, "
+        "\"p99_us\": %.0f, \"p999_us\": %.0f, \"max_us\": %llu}\n",
+        (unsigned long long)completed, (unsigned long long)failed, (unsigned long long)(total - completed - failed),
+        (double)completed / took, percentile_us(0.5), percentile_us(0.9), percentile_us(0.99), percentile_us(0.999),
+        (unsigned long long)max_us);
 }
 
 /* Slow and idle: connections that stand for a while. */
@@ -228,8 +217,7 @@ static void run_slow(size_t bytes_a_second, double seconds)
     unsigned long long received = 0, ended = 0;
     for (int i = 0; i < connection_count; i++) {
         open_connection(&connections[i], 4096);
-        if (!send_request(&connections[i]))
-            die("send");
+        if (!send_request(&connections[i])) die("send");
     }
     printf("ready\n");
     fflush(stdout);
@@ -237,8 +225,7 @@ static void run_slow(size_t bytes_a_second, double seconds)
     uint64_t start = now_ns();
     for (int tick = 0; tick < (int)(seconds * slots); tick++) {
         for (int i = tick % slots; i < connection_count; i += slots) {
-            if (connections[i].descriptor < 0)
-                continue;
+            if (connections[i].descriptor < 0) continue;
             size_t size = bytes_a_second < sizeof buffer ? bytes_a_second : sizeof buffer;
             ssize_t got = recv(connections[i].descriptor, buffer, size, MSG_DONTWAIT);
             if (got > 0) {
@@ -250,7 +237,7 @@ static void run_slow(size_t bytes_a_second, double seconds)
             }
         }
         uint64_t next = start + (uint64_t)(tick + 1) * NANOSECONDS / slots;
-        struct timespec until = {.tv_sec = (time_t)(next / NANOSECONDS), .tv_nsec = (long)(next % NANOSECONDS)};
+        struct timespec until = { .tv_sec = (time_t)(next / NANOSECONDS), .tv_nsec = (long)(next % NANOSECONDS) };
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
     }
     printf("{\"received\": %llu, \"ended\": %llu}\n", received, ended);
@@ -262,8 +249,7 @@ static void run_idle(double seconds)
     unsigned long long refused = 0;
     for (int i = 0; i < connection_count; i++) {
         open_connection(&connections[i], 0);
-        if (!send_request(&connections[i]))
-            die("send");
+        if (!send_request(&connections[i])) die("send");
         ssize_t got = recv(connections[i].descriptor, buffer, sizeof buffer, 0);
         refused += got < 12 || memcmp(buffer + 9, "200", 3) != 0;
     }
@@ -290,15 +276,14 @@ int main(int count, char **arguments)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2]))};
+    address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2])) };
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    request_length = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n", arguments[3],
-                                      arguments[2]);
+    request_length = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n",
+                                      arguments[3], arguments[2]);
     connection_count = atoi(arguments[4]);
     connections = calloc((size_t)connection_count, sizeof *connections);
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (!connections || epoll < 0 || request_length >= sizeof request)
-        die("start");
+    if (!connections || epoll < 0 || request_length >= sizeof request) die("start");
     if (idle)
         run_idle(atof(arguments[5]));
     else if (strcmp(mode, "slow") == 0)

@@ -28,9 +28,9 @@ struct side {
     int descriptor;
     bool is_client;
     bool open;
-    bool pooled;        /* a backend connection that nobody uses */
-    bool in_head;       /* a message's head is awaited next */
-    bool read_pending;  /* an event came while the partner was full */
+    bool pooled;       /* a backend connection that nobody uses */
+    bool in_head;      /* a message's head is awaited next */
+    bool read_pending; /* an event came while the partner was full */
     size_t body_left;
     struct side *partner;
     char *unsent;
@@ -61,8 +61,7 @@ static void close_side(struct side *side)
     side->partner = NULL;
     if (side->pooled) {
         struct side **link = &pool;
-        while (*link != side)
-            link = &(*link)->next_pooled;
+        while (*link != side) link = &(*link)->next_pooled;
         *link = side->next_pooled;
     }
     close(side->descriptor);
@@ -76,16 +75,14 @@ static struct side *open_side(int descriptor, bool is_client)
 {
     int on = 1;
     if (descriptor < 0 || descriptor >= SOCKETS_MAX) {
-        if (descriptor >= 0)
-            close(descriptor);
+        if (descriptor >= 0) close(descriptor);
         return NULL;
     }
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct side *side = &sides[descriptor];
-    *side = (struct side){.descriptor = descriptor, .is_client = is_client, .open = true, .in_head = true};
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = side};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0)
-        die("epoll_ctl");
+    *side = (struct side){ .descriptor = descriptor, .is_client = is_client, .open = true, .in_head = true };
+    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = side };
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0) die("epoll_ctl");
     return side;
 }
 
@@ -120,8 +117,7 @@ static size_t content_length(const char *head, size_t length)
 {
     for (const char *line = head; line < head + length;) {
         const char *end = memchr(line, '\n', (size_t)(head + length - line));
-        if (!end)
-            break;
+        if (!end) break;
         if ((line[0] == 'C' || line[0] == 'c') && end - line > 15 && strncasecmp(line, "content-length:", 15) == 0)
             return strtoull(line + 15, NULL, 10);
         line = end + 1;
@@ -143,8 +139,7 @@ static bool write_side(struct side *side, const char *bytes, size_t length)
     if ((size_t)sent < length) {
         size_t rest = length - (size_t)sent;
         side->unsent = realloc(side->unsent, side->unsent_length + rest);
-        if (!side->unsent)
-            die("realloc");
+        if (!side->unsent) die("realloc");
         memcpy(side->unsent + side->unsent_length, bytes + sent, rest);
         side->unsent_length += rest;
     }
@@ -157,8 +152,7 @@ static void flush_side(struct side *side)
         ssize_t sent = send(side->descriptor, side->unsent + side->unsent_at, side->unsent_length - side->unsent_at,
                             MSG_NOSIGNAL);
         if (sent < 0) {
-            if (errno != EAGAIN)
-                close_side(side);
+            if (errno != EAGAIN) close_side(side);
             return;
         }
         side->unsent_at += (size_t)sent;
@@ -176,8 +170,7 @@ static void flush_side(struct side *side)
 static bool take_head(struct side *side, const char *bytes, size_t length)
 {
     const char *blank = memmem(bytes, length, "\r\n\r\n", 4);
-    if (!blank)
-        return false;
+    if (!blank) return false;
     size_t head = (size_t)(blank + 4 - bytes);
     side->body_left = content_length(bytes, head) + head;
     side->in_head = false;
@@ -193,8 +186,7 @@ static void read_side(struct side *side, uint32_t events)
         }
         ssize_t got = recv(side->descriptor, buffer, sizeof buffer, 0);
         if (got <= 0) {
-            if (got == 0 || errno != EAGAIN)
-                close_side(side);
+            if (got == 0 || errno != EAGAIN) close_side(side);
             return;
         }
         size_t length = (size_t)got;
@@ -215,11 +207,9 @@ static void read_side(struct side *side, uint32_t events)
         struct side *partner = side->partner;
         if (side->body_left == 0) {
             side->in_head = true;
-            if (!side->is_client)
-                give_backend(side);
+            if (!side->is_client) give_backend(side);
         }
-        if (!write_side(partner, buffer, length) || !side->open)
-            return;
+        if (!write_side(partner, buffer, length) || !side->open) return;
         if (length < sizeof buffer && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
             return; /* a short read means drained */
     }
@@ -227,19 +217,16 @@ static void read_side(struct side *side, uint32_t events)
 
 static void on_ready(struct side *side, uint32_t events)
 {
-    if (!side->open)
-        return;
-    if (events & EPOLLOUT && side->unsent)
-        flush_side(side);
-    if (side->open && events & READABLE)
-        read_side(side, events);
+    if (!side->open) return;
+    if (events & EPOLLOUT && side->unsent) flush_side(side);
+    if (side->open && events & READABLE) read_side(side, events);
 }
 
 static int listen_on(int port)
 {
     int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0 || listen(descriptor, 4096) != 0)
         die("listen");
@@ -256,11 +243,11 @@ int main(int count, char **arguments)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    backend_address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2]))};
+    backend_address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2])) };
     backend_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int listener = listen_on(atoi(arguments[1]));
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL}, events[EVENTS_MAX];
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL }, events[EVENTS_MAX];
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
     for (;;) {
         int ready = epoll_wait(epoll, events, EVENTS_MAX, -1);
