@@ -114,7 +114,7 @@ static void exchange_task(struct task *task)
 
 static enum step_result step_edge(struct exchange *exchange)
 {
-    edge_find_client(exchange, &exchange->pin->snapshot->settings);
+    edge_find_client(exchange, exchange->pin->snapshot->settings);
     if (!edge_find_request_id(exchange)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
         return STEP_ANSWER;
@@ -172,6 +172,7 @@ static enum step_result step_route(struct exchange *exchange)
     }
     struct compiled_route *route = exchange->match.target;
     exchange->route = route;
+    if (route->service_index != SERVICE_NONE) exchange->service = exchange->pin->snapshot->services[route->service_index];
     exchange->upstream_path = exchange->request->target.path;
     if (route->strip_prefix) {
         size_t prefix = route_matcher_strip_length(route->matcher, exchange->upstream_path);
@@ -313,6 +314,20 @@ static void let_go_of_snapshot(struct exchange *exchange)
     if (--pin->exchanges == 0 && pin != worker->current) worker->pin_released(worker, pin);
 }
 
+static void keep_route_alone(struct exchange *exchange)
+{
+    if (exchange->route) compiled_route_retain(exchange->route);
+    if (exchange->service) service_retain(exchange->service);
+    let_go_of_snapshot(exchange);
+    counter_add(&exchange->worker->pinned_beyond_snapshot, 1);
+}
+
+static void let_go_of_route(struct exchange *exchange)
+{
+    if (exchange->service) snapshot_service_drop(exchange->route->builder, exchange->service);
+    if (exchange->route) compiled_route_drop(exchange->route);
+}
+
 static void exchange_end(struct exchange *exchange)
 {
     struct exchange_worker *worker = exchange->worker;
@@ -325,8 +340,8 @@ static void exchange_end(struct exchange *exchange)
     list_remove(&exchange->link);
     if (exchange->pin) {
         let_go_of_snapshot(exchange);
-    } else if (exchange->route) {
-        compiled_route_drop(exchange->route);
+    } else {
+        let_go_of_route(exchange);
     }
     gauge_add(&worker->active, -1);
     stream->owner_task = NULL;
@@ -390,8 +405,6 @@ void exchange_worker_sweep(struct exchange_worker *worker)
         struct exchange *exchange = CONTAINER_OF(link, struct exchange, link);
         if (worker->loop->now_ns - exchange->begun_ns < old_ns) return; /* the rest is younger */
         if (!exchange->pin || exchange->pin == worker->current) continue;
-        if (exchange->route) compiled_route_retain(exchange->route);
-        let_go_of_snapshot(exchange);
-        counter_add(&worker->pinned_beyond_snapshot, 1);
+        keep_route_alone(exchange);
     }
 }

@@ -100,6 +100,7 @@ struct exchange {
 
     /* From the route step on. */
     struct compiled_route *route; /* NULL: none matched */
+    struct service *service;      /* the route's; NULL: it ends in none */
     struct route_captures captures;
     struct slice upstream_path;   /* after stripPrefix; rewrites change it */
     struct slice upstream_query;  /* absent: none */
@@ -127,7 +128,7 @@ struct exchange {
     uint32_t next_link;
     char *filter_states;
     void *handler_state;
-    struct snapshot_pin *pin;  /* NULL: let go, `route` is retained instead */
+    struct snapshot_pin *pin;  /* NULL: let go; `route` and `service` are retained instead */
     struct task task;          /* stream events and resumption */
     struct exchange_wait *wait;
     enum wait_outcome wait_outcome;

@@ -38,7 +38,7 @@ void record_write(struct exchange *exchange)
     };
     if (route) {
         record.route = route->name_slice;
-        if (route->service) record.service = slice_from_cstring(route->service->name);
+        record.service = route->service_name;
     }
     if (exchange->error.reason) {
         record.error_type = exchange->error.reason;

@@ -93,7 +93,7 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
     const struct compiled_route *route = exchange->route;
     *plan = (struct call_plan){
         .kind = CALL_PRIMARY,
-        .service = route->service,
+        .service = exchange->service,
         .request = exchange->request,
         .target = target,
         .host_of_instance = !route->preserve_host,
@@ -108,7 +108,7 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
         .repeatable = is_repeatable(exchange),
         .wait_for_continue = exchange->request->expects_continue,
     };
-    if (route->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
+    if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
 }
 
 /* --- the answer on its way back --- */
@@ -145,7 +145,7 @@ static void remove_named_internal(struct headers *headers, const struct request_
 
 static void clean_response(const struct exchange *exchange, struct response_head *response)
 {
-    const struct request_settings *settings = &exchange->worker->current->snapshot->settings;
+    const struct request_settings *settings = exchange->worker->current->snapshot->settings;
     headers_remove_hop_by_hop(&response->headers);
     headers_remove_known(&response->headers, HEADER_SERVER);
     remove_internal(&response->headers, settings);

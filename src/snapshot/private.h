@@ -1,0 +1,70 @@
+/* snapshot/private.h: what the files of this room share. All on the builder's thread but for the released stacks. */
+#ifndef SLUICE_SNAPSHOT_PRIVATE_H
+#define SLUICE_SNAPSHOT_PRIVATE_H
+
+#include "base/map.h"
+#include "base/memory.h"
+#include "snapshot/snapshot.h"
+
+/* A service as the builder remembers it. */
+struct service_entry {
+    char *id, *name;
+    uint32_t index;
+    struct service *service;
+    struct arena arena; /* holds config */
+    struct service_config *config; /* a copy: needed again when a name's addresses change */
+    struct content_hash hash;
+    bool kept; /* during a load: also in the new state */
+};
+
+/* A host name that services use. */
+struct name_entry {
+    char *host;
+    uint32_t uses;
+    struct address *addresses;
+    size_t count;
+};
+
+/* What a route is compiled with beside its own configuration. */
+struct route_surroundings {
+    const struct plugin_config *plugins;
+    size_t plugin_count;
+};
+
+struct snapshot_builder {
+    struct snapshot_builder_settings settings;
+    struct configuration *configuration; /* kept while it has plugins that later routes need; NULL else */
+    struct map services_by_id, services_by_name; /* struct service_entry */
+    struct map routes;                   /* struct compiled_route by id */
+    struct map names;                    /* struct name_entry */
+    struct vector free_indices;          /* uint32_t: holes in the services table */
+    struct service **services;           /* the newest table; snapshots have copies */
+    uint32_t service_count;
+    uint64_t sequence_max;
+    uint64_t versions;
+    struct snapshot *newest;
+    struct instance_registry *instances;
+    struct service_registry *service_states;
+    _Atomic(struct compiled_route *) released_routes;
+    _Atomic(struct released_service *) released_services;
+};
+
+/* compile.c */
+struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *, const struct route_surroundings *,
+                                     uint32_t service_index, struct slice service_name, uint64_t sequence, struct content_hash hash,
+                                     struct problems *);
+void route_destroy(struct compiled_route *);
+/* The hash of a route together with everything else that goes into its compilation. */
+struct content_hash route_hash(const struct route_config *, const struct route_surroundings *, uint32_t service_index,
+                               struct slice service_name);
+
+/* services.c */
+struct service_entry *service_entry_create(struct snapshot_builder *, const struct service_config *, uint32_t index);
+void service_entry_destroy(struct service_entry *); /* not the service itself */
+/* The service anew from the entry's configuration and the addresses of today. */
+struct service *service_entry_compile(struct snapshot_builder *, const struct service_entry *);
+bool service_entry_uses(const struct service_entry *, struct slice host);
+void names_use(struct snapshot_builder *, const struct service_entry *);
+void names_leave(struct snapshot_builder *, const struct service_entry *);
+
+#endif
