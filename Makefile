@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 20
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## build/sluice
-	@ninja -C $(BUILD)
+	@ninja -C $(BUILD) sluice
 
 $(BUILD)/build.ninja:
 	@scripts/deps --check build
@@ -23,15 +23,15 @@ run: ## builds what is missing, starts the quickstart; Ctrl-C ends it
 
 test: ## all tests, sanitizers, short fuzzing and lint: at most 25 minutes on 2 cores
 	@scripts/deps build run test
-	@scripts/test
+	@BUILD=$(BUILD) scripts/test
 
 test-all: ## make test, the slow tests and 10 minutes of each fuzz target
 	@scripts/deps build run test
-	@scripts/test --slow --fuzz-seconds 600
+	@BUILD=$(BUILD) scripts/test --slow --fuzz-seconds 600
 
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@scripts/deps build test
-	@scripts/test --only fuzz --fuzz-seconds $(FUZZ_SECONDS)
+	@BUILD=$(BUILD) scripts/test --only fuzz --fuzz-seconds $(FUZZ_SECONDS)
 
 fuzz-long: ## each fuzz target for an hour
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3600
@@ -39,11 +39,11 @@ fuzz-long: ## each fuzz target for an hour
 bench: ## the benchmarks, beside nginx and HAProxy
 	@scripts/deps build run bench
 	@$(MAKE) --no-print-directory all
-	@bench/run
+	@BUILD=$(BUILD) bench/run
 
 lint: ## clang-tidy, clang-format, includes
 	@scripts/deps build test
-	@scripts/test --only lint
+	@BUILD=$(BUILD) scripts/test --only lint
 
 format: ## formats the sources
 	@clang-format -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
