@@ -1,0 +1,116 @@
+/* http/headers.h: the fields of a head in the order they came, each with its small integer where the name is known.
+ *
+ * Names and values are slices of somebody else's bytes: the read buffer for what came from the wire, the arena for what
+ * was added. They hold as long as the exchange (log phase included). Lookups compare integers for known names.
+ * A removed field stays in the array with an absent name; walk with headers_next(). All changes may fail: memory. */
+#ifndef SLUICE_HTTP_HEADERS_H
+#define SLUICE_HTTP_HEADERS_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+/* Known names, in lower-case order of the enum's table in headers.c (one list there; a perfect hash finds them). */
+enum header_id {
+    HEADER_OTHER,
+    HEADER_ACCEPT,
+    HEADER_ACCEPT_ENCODING,
+    HEADER_ACCESS_CONTROL_REQUEST_HEADERS,
+    HEADER_ACCESS_CONTROL_REQUEST_METHOD,
+    HEADER_AUTHORIZATION,
+    HEADER_CACHE_CONTROL,
+    HEADER_CONNECTION,
+    HEADER_CONTENT_ENCODING,
+    HEADER_CONTENT_LENGTH,
+    HEADER_CONTENT_TYPE,
+    HEADER_COOKIE,
+    HEADER_DATE,
+    HEADER_ETAG,
+    HEADER_EXPECT,
+    HEADER_FORWARDED,
+    HEADER_HOST,
+    HEADER_IDEMPOTENCY_KEY,
+    HEADER_KEEP_ALIVE,
+    HEADER_LAST_MODIFIED,
+    HEADER_LOCATION,
+    HEADER_ORIGIN,
+    HEADER_PROXY_AUTHENTICATE,
+    HEADER_PROXY_AUTHORIZATION,
+    HEADER_PROXY_CONNECTION,
+    HEADER_RETRY_AFTER,
+    HEADER_SERVER,
+    HEADER_SET_COOKIE,
+    HEADER_TE,
+    HEADER_TRACEPARENT,
+    HEADER_TRACESTATE,
+    HEADER_TRAILER,
+    HEADER_TRANSFER_ENCODING,
+    HEADER_UPGRADE,
+    HEADER_USER_AGENT,
+    HEADER_VARY,
+    HEADER_VIA,
+    HEADER_X_API_KEY,
+    HEADER_X_AUTHENTICATED_USER,
+    HEADER_X_CLIENT_ID,
+    HEADER_X_FORWARDED_FOR,
+    HEADER_X_FORWARDED_HOST,
+    HEADER_X_FORWARDED_PROTO,
+    HEADER_X_REQUEST_ID,
+    HEADER_ID_COUNT
+};
+
+struct header {
+    struct slice name;  /* absent: removed */
+    struct slice value; /* without surrounding white space */
+    uint8_t id;         /* enum header_id */
+    bool from_wire;     /* checked by the parser; others are checked for CR, LF, NUL where they are written out */
+};
+
+struct headers {
+    struct header *items;
+    uint16_t count, capacity; /* count includes removed ones */
+    struct arena *arena;
+    uint64_t present; /* bit header_id: at least one such field may be there (HEADER_ID_COUNT <= 64) */
+};
+
+enum header_id header_id_find(struct slice name); /* ignores case */
+struct slice header_id_name(enum header_id);      /* in the customary spelling, "Content-Type"; static */
+/* A field name as RFC 9110 5.1 has it: one or more tchar. */
+bool header_name_is_valid(struct slice name);
+/* No CR, LF, NUL (RFC 9110 5.5); other control bytes are let through as obs-text is. */
+bool header_value_is_valid(struct slice value);
+
+void headers_init(struct headers *, struct arena *);
+/* Appends. The slices are kept, not copied. False when memory is short or there would be more than 65,535. */
+bool headers_add(struct headers *, struct slice name, struct slice value) MUST_USE;
+bool headers_add_known(struct headers *, enum header_id, struct slice value) MUST_USE;
+/* The parser's way in: name and value point into the read buffer. */
+bool headers_add_from_wire(struct headers *, struct slice name, struct slice value) MUST_USE;
+/* Replaces all fields of that name by one. */
+bool headers_set(struct headers *, struct slice name, struct slice value) MUST_USE;
+bool headers_set_known(struct headers *, enum header_id, struct slice value) MUST_USE;
+/* How many were removed. */
+unsigned headers_remove(struct headers *, struct slice name);
+unsigned headers_remove_known(struct headers *, enum header_id);
+void headers_remove_one(struct headers *, struct header *);
+/* The first of that name or NULL. */
+struct header *headers_find(const struct headers *, struct slice name);
+struct header *headers_find_known(const struct headers *, enum header_id);
+/* The next one of the same name after `previous`, or NULL. */
+struct header *headers_find_next(const struct headers *, const struct header *previous);
+/* Walks those not removed: NULL to begin, NULL at the end. */
+struct header *headers_next(const struct headers *, const struct header *previous);
+/* The value of the first, or absent. */
+struct slice headers_value(const struct headers *, enum header_id);
+/* All values of the name joined by ", " (RFC 9110 5.3), in the arena where there are several; absent where none. */
+struct slice headers_combined(const struct headers *, enum header_id);
+/* Does any field of that id hold `token` in its comma list? Ignores case (Connection, Upgrade, TE ...). */
+bool headers_list_has(const struct headers *, enum header_id, struct slice token);
+/* Takes out what is for one hop only: Connection and the fields it names (never Host, Content-Length and the like, which a
+ * sender can't make hop-by-hop), Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade, Trailer, Proxy-Authenticate
+ * and Proxy-Authorization (RFC 9110 7.6.1). */
+void headers_remove_hop_by_hop(struct headers *);
+bool headers_copy(struct headers *into, const struct headers *from) MUST_USE;
+/* The read buffer has moved: slices that point into [old_base, old_base + length) follow. */
+void headers_rebase(struct headers *, const char *old_base, size_t length, const char *new_base);
+
+#endif

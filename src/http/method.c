@@ -1,0 +1,37 @@
+#include "http/method.h"
+
+struct method_row {
+    struct slice name;
+    bool safe, idempotent;
+};
+
+static const struct method_row methods[METHOD_COUNT] = {
+    [METHOD_OTHER] = { { "OTHER", 5 }, false, false },     [METHOD_GET] = { { "GET", 3 }, true, true },
+    [METHOD_HEAD] = { { "HEAD", 4 }, true, true },         [METHOD_POST] = { { "POST", 4 }, false, false },
+    [METHOD_PUT] = { { "PUT", 3 }, false, true },          [METHOD_DELETE] = { { "DELETE", 6 }, false, true },
+    [METHOD_CONNECT] = { { "CONNECT", 7 }, false, false }, [METHOD_OPTIONS] = { { "OPTIONS", 7 }, true, true },
+    [METHOD_TRACE] = { { "TRACE", 5 }, true, true },       [METHOD_PATCH] = { { "PATCH", 5 }, false, false },
+};
+
+static enum method match(struct slice token, enum method method)
+{
+    return memcmp(token.at, methods[method].name.at, token.length) == 0 ? method : METHOD_OTHER;
+}
+
+enum method method_find(struct slice token)
+{
+    switch (token.length) {
+    case 3: return match(token, token.at[0] == 'G' ? METHOD_GET : METHOD_PUT);
+    case 4: return match(token, token.at[0] == 'H' ? METHOD_HEAD : METHOD_POST);
+    case 5: return match(token, token.at[0] == 'T' ? METHOD_TRACE : METHOD_PATCH);
+    case 6: return match(token, METHOD_DELETE);
+    case 7: return match(token, token.at[0] == 'O' ? METHOD_OPTIONS : METHOD_CONNECT);
+    default: return METHOD_OTHER;
+    }
+}
+
+struct slice method_name(enum method method) { return methods[method].name; }
+
+bool method_is_safe(enum method method) { return methods[method].safe; }
+
+bool method_is_idempotent(enum method method) { return methods[method].idempotent; }

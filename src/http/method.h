@@ -1,0 +1,27 @@
+/* http/method.h: request methods (RFC 9110 9.3, RFC 5789) as small integers; case counts. */
+#ifndef SLUICE_HTTP_METHOD_H
+#define SLUICE_HTTP_METHOD_H
+
+#include "base/slice.h"
+
+enum method {
+    METHOD_OTHER, /* any other token: forwarded as it is where a route takes all methods */
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_PUT,
+    METHOD_DELETE,
+    METHOD_CONNECT,
+    METHOD_OPTIONS,
+    METHOD_TRACE,
+    METHOD_PATCH,
+    METHOD_COUNT
+};
+
+enum method method_find(struct slice token);
+/* "GET"; "OTHER" for METHOD_OTHER (metrics). Static. */
+struct slice method_name(enum method);
+bool method_is_safe(enum method);       /* RFC 9110 9.2.1 */
+bool method_is_idempotent(enum method); /* RFC 9110 9.2.2 */
+
+#endif
