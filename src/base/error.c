@@ -50,10 +50,8 @@ void error_prefix(struct error *error, const char *format, ...)
     va_end(arguments);
     if (length < 0 || (size_t)length >= sizeof text) length = length < 0 ? 0 : (int)sizeof text - 1;
     size_t used = (size_t)length;
-    for (const char *piece = ": "; *piece && used < sizeof text - 1; piece++)
-        text[used++] = *piece;
-    for (const char *rest = error->text; *rest && used < sizeof text - 1; rest++)
-        text[used++] = *rest;
+    for (const char *piece = ": "; *piece && used < sizeof text - 1; piece++) text[used++] = *piece;
+    for (const char *rest = error->text; *rest && used < sizeof text - 1; rest++) text[used++] = *rest;
     text[used] = '\0';
     memcpy(error->text, text, used + 1);
 }

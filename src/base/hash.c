@@ -59,8 +59,7 @@ uint64_t hash_keyed(const struct hash_key *key, struct slice bytes)
         sip_absorb(&state, le64toh(word));
     }
     uint64_t last = (uint64_t)bytes.length << 56;
-    for (size_t i = 0; i < bytes.length % 8; i++)
-        last |= (uint64_t)(unsigned char)next[i] << (8 * i);
+    for (size_t i = 0; i < bytes.length % 8; i++) last |= (uint64_t)(unsigned char)next[i] << (8 * i);
     sip_absorb(&state, last);
 
     state.c ^= 0xff;

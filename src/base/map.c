@@ -15,8 +15,7 @@ void map_release(struct map *map)
 {
     size_t position = 0;
     struct map_entry *entry;
-    while ((entry = map_next(map, &position)))
-        free((char *)entry->key.at);
+    while ((entry = map_next(map, &position))) free((char *)entry->key.at);
     free(map->entries);
     map_init(map);
 }
@@ -37,8 +36,7 @@ static struct map_entry *usable_entry(const struct map *map, uint64_t hash)
 {
     size_t mask = map->capacity - 1;
     size_t at = hash & mask;
-    while (map->entries[at].value)
-        at = (at + 1) & mask;
+    while (map->entries[at].value) at = (at + 1) & mask;
     return &map->entries[at];
 }
 
@@ -47,14 +45,12 @@ static void make_room(struct map *map)
 {
     if ((map->count + map->tombstones + 1) * 4 <= map->capacity * 3) return;
     struct map old = *map;
-    while ((map->count + 1) * 2 > map->capacity)
-        map->capacity = map->capacity ? map->capacity * 2 : CAPACITY_MIN;
+    while ((map->count + 1) * 2 > map->capacity) map->capacity = map->capacity ? map->capacity * 2 : CAPACITY_MIN;
     map->entries = memory_allocate_array(map->capacity, sizeof *map->entries);
     map->tombstones = 0;
     size_t position = 0;
     struct map_entry *entry;
-    while ((entry = map_next(&old, &position)))
-        *usable_entry(map, entry->hash) = *entry;
+    while ((entry = map_next(&old, &position))) *usable_entry(map, entry->hash) = *entry;
     free(old.entries);
 }
 

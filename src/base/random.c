@@ -30,8 +30,7 @@ static uint64_t spread(uint64_t *seed)
 
 void random_init_seeded(struct random *random, uint64_t seed)
 {
-    for (size_t i = 0; i < COUNT_OF(random->words); i++)
-        random->words[i] = spread(&seed);
+    for (size_t i = 0; i < COUNT_OF(random->words); i++) random->words[i] = spread(&seed);
 }
 
 void random_init(struct random *random)
@@ -39,8 +38,7 @@ void random_init(struct random *random)
     uint64_t seed;
     random_secure_bytes(random->words, sizeof random->words);
     random_secure_bytes(&seed, sizeof seed);
-    for (size_t i = 0; i < COUNT_OF(random->words); i++)
-        random->words[i] ^= spread(&seed);
+    for (size_t i = 0; i < COUNT_OF(random->words); i++) random->words[i] ^= spread(&seed);
 }
 
 static uint64_t rotate_left(uint64_t word, int bits) { return word << bits | word >> (64 - bits); }
@@ -67,8 +65,7 @@ uint64_t random_below(struct random *random, uint64_t bound)
     uint128 product = (uint128)random_next(random) * bound;
     if ((uint64_t)product < bound) {
         uint64_t uneven = (0 - bound) % bound;
-        while ((uint64_t)product < uneven)
-            product = (uint128)random_next(random) * bound;
+        while ((uint64_t)product < uneven) product = (uint128)random_next(random) * bound;
     }
     return (uint64_t)(product >> 64);
 }

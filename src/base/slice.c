@@ -35,8 +35,7 @@ struct slice slice_trim(struct slice slice)
         slice.at++;
         slice.length--;
     }
-    while (slice.length && is_blank(slice.at[slice.length - 1]))
-        slice.length--;
+    while (slice.length && is_blank(slice.at[slice.length - 1])) slice.length--;
     return slice;
 }
 

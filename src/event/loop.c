@@ -88,8 +88,7 @@ void loop_turn(struct loop *loop, int wait_ms)
 
 void loop_run(struct loop *loop)
 {
-    while (!loop->stopping)
-        loop_turn(loop, WAIT_MS_MAX);
+    while (!loop->stopping) loop_turn(loop, WAIT_MS_MAX);
 }
 
 void loop_stop(struct loop *loop) { loop->stopping = true; }

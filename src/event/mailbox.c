@@ -49,8 +49,7 @@ bool mailbox_init(struct mailbox *mailbox, struct loop *loop, void *receiver, st
 
 void mailbox_release(struct mailbox *mailbox)
 {
-    while (atomic_load(&mailbox->newest))
-        deliver_all(mailbox);
+    while (atomic_load(&mailbox->newest)) deliver_all(mailbox);
     int descriptor = mailbox->source.descriptor;
     if (descriptor < 0) return;
     loop_unwatch(mailbox->loop, &mailbox->source, true);
@@ -60,8 +59,7 @@ void mailbox_release(struct mailbox *mailbox)
 void mailbox_post(struct mailbox *mailbox, struct message *message)
 {
     struct message *newest = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
-    do
-        message->next = newest;
+    do message->next = newest;
     while (!atomic_compare_exchange_weak(&mailbox->newest, &newest, message));
 
     /* From here on the message may be gone. */

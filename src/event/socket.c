@@ -53,11 +53,9 @@ static char *put_number(char *into, unsigned value)
 {
     char digits[10];
     int count = 0;
-    do
-        digits[count++] = (char)('0' + value % 10);
+    do digits[count++] = (char)('0' + value % 10);
     while (value /= 10);
-    while (count > 0)
-        *into++ = digits[--count];
+    while (count > 0) *into++ = digits[--count];
     return into;
 }
 
@@ -204,7 +202,6 @@ static bool switch_on(int descriptor, int level, int option)
 
 static bool prepare_listener(int descriptor, const struct address *address, int backlog)
 {
-    /* Accepted sockets inherit TCP_NODELAY, which saves a system call for each. */
     return switch_on(descriptor, SOL_SOCKET, SO_REUSEADDR) && switch_on(descriptor, SOL_SOCKET, SO_REUSEPORT) &&
            switch_on(descriptor, IPPROTO_TCP, TCP_NODELAY) &&
            (address->any.sa_family != AF_INET6 || switch_on(descriptor, IPPROTO_IPV6, IPV6_V6ONLY)) &&

@@ -19,7 +19,7 @@ struct address {
 
 #define ADDRESS_TEXT_BYTES 56 /* "[ffff:...]:65535" and NUL */
 
-/* "127.0.0.1:80", "[::1]:80"; no names. */
+/* "127.0.0.1:80", "[::1]:80"; no names. Port 0 (any free one, for a listener) is let through. */
 bool address_parse(struct slice text, struct address *) MUST_USE;
 /* An IP without a port; the port is given. */
 bool address_parse_ip(struct slice text, uint16_t port, struct address *) MUST_USE;
@@ -39,13 +39,15 @@ struct address_range {
 
 bool address_range_parse(struct slice text, struct address_range *) MUST_USE;
 bool address_range_contains(const struct address_range *, const struct address *);
-/* Bits set below the prefix ("10.1.2.3/8") are refused by parse: they are usually a mistake. */
+/* Bits set below the prefix ("10.1.2.3/8") are refused by parse: they are usually a mistake. An IPv4 client is the same plain or
+ * mapped into IPv6, and is in no range that is wider than all of IPv4 (::/0 speaks of IPv6 only). */
 
-/* Bound with SO_REUSEADDR and SO_REUSEPORT, listening, non-blocking, close-on-exec; -1 and *error otherwise. */
+/* Bound with SO_REUSEADDR and SO_REUSEPORT, listening, non-blocking, close-on-exec; -1 and *error otherwise. An IPv6 socket takes
+ * IPv6 only. TCP_NODELAY is set here: accepted sockets inherit it, which saves a system call for each. */
 int socket_listen(const struct address *, int backlog, struct error *) MUST_USE;
 /* Non-blocking, close-on-exec, TCP_NODELAY; connect begun. -1 and *error (text and RETRY_OTHER_INSTANCE) otherwise. */
 int socket_connect(const struct address *, struct error *) MUST_USE;
-/* Accepts one: non-blocking, close-on-exec, TCP_NODELAY. -1 with errno otherwise. */
+/* Accepts one: non-blocking, close-on-exec, TCP_NODELAY if the listener has it. -1 with errno otherwise. */
 int socket_accept(int listener, struct address *peer);
 /* The error pending on a socket (SO_ERROR), 0 if none. */
 int socket_pending_error(int descriptor);

@@ -100,8 +100,7 @@ static enum stream_result not_now(const struct stream *stream) { return stream->
 static enum stream_result plain_read(struct stream *stream, void *into, size_t size, size_t *moved)
 {
     ssize_t got;
-    do
-        got = recv(stream->source.descriptor, into, size, 0);
+    do got = recv(stream->source.descriptor, into, size, 0);
     while (got < 0 && errno == EINTR);
     if (got < 0) return read_failed(stream, errno);
     if (got == 0) return read_ended(stream);
@@ -121,13 +120,11 @@ static enum stream_result plain_write(struct stream *stream, const struct iovec 
 {
     struct msghdr message = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
     ssize_t sent;
-    do
-        sent = sendmsg(stream->source.descriptor, &message, MSG_NOSIGNAL);
+    do sent = sendmsg(stream->source.descriptor, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     if (sent < 0) return write_failed(stream, errno);
     size_t wanted = 0;
-    for (int i = 0; i < count; i++)
-        wanted += pieces[i].iov_len;
+    for (int i = 0; i < count; i++) wanted += pieces[i].iov_len;
     if ((size_t)sent < wanted) stream->may_write = false;
     *moved = (size_t)sent;
     return STREAM_OK;
@@ -143,8 +140,7 @@ enum stream_result stream_write(struct stream *stream, const struct iovec *piece
 static ssize_t splice_bytes(int from, int to, size_t limit, unsigned more)
 {
     ssize_t moved;
-    do
-        moved = splice(from, NULL, to, NULL, limit, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | more);
+    do moved = splice(from, NULL, to, NULL, limit, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | more);
     while (moved < 0 && errno == EINTR);
     return moved;
 }

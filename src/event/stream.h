@@ -2,7 +2,8 @@
  *
  * Belongs to one loop's thread. Registered once, edge-triggered; so the stream remembers what the kernel said last:
  * `may_read` and `may_write` stay true until a call came back short. The owner reads until STREAM_WAIT or it has enough; if it
- * stops early it must come back by itself (its bytes raise no new event). `on_ready` runs from the loop, never inside a call. */
+ * stops early it must come back by itself (its bytes raise no new event). `on_ready` runs from the loop, never inside a call, and
+ * only when one of connecting, may_read, may_write and peer_finished has changed. */
 #ifndef SLUICE_EVENT_STREAM_H
 #define SLUICE_EVENT_STREAM_H
 
@@ -39,11 +40,14 @@ bool stream_open(struct stream *, struct loop *, int descriptor, bool connecting
  * if source.descriptor == -1. */
 void stream_close(struct stream *, bool reset);
 
-/* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. */
+/* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. After a failed
+ * write what had come before can still be read (a peer may answer early and close); then STREAM_FAIL follows, or STREAM_END if
+ * the peer had finished cleanly before it reset. */
 enum stream_result stream_read(struct stream *, void *into, size_t size, size_t *moved) MUST_USE;
 /* One system call. Partial writes are STREAM_OK with *moved short; the next call then says STREAM_WAIT. */
 enum stream_result stream_write(struct stream *, const struct iovec *pieces, int count, size_t *moved) MUST_USE;
-/* Kernel pipe <- stream, kernel pipe -> stream: only where stream_can_splice(). */
+/* Kernel pipe <- stream, kernel pipe -> stream: only where stream_can_splice(). The pipe is non-blocking. From: STREAM_WAIT with
+ * may_read still true means that the pipe is full. To: at most what the pipe holds, and that is not nothing. */
 static inline bool stream_can_splice(const struct stream *stream) { return stream->tls == NULL; }
 enum stream_result stream_splice_from(struct stream *, int kernel_pipe, size_t limit, size_t *moved) MUST_USE;
 enum stream_result stream_splice_to(struct stream *, int kernel_pipe, size_t limit, bool more_follows,

@@ -15,8 +15,7 @@ void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms)
 {
     *wheel = (struct timer_wheel){ .now_ms = now_ms };
     for (int level = 0; level < TIMER_LEVELS; level++) {
-        for (int slot = 0; slot < TIMER_SLOTS; slot++)
-            list_init(&wheel->slots[level][slot]);
+        for (int slot = 0; slot < TIMER_SLOTS; slot++) list_init(&wheel->slots[level][slot]);
     }
 }
 

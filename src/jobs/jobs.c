@@ -28,8 +28,7 @@ static void report_done(struct message *message, void *receiver)
 static struct job *take_job(struct jobs *jobs)
 {
     pthread_mutex_lock(&jobs->lock);
-    while (!jobs->first && !jobs->stopping)
-        pthread_cond_wait(&jobs->changed, &jobs->lock);
+    while (!jobs->first && !jobs->stopping) pthread_cond_wait(&jobs->changed, &jobs->lock);
     struct job *job = jobs->stopping ? NULL : jobs->first;
     if (job) {
         jobs->first = job->next;
@@ -88,8 +87,7 @@ void jobs_destroy(struct jobs *jobs)
     jobs->stopping = true;
     pthread_cond_broadcast(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);
-    for (unsigned i = 0; i < jobs->thread_count; i++)
-        pthread_join(jobs->threads[i], NULL);
+    for (unsigned i = 0; i < jobs->thread_count; i++) pthread_join(jobs->threads[i], NULL);
     pthread_cond_destroy(&jobs->changed);
     pthread_mutex_destroy(&jobs->lock);
     free(jobs);
