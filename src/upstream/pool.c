@@ -1,0 +1,393 @@
+/* A connection is being made, idle, handed over to a waiter that has not run yet, or taken. Whatever becomes ready is offered to the
+ * line first and goes idle only if nobody waits:
+ *
+ *   making --connected--> offer --> handed over --collect--> taken --free again--> offer --> idle --take--> taken
+ *
+ * Waiters don't own the connection that is being made on their behalf: the first in line gets what comes first. So there are
+ * always as many being made as there are waiters, or as many as the cap leaves room for. */
+#include "upstream/pool.h"
+
+#include "upstream/private.h"
+
+#define FAIR_SEARCH_MAX 16 /* idle connections looked at for one of a pool beyond its share */
+
+static void connection_connected(struct client_connection *);
+static void connection_free_again(struct client_connection *, bool reusable);
+static void connection_lost(struct client_connection *, const struct error *);
+
+static const struct client_connection_events pool_events = {
+    .connected = connection_connected,
+    .free_again = connection_free_again,
+    .lost = connection_lost,
+};
+
+static struct client_connection *connection_of(struct list_link *link)
+{
+    return CONTAINER_OF(link, struct client_connection, link);
+}
+
+static void count_open(struct upstream_pool *pool, int change)
+{
+    pool->open_count = (uint32_t)((int)pool->open_count + change);
+    gauge_add(&pool->worker->counters.connections, change);
+    gauge_add(&pool->instance->lines[pool->worker->index].connections, change);
+}
+
+/* --- idle ones --- */
+
+static void take_out_of_idle(struct pooled *pooled)
+{
+    struct upstream_pool *pool = pooled->pool;
+    list_remove(&pooled->connection->link);
+    list_remove(&pooled->order);
+    if (--pool->idle_count == 0) pool->worker->idle_pools--;
+    gauge_add(&pool->worker->counters.idle_connections, -1);
+}
+
+/* The pool knows it no longer. */
+static void forget(struct pooled *pooled)
+{
+    if (pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
+    if (pooled->state == POOLED_MAKING) {
+        list_remove(&pooled->connection->link);
+        pooled->pool->making_count--;
+        timer_clear(&pooled->pool->worker->loop->timers, &pooled->timer);
+    }
+    count_open(pooled->pool, -1);
+    pooled->connection->owner = NULL;
+    free(pooled);
+}
+
+static void close_and_forget(struct pooled *pooled)
+{
+    struct client_connection *connection = pooled->connection;
+    forget(pooled);
+    connection->operations->close(connection);
+}
+
+void upstream_pool_close_idle(struct pooled *pooled) { close_and_forget(pooled); }
+
+/* Over the worker's total: the oldest one of a pool that has more than its share goes, else the oldest of all. */
+static void close_for_fairness(struct upstream_worker *worker)
+{
+    uint32_t share = worker->idle_connections_total_max / (worker->idle_pools ? worker->idle_pools : 1);
+    struct list_link *link = worker->idle_order.next;
+    for (int i = 0; i < FAIR_SEARCH_MAX && link != &worker->idle_order; i++, link = link->next) {
+        struct pooled *pooled = CONTAINER_OF(link, struct pooled, order);
+        if (pooled->pool->idle_count <= share) continue;
+        close_and_forget(pooled);
+        return;
+    }
+    close_and_forget(CONTAINER_OF(worker->idle_order.next, struct pooled, order));
+}
+
+static void put_idle(struct pooled *pooled)
+{
+    struct upstream_pool *pool = pooled->pool;
+    struct upstream_worker *worker = pool->worker;
+    pooled->state = POOLED_IDLE;
+    pooled->connection->idle_since_ms = worker->loop->now_ms;
+    list_push_front(&pool->idle, &pooled->connection->link);
+    list_push_back(&worker->idle_order, &pooled->order);
+    if (pool->idle_count++ == 0) worker->idle_pools++;
+    gauge_add(&worker->counters.idle_connections, 1);
+    if (UNLIKELY(!timer_is_set(&worker->sweep))) {
+        timer_set(&worker->loop->timers, &worker->sweep, worker->loop->now_ms + POOL_SWEEP_EVERY_MS);
+    }
+    if (UNLIKELY(pool->idle_count > pool->idle_max)) {
+        close_and_forget(connection_of(pool->idle.previous)->owner);
+    } else if (UNLIKELY(gauge_read(&worker->counters.idle_connections) > worker->idle_connections_total_max)) {
+        close_for_fairness(worker);
+    }
+}
+
+/* Last used first: the warmest in every cache, and the others grow old enough to be closed. */
+static struct client_connection *take_idle(struct upstream_pool *pool)
+{
+    while (!list_is_empty(&pool->idle)) {
+        struct client_connection *connection = connection_of(pool->idle.next);
+        struct pooled *pooled = connection->owner;
+        if (UNLIKELY(connection->operations->is_stale(connection))) {
+            close_and_forget(pooled);
+            continue;
+        }
+        take_out_of_idle(pooled);
+        pooled->state = POOLED_TAKEN;
+        return connection;
+    }
+    return NULL;
+}
+
+/* --- the line --- */
+
+void pool_waiter_init(struct pool_waiter *waiter, struct task *owner_task)
+{
+    list_init(&waiter->link);
+    waiter->owner_task = owner_task;
+    waiter->connection = NULL;
+    waiter->error.reason = NULL;
+    waiter->waiting = waiter->fresh = false;
+    waiter->pool = NULL;
+}
+
+static void leave_line(struct pool_waiter *waiter)
+{
+    list_remove(&waiter->link);
+    waiter->waiting = false;
+    waiter->pool->waiting_count--;
+    gauge_add(&waiter->pool->worker->counters.waiting, -1);
+}
+
+static void enter_line(struct upstream_pool *pool, struct pool_waiter *waiter, bool in_front)
+{
+    waiter->pool = pool;
+    waiter->waiting = true;
+    if (in_front)
+        list_push_front(&pool->line, &waiter->link);
+    else
+        list_push_back(&pool->line, &waiter->link);
+    pool->waiting_count++;
+    gauge_add(&pool->worker->counters.waiting, 1);
+}
+
+static void fail_first_waiter(struct upstream_pool *pool, const struct error *error)
+{
+    struct pool_waiter *waiter = CONTAINER_OF(list_first(&pool->line), struct pool_waiter, link);
+    leave_line(waiter);
+    waiter->error = *error;
+    loop_enqueue(pool->worker->loop, waiter->owner_task);
+}
+
+/* Somebody in line who may have this connection: one that insists on a fresh one takes none that was used. */
+static struct pool_waiter *find_waiter(struct upstream_pool *pool, const struct client_connection *connection)
+{
+    for (struct list_link *link = pool->line.next; link != &pool->line; link = link->next) {
+        struct pool_waiter *waiter = CONTAINER_OF(link, struct pool_waiter, link);
+        if (!waiter->fresh || connection->served == 0) return waiter;
+    }
+    return NULL;
+}
+
+static void offer(struct pooled *pooled)
+{
+    struct pool_waiter *waiter = find_waiter(pooled->pool, pooled->connection);
+    if (LIKELY(!waiter)) {
+        put_idle(pooled);
+        return;
+    }
+    leave_line(waiter);
+    pooled->state = POOLED_HANDED_OVER;
+    pooled->waiter = waiter;
+    waiter->connection = pooled->connection;
+    loop_enqueue(pooled->pool->worker->loop, waiter->owner_task);
+}
+
+/* --- making connections --- */
+
+static void connect_failed(struct upstream_pool *, const struct error *);
+
+static void connect_timed_out(struct timer *timer)
+{
+    struct pooled *pooled = CONTAINER_OF(timer, struct pooled, timer);
+    struct upstream_pool *pool = pooled->pool;
+    struct error error;
+    error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 504, "timeout",
+              "cannot connect to %s: no answer within %u ms", pool->instance->name, pool->connect_timeout_ms);
+    close_and_forget(pooled);
+    connect_failed(pool, &error);
+}
+
+static bool begin_connection(struct upstream_pool *pool, struct error *error)
+{
+    struct upstream_worker *worker = pool->worker;
+    struct pooled *pooled = calloc(1, sizeof *pooled);
+    if (!pooled) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
+    pooled->connection = h1_client_connect(worker->h1, &worker->h1_settings, &pool->instance->address, &pool_events,
+                                           pooled, error);
+    if (!pooled->connection) {
+        free(pooled);
+        return false;
+    }
+    pooled->pool = pool;
+    pooled->state = POOLED_MAKING;
+    list_init(&pooled->order);
+    timer_init(&pooled->timer, connect_timed_out);
+    if (pool->connect_timeout_ms) {
+        timer_set(&worker->loop->timers, &pooled->timer, worker->loop->now_ms + pool->connect_timeout_ms);
+    }
+    list_push_back(&pool->making, &pooled->connection->link);
+    pool->making_count++;
+    count_open(pool, 1);
+    counter_add(&worker->counters.connects, 1);
+    return true;
+}
+
+static bool is_full(const struct upstream_pool *pool)
+{
+    return pool->connections_max && pool->open_count >= pool->connections_max;
+}
+
+static void serve_line(struct upstream_pool *pool)
+{
+    while (pool->waiting_count > pool->making_count && !is_full(pool)) {
+        struct error error;
+        if (!begin_connection(pool, &error)) fail_first_waiter(pool, &error);
+    }
+}
+
+/* Tells the waiter that has none being made for it. Where no connection stands any more, nothing can come free: then all such waiters
+ * are told, so that they go elsewhere now instead of failing one by one. */
+static void connect_failed(struct upstream_pool *pool, const struct error *error)
+{
+    counter_add(&pool->worker->counters.connect_failures, 1);
+    if (error->blame == BLAME_UPSTREAM) instance_strike(pool->instance, pool->worker->loop->now_ms);
+    if (pool->waiting_count > pool->making_count) fail_first_waiter(pool, error);
+    while (pool->open_count == pool->making_count && pool->waiting_count > pool->making_count)
+        fail_first_waiter(pool, error);
+    serve_line(pool);
+}
+
+/* --- what the connections tell --- */
+
+static void connection_connected(struct client_connection *connection)
+{
+    struct pooled *pooled = connection->owner;
+    timer_clear(&pooled->pool->worker->loop->timers, &pooled->timer);
+    list_remove(&connection->link);
+    pooled->pool->making_count--;
+    offer(pooled);
+}
+
+static void connection_free_again(struct client_connection *connection, bool reusable)
+{
+    struct pooled *pooled = connection->owner;
+    if (LIKELY(reusable)) {
+        offer(pooled);
+        return;
+    }
+    struct upstream_pool *pool = pooled->pool;
+    forget(pooled);
+    serve_line(pool);
+}
+
+static void connection_lost(struct client_connection *connection, const struct error *error)
+{
+    struct pooled *pooled = connection->owner;
+    struct upstream_pool *pool = pooled->pool;
+    bool was_making = pooled->state == POOLED_MAKING;
+    if (pooled->state == POOLED_HANDED_OVER) { /* it died before the waiter has run: back to the front of the line */
+        pooled->waiter->connection = NULL;
+        enter_line(pool, pooled->waiter, true);
+    }
+    forget(pooled);
+    if (was_making)
+        connect_failed(pool, error);
+    else
+        serve_line(pool);
+}
+
+/* --- for takers --- */
+
+static bool grow_table(struct upstream_worker *worker, uint32_t slot)
+{
+    size_t capacity = worker->pool_capacity;
+    while (capacity <= slot) capacity *= 2;
+    struct upstream_pool **pools = realloc(worker->pools, capacity * sizeof(struct upstream_pool *));
+    if (!pools) return false;
+    for (size_t i = worker->pool_capacity; i < capacity; i++) pools[i] = NULL;
+    worker->pools = pools;
+    worker->pool_capacity = capacity;
+    return true;
+}
+
+static struct upstream_pool *create_pool(struct upstream_worker *worker, struct instance *instance)
+{
+    if (instance->slot >= worker->pool_capacity && !grow_table(worker, instance->slot)) return NULL;
+    struct upstream_pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pool->worker = worker;
+    pool->instance = instance;
+    list_init(&pool->idle);
+    list_init(&pool->making);
+    list_init(&pool->line);
+    worker->pools[instance->slot] = pool;
+    return pool;
+}
+
+static struct upstream_pool *pool_of(struct upstream_worker *worker, const struct service *service,
+                                     struct instance *instance)
+{
+    struct upstream_pool *pool = instance->slot < worker->pool_capacity ? worker->pools[instance->slot] : NULL;
+    if (UNLIKELY(!pool) && !(pool = create_pool(worker, instance))) return NULL;
+    pool->connections_max = service->connections_per_instance_max;
+    pool->idle_max = service->idle_connections_max;
+    pool->idle_timeout_ms = service->pool_idle_timeout_ms;
+    pool->connect_timeout_ms = service->connect_timeout_ms;
+    return pool;
+}
+
+enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct service *service,
+                                    struct instance *instance, bool fresh, struct pool_waiter *waiter,
+                                    struct client_connection **connection, struct error *error)
+{
+    struct upstream_pool *pool = pool_of(worker, service, instance);
+    if (UNLIKELY(!pool)) {
+        error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
+        return POOL_FAIL;
+    }
+    if (LIKELY(!fresh) && (*connection = take_idle(pool))) return POOL_READY;
+    if (is_full(pool) && pool->idle_count > 0) close_and_forget(connection_of(pool->idle.previous)->owner);
+    if (!is_full(pool) && pool->making_count <= pool->waiting_count && !begin_connection(pool, error)) return POOL_FAIL;
+    waiter->fresh = fresh;
+    enter_line(pool, waiter, false);
+    return POOL_WAIT;
+}
+
+struct client_connection *upstream_pool_collect(struct pool_waiter *waiter)
+{
+    struct client_connection *connection = waiter->connection;
+    struct pooled *pooled = connection->owner;
+    pooled->state = POOLED_TAKEN;
+    pooled->waiter = NULL;
+    waiter->connection = NULL;
+    return connection;
+}
+
+void upstream_pool_cancel(struct upstream_worker *worker, struct pool_waiter *waiter)
+{
+    (void)worker;
+    if (waiter->waiting) leave_line(waiter);
+    if (waiter->connection) offer(upstream_pool_collect(waiter)->owner);
+}
+
+void upstream_pool_explain_wait(const struct pool_waiter *waiter, struct error *error)
+{
+    const struct upstream_pool *pool = waiter->pool;
+    if (pool->making_count > 0) {
+        error_set(error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 504, "timeout",
+                  "cannot connect to %s: no answer in time", pool->instance->name);
+    } else {
+        error_set(error, BLAME_US, RETRY_OTHER_INSTANCE, 503, "overload",
+                  "no connection to %s came free in time (%u in use)", pool->instance->name, pool->open_count);
+    }
+}
+
+void upstream_pool_close_making(struct upstream_pool *pool)
+{
+    struct list_link *next;
+    for (struct list_link *link = pool->making.next; link != &pool->making && pool->making_count > pool->waiting_count;
+         link = next) {
+        next = link->next;
+        close_and_forget(connection_of(link)->owner);
+    }
+}
+
+void upstream_pool_destroy(struct upstream_pool *pool)
+{
+    PROMISE(pool->waiting_count == 0);
+    while (!list_is_empty(&pool->idle)) close_and_forget(connection_of(pool->idle.next)->owner);
+    upstream_pool_close_making(pool);
+    PROMISE(pool->open_count == 0);
+    pool->worker->pools[pool->instance->slot] = NULL;
+    free(pool);
+}

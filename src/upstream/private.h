@@ -1,0 +1,79 @@
+/* upstream/private.h: what the files of this room share: the pool's inside, tries, the hash ring's walk. */
+#ifndef SLUICE_UPSTREAM_PRIVATE_H
+#define SLUICE_UPSTREAM_PRIVATE_H
+
+#include "upstream/call.h"
+
+/* ring.c */
+/* The first point at or behind the client's place; *points is how many there are (never 0 for a service with weight). */
+size_t hash_ring_find(const struct hash_ring *, uint64_t client_hash, size_t *points);
+uint32_t hash_ring_endpoint(const struct hash_ring *, size_t point);
+
+/* pool.c */
+#define POOL_SWEEP_EVERY_MS 1000
+
+struct upstream_pool {
+    struct upstream_worker *worker;
+    struct instance *instance;
+    struct list_link idle;   /* struct client_connection, last used first */
+    struct list_link making; /* struct client_connection that still connect */
+    struct list_link line;   /* struct pool_waiter, first come first */
+    uint32_t idle_count, making_count, open_count, waiting_count;
+    /* Of the service that took last: a reload may change them. */
+    uint32_t connections_max, idle_max, idle_timeout_ms, connect_timeout_ms;
+};
+
+enum pooled_state { POOLED_MAKING, POOLED_IDLE, POOLED_HANDED_OVER, POOLED_TAKEN };
+
+/* The pool's side of a connection: its `owner`. */
+struct pooled {
+    struct client_connection *connection;
+    struct upstream_pool *pool;
+    struct list_link order;     /* idle: in the worker's idle_order */
+    struct timer timer;         /* making: the connect timeout */
+    struct pool_waiter *waiter; /* handed over: to whom, until collected */
+    enum pooled_state state;
+};
+
+/* Nobody waits any more. */
+void upstream_pool_destroy(struct upstream_pool *);
+void upstream_pool_close_idle(struct pooled *);
+/* Connections being made that nobody waits for. */
+void upstream_pool_close_making(struct upstream_pool *);
+/* Why a waiter whose time is up got nothing. */
+void upstream_pool_explain_wait(const struct pool_waiter *, struct error *);
+
+/* try.c */
+enum try_stage {
+    TRY_WAITS, /* for a connection */
+    TRY_OPEN,  /* its stream is under way */
+    TRY_OVER,  /* everything is given back; the response's head and body stay */
+};
+
+/* One attempt at one instance: a lease, and a place in line or a connection with a stream on it. In the call's arena. */
+struct
+try {
+    struct upstream_call *call;
+    struct instance *instance;
+    enum try_stage stage;
+    bool fresh;           /* insists on a new connection: it repeats one that met a stale one */
+    bool released;        /* the response's body is */
+    uint64_t deadline_ms; /* the try's own; UINT64_MAX: none */
+    struct pool_waiter waiter;
+    struct client_stream stream;
+};
+
+/* Takes a lease and a connection, or a place in line. NULL and *error where neither was to be had: nothing to give back then. */
+struct try *try_begin(struct upstream_call *, struct instance *, bool fresh, struct error *) MUST_USE;
+/* TRY_WAITS: the wait is over. False: *error says why; the try still has to be ended. */
+bool try_collect(struct try *, struct error *) MUST_USE;
+/* Gives back whatever it holds, whatever its stage. The one place for that. */
+void try_end(struct try *);
+/* The response is not wanted (any more): drops what is left of its body. After try_end. */
+void try_release_response(struct try *);
+
+/* budget.c: retries are bounded to a share of the service's live requests on this worker. */
+void budget_add_request(struct service_line *);
+bool budget_take_retry(struct service_line *, uint64_t now_ms) MUST_USE;
+
+#endif

@@ -1,0 +1,64 @@
+/* upstream/service.h: a service as compiled: immutable, shared by all workers, counted atomically (routes of long exchanges keep it).
+ *
+ * Made on the builder's thread from a service_config and the addresses its host names have now; made anew when either changes.
+ * What must survive that (balancer position, budget of retries) is in service_state, found again by the service's id. */
+#ifndef SLUICE_UPSTREAM_SERVICE_H
+#define SLUICE_UPSTREAM_SERVICE_H
+
+#include "config/resources.h"
+#include "upstream/instance.h"
+
+struct endpoint {
+    struct instance *instance;
+    uint32_t weight;
+};
+
+/* A worker's own line of a service. */
+struct service_line {
+    uint32_t position; /* round robin; begins at a random offset */
+    bool begun;
+    int64_t retry_tokens_milli; /* budget: each request adds, each retry takes 1,000 */
+    uint64_t retry_refilled_ms; /* loop time of the last refill of the budget's floor */
+    struct counter requests, retries;
+} __attribute__((aligned(CACHE_LINE)));
+
+struct service_state {
+    char *service_id;
+    uint32_t references; /* builder's thread */
+    unsigned workers;
+    struct service_line lines[];
+};
+
+struct service {
+    _Atomic uint32_t references;
+    char *id, *name;
+    enum lb_algorithm algorithm;
+    uint32_t connect_timeout_ms, pool_idle_timeout_ms;
+    uint32_t connections_per_instance_max; /* a worker; 0: no limit */
+    uint32_t idle_connections_max;         /* a worker and instance; 0: each connection carries one request */
+    struct service_state *state;
+    uint64_t weight_sum;
+    struct hash_ring *ring; /* ip_hash; NULL else */
+    uint32_t endpoint_count;
+    struct endpoint endpoints[];
+};
+
+struct service_registry; /* states by service id; builder's thread */
+struct service_registry *service_registry_create(unsigned workers);
+void service_registry_destroy(struct service_registry *);
+
+/* What the host names of a service's instances mean now: for each instance_config, in order, its addresses. */
+struct resolved_instance {
+    const struct address *addresses;
+    size_t count; /* 0: unknown, or the name does not exist */
+};
+
+/* One reference. An instance with a literal address needs no entry (entries may be NULL where no names are used). */
+struct service *service_create(const struct service_config *, const struct resolved_instance *resolved,
+                               struct instance_registry *, struct service_registry *);
+void service_retain(struct service *);
+/* Any thread; true when that was the last one: the caller brings it to the builder's thread, which calls service_destroy. */
+bool service_drop(struct service *) MUST_USE;
+void service_destroy(struct service *, struct instance_registry *, struct service_registry *);
+
+#endif

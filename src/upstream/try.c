@@ -1,0 +1,117 @@
+#include "upstream/private.h"
+
+/* Field by field: what the session fills (the response's head and body) isn't touched before it is there, and the two
+ * kilobytes of a try needn't be cleared for each request. */
+static void prepare(struct try *try, struct upstream_call *call, struct instance *instance, bool fresh)
+{
+    try->call = call;
+    try->instance = instance;
+    try->stage = TRY_WAITS;
+    try->fresh = fresh;
+    try->released = false;
+    try->deadline_ms = call->plan.try_timeout_ms ? call->worker->loop->now_ms + call->plan.try_timeout_ms : UINT64_MAX;
+    pool_waiter_init(&try->waiter, &call->task);
+    struct client_stream *stream = &try->stream;
+    stream->connection = NULL;
+    stream->arena = call->plan.arena;
+    stream->request = call->plan.request;
+    stream->target = call->plan.target;
+    stream->request_body = call->plan.body;
+    stream->owner_task = &call->task;
+    stream->wait_for_continue = call->plan.wait_for_continue;
+    stream->upgrade = call->plan.upgrade;
+    stream->interim = NULL;
+    stream->failure.reason = NULL;
+    stream->response_begun = stream->request_sent = false;
+    stream->bytes_sent = stream->bytes_received = 0;
+    stream->sent_ns = stream->head_ns = 0;
+    stream->events = 0;
+}
+
+/* The same head under the instance's name. */
+static bool use_host_of_instance(struct try *try)
+{
+    struct request_head *head = arena_allocate(try->call->plan.arena, sizeof *head);
+    if (!head) return false;
+    *head = *try->call->plan.request;
+    head->authority = try->instance->host_port;
+    try->stream.request = head;
+    return true;
+}
+
+static void take_lease(struct try *try)
+{
+    struct upstream_worker *worker = try->call->worker;
+    struct instance_line *line = &try->instance->lines[worker->index];
+    gauge_add(&line->in_flight, 1);
+    counter_add(&line->tries, 1);
+    gauge_add(&worker->counters.leases, 1);
+}
+
+static void give_lease_back(struct try *try)
+{
+    struct upstream_worker *worker = try->call->worker;
+    gauge_add(&try->instance->lines[worker->index].in_flight, -1);
+    gauge_add(&worker->counters.leases, -1);
+}
+
+static void open_stream(struct try *try, struct client_connection *connection)
+{
+    try->stage = TRY_OPEN;
+    try->stream.connection = connection;
+    connection->operations->open(connection, &try->stream);
+}
+
+struct try *try_begin(struct upstream_call *call, struct instance *instance, bool fresh, struct error *error)
+{
+    struct try *try = arena_allocate(call->plan.arena, sizeof *try);
+    if (UNLIKELY(!try)) {
+        error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a try");
+        return NULL;
+    }
+    prepare(try, call, instance, fresh);
+    if (call->plan.host_of_instance && !use_host_of_instance(try)) {
+        error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for the request's head");
+        return NULL;
+    }
+    struct client_connection *connection;
+    switch (upstream_pool_take(call->worker, call->plan.service, instance, fresh, &try->waiter, &connection, error)) {
+    case POOL_READY:
+        take_lease(try);
+        open_stream(try, connection);
+        return try;
+    case POOL_WAIT: take_lease(try); return try;
+    case POOL_FAIL: break;
+    }
+    return NULL;
+}
+
+bool try_collect(struct try *try, struct error *error)
+{
+    if (!try->waiter.connection) {
+        *error = try->waiter.error;
+        return false;
+    }
+    open_stream(try, upstream_pool_collect(&try->waiter));
+    return true;
+}
+
+void try_end(struct try *try)
+{
+    if (try->stage == TRY_OVER) return;
+    struct upstream_call *call = try->call;
+    if (try->stage == TRY_WAITS) upstream_pool_cancel(call->worker, &try->waiter);
+    struct client_connection *connection = try->stream.connection;
+    if (connection) connection->operations->cancel(connection, &try->stream);
+    call->bytes_sent += try->stream.bytes_sent;
+    call->bytes_received += try->stream.bytes_received;
+    give_lease_back(try);
+    try->stage = TRY_OVER;
+}
+
+void try_release_response(struct try *try)
+{
+    bool has_body = try->stream.events & CLIENT_STREAM_HEAD && try->stream.response.has_body;
+    if (has_body && !try->released) body_pipe_release(&try->stream.response_body);
+    try->released = true;
+}

@@ -1,0 +1,46 @@
+/* upstream/worker.h: a worker's side of upstream/: its pools, by instance slot, and what calls need. One worker's thread. */
+#ifndef SLUICE_UPSTREAM_WORKER_H
+#define SLUICE_UPSTREAM_WORKER_H
+
+#include "base/random.h"
+#include "http/h1_client.h"
+#include "upstream/service.h"
+
+struct upstream_pool;
+
+/* The worker's own; any thread may read. */
+struct upstream_counters {
+    struct gauge connections; /* open ones, those being made and idle ones included */
+    struct gauge idle_connections;
+    struct gauge leases;  /* tries that hold an instance */
+    struct gauge waiting; /* tries waiting for a connection: one being made, or one of others under a cap */
+    struct gauge calls;   /* active */
+    struct counter connects, connect_failures, stale_retries, retries, retries_refused;
+};
+
+struct upstream_worker {
+    struct h1_worker *h1;
+    struct loop *loop;
+    unsigned index; /* this worker's line in instances and services */
+    struct random random;
+    struct h1_client_settings h1_settings;
+    uint32_t idle_connections_total_max; /* over all instances, shared fairly */
+    struct upstream_counters counters;
+    /* Internal. */
+    struct upstream_pool **pools; /* by slot */
+    size_t pool_capacity;
+    struct list_link idle_order; /* all idle connections, oldest first */
+    uint32_t idle_pools;         /* pools with idle connections */
+    struct timer sweep;          /* closes idle ones past their time */
+};
+
+/* Sets defaults; the owner may change h1_settings and idle_connections_total_max afterwards, at any time. */
+bool upstream_worker_init(struct upstream_worker *, struct h1_worker *, unsigned index, struct error *) MUST_USE;
+/* All calls have ended. Closes the pools. */
+void upstream_worker_release(struct upstream_worker *);
+/* The instance has no service any more: closes its pool. */
+void upstream_worker_forget(struct upstream_worker *, const struct instance *);
+/* Draining: idle connections go. */
+void upstream_worker_close_idle(struct upstream_worker *);
+
+#endif
