@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ bool loop_init(struct loop *loop, struct error *error)
     *loop = (struct loop){ .run_last = &loop->run_first };
     loop->epoll_descriptor = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_descriptor < 0) return error_format(error, "cannot create an epoll: %s", error_from_errno(errno));
+    signal(SIGPIPE, SIG_IGN);
     loop_update_time(loop);
     timer_wheel_init(&loop->timers, loop->now_ms);
     return true;

@@ -47,6 +47,7 @@ struct loop {
     void *after_turn_argument;
 };
 
+/* Also lets the process ignore SIGPIPE: a splice to a socket can't be told not to raise it. */
 bool loop_init(struct loop *, struct error *) MUST_USE;
 /* All sources unwatched, timers cleared by their owners before. */
 void loop_release(struct loop *);

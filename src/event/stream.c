@@ -19,27 +19,23 @@ static void fail(struct stream *stream, int system_error)
     stream->system_error = system_error;
 }
 
-/* Returns false while the connection is still being made. */
-static bool settle_connect(struct stream *stream, uint32_t events)
-{
-    if (!(events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) return false;
-    stream->connecting = false;
-    int system_error = socket_pending_error(stream->source.descriptor);
-    if (system_error) fail(stream, system_error);
-    return true;
-}
-
-/* The owner is told only of what it doesn't know yet: each event repeats that the socket is writable. */
+/* The owner is told only of what it doesn't know yet: each event repeats that the socket is writable. The pending error is asked
+ * for where there is one, since reading alone can't tell a reset that follows the peer's FIN. */
 static void stream_ready(struct event_source *source, uint32_t events)
 {
     struct stream *stream = CONTAINER_OF(source, struct stream, source);
-    bool was_connecting = stream->connecting;
-    if (was_connecting && !settle_connect(stream, events)) return;
     bool finished = events & PEER_FINISHED;
     bool may_read = finished || events & EPOLLIN;
     bool may_write = finished || events & EPOLLOUT;
-    bool is_news = was_connecting || finished > stream->peer_finished || may_read > stream->may_read ||
-                   may_write > stream->may_write;
+    bool was_connecting = stream->connecting, had_failed = stream->failed;
+    if (was_connecting && !may_write) return;
+    if (was_connecting || events & EPOLLERR) {
+        stream->connecting = false;
+        int system_error = socket_pending_error(stream->source.descriptor);
+        if (system_error) fail(stream, system_error);
+    }
+    bool is_news = was_connecting || stream->failed > had_failed || finished > stream->peer_finished ||
+                   may_read > stream->may_read || may_write > stream->may_write;
     stream->peer_finished |= finished;
     stream->may_read |= may_read;
     stream->may_write |= may_write;
@@ -70,8 +66,8 @@ void stream_close(struct stream *stream, bool reset)
     close(descriptor);
 }
 
-/* Reading returned 0. After a failed write this is a clean end only if the FIN had come before the RST, which the kernel tells
- * by EPIPE; otherwise the peer's RST cut the stream short, and the write has eaten the error that would have said so. */
+/* Reading returned 0. After a failure this is a clean end only if the FIN had come before the RST, which the kernel tells by
+ * EPIPE; otherwise the peer's RST cut the stream short, and whoever saw the error first (a write, an event) has eaten it. */
 static enum stream_result read_ended(const struct stream *stream)
 {
     return stream->failed && stream->system_error != EPIPE ? STREAM_FAIL : STREAM_END;

@@ -3,7 +3,7 @@
  * Belongs to one loop's thread. Registered once, edge-triggered; so the stream remembers what the kernel said last:
  * `may_read` and `may_write` stay true until a call came back short. The owner reads until STREAM_WAIT or it has enough; if it
  * stops early it must come back by itself (its bytes raise no new event). `on_ready` runs from the loop, never inside a call, and
- * only when one of connecting, may_read, may_write and peer_finished has changed. */
+ * only when one of connecting, may_read, may_write, peer_finished and failed has changed. */
 #ifndef SLUICE_EVENT_STREAM_H
 #define SLUICE_EVENT_STREAM_H
 
@@ -26,7 +26,7 @@ struct stream {
     struct loop *loop;
     void (*on_ready)(struct stream *);
     struct tls_session *tls; /* NULL: plain */
-    int system_error;        /* errno of the last STREAM_FAIL */
+    int system_error;        /* errno of the last failure */
     bool connecting;         /* connect(2) not yet confirmed; the first writable event settles it */
     bool may_read, may_write;
     bool peer_finished; /* RDHUP, HUP or ERR was seen: a short read no longer means drained */
@@ -40,9 +40,9 @@ bool stream_open(struct stream *, struct loop *, int descriptor, bool connecting
  * if source.descriptor == -1. */
 void stream_close(struct stream *, bool reset);
 
-/* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. After a failed
- * write what had come before can still be read (a peer may answer early and close); then STREAM_FAIL follows, or STREAM_END if
- * the peer had finished cleanly before it reset. */
+/* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. After a
+ * failure what had come before can still be read (a peer may answer early and close); then STREAM_FAIL follows, or STREAM_END
+ * if the peer had finished cleanly before it reset. */
 enum stream_result stream_read(struct stream *, void *into, size_t size, size_t *moved) MUST_USE;
 /* One system call. Partial writes are STREAM_OK with *moved short; the next call then says STREAM_WAIT. */
 enum stream_result stream_write(struct stream *, const struct iovec *pieces, int count, size_t *moved) MUST_USE;

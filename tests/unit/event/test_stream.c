@@ -216,6 +216,36 @@ static void an_end_before_the_reset_is_still_a_clean_end(void **state)
     assert_int_equal(stream_read(&side.stream, bytes, sizeof bytes, &moved), STREAM_END);
 }
 
+/* A client that half-closed and then goes away altogether: reading says END before and after, so the event must tell. */
+static void a_reset_after_the_end_is_told_though_reading_cannot_see_it(void **state)
+{
+    char bytes[64];
+    size_t moved;
+    shutdown(side.peer, SHUT_WR);
+    await_news();
+    assert_int_equal(stream_read(&side.stream, bytes, sizeof bytes, &moved), STREAM_END);
+    assert_false(side.stream.failed);
+    peer_closes(true);
+    await_news();
+    assert_true(side.stream.failed);
+    assert_int_equal(say("x", &moved), STREAM_FAIL);
+    assert_int_equal(stream_read(&side.stream, bytes, sizeof bytes, &moved), STREAM_END);
+}
+
+/* A splice can't be told MSG_NOSIGNAL: this would end the test program if the signal got through. */
+static void splicing_to_a_closed_peer_fails_without_a_signal(void **state)
+{
+    int ends[2];
+    size_t moved;
+    assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    shutdown(side.stream.source.descriptor, SHUT_WR);
+    assert_int_equal(write(ends[1], "abc", 3), 3);
+    assert_int_equal(stream_splice_to(&side.stream, ends[0], 3, false, &moved), STREAM_FAIL);
+    assert_int_equal(side.stream.system_error, EPIPE);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static size_t drain_peer(void)
 {
     static char bytes[1 << 16];
@@ -450,6 +480,8 @@ int main(void)
         STREAM_TEST(a_reset_is_a_failure_and_stays_one),
         STREAM_TEST(after_a_failed_write_the_answer_can_be_read_but_a_reset_is_no_end),
         STREAM_TEST(an_end_before_the_reset_is_still_a_clean_end),
+        STREAM_TEST(a_reset_after_the_end_is_told_though_reading_cannot_see_it),
+        STREAM_TEST(splicing_to_a_closed_peer_fails_without_a_signal),
         STREAM_TEST(a_full_socket_stops_the_writer_and_room_wakes_it),
         STREAM_TEST(splicing_in_takes_what_is_there_and_then_waits),
         STREAM_TEST(a_full_pipe_is_not_an_empty_socket),

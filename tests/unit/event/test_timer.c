@@ -7,8 +7,8 @@
 
 struct alarm {
     struct timer timer;
-    bool is_set;          /* what the reference thinks */
-    uint64_t deadline_ms; /* too */
+    uint64_t deadline_ms; /* what the reference thinks */
+    bool is_set;          /* too */
     int fired;
 };
 

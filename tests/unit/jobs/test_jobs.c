@@ -9,9 +9,9 @@
 
 struct sum {
     struct job job;
-    int number;
     uint64_t result;
     pthread_t worked_on, done_on;
+    int number;
     bool done;
 };
 
