@@ -46,7 +46,7 @@ lint: ## clang-tidy, clang-format, includes
 	@BUILD=$(BUILD) scripts/test --only lint
 
 format: ## formats the sources
-	@clang-format -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')
+	@find src tests bench -name '*.[ch]' -exec clang-format -i {} +
 
 clean: ## removes all builds
 	@rm -rf $(BUILD)
