@@ -312,6 +312,13 @@ class Wire:
             self.read_response_body(response, method)
         return response
 
+    def read_response_or_close(self, method="GET"):
+        """An answer, or None where the peer rightly closed (or reset) without one."""
+        try:
+            return self.read_response(method)
+        except WireClosed:
+            return None
+
     def read_response_body(self, response, method="GET"):
         length = length_of(response.headers)
         if response.status in (204, 304) or response.status < 200 or method == "HEAD":
