@@ -1,0 +1,225 @@
+#include "config/private.h"
+
+#include "base/memory.h"
+
+#include <stdarg.h>
+
+void problems_init(struct problems *problems, const char *file)
+{
+    *problems = (struct problems){ .file = file };
+    vector_init(&problems->list, sizeof(struct problem));
+}
+
+static void problem_release(struct problem *problem)
+{
+    free(problem->file);
+    free(problem->pointer);
+    free(problem->message);
+    free(problem->hint);
+}
+
+void problems_release(struct problems *problems)
+{
+    for (size_t i = 0; i < problems->list.count; i++) problem_release(vector_at(&problems->list, i));
+    vector_release(&problems->list);
+    problems->count = 0;
+}
+
+static bool is_before(const struct problem *a, const struct problem *b)
+{
+    if (!a->file || !b->file || strcmp(a->file, b->file) != 0) return false;
+    return a->line != b->line ? a->line < b->line : a->column < b->column;
+}
+
+/* Where a new problem belongs: by place inside its file, else behind what was found before it. Only the listed ones move. */
+static size_t place_of(const struct problems *problems, const struct problem *problem)
+{
+    size_t at = problems->list.count < PROBLEMS_LISTED_MAX ? problems->list.count : PROBLEMS_LISTED_MAX;
+    while (at > 0 && is_before(problem, vector_at(&problems->list, at - 1))) at--;
+    return at;
+}
+
+static void say_how_many_more(struct problems *problems)
+{
+    if (problems->list.count == PROBLEMS_LISTED_MAX) vector_push(&problems->list);
+    struct problem *last = vector_at(&problems->list, PROBLEMS_LISTED_MAX);
+    problem_release(last);
+    *last = (struct problem){
+        .pointer = memory_copy_slice(SLICE("")),
+        .message = memory_format("... and %zu more", problems->count - PROBLEMS_LISTED_MAX),
+    };
+}
+
+static char *pointer_of(const struct node *node)
+{
+    struct arena arena;
+    arena_init(&arena, NULL);
+    char *pointer = memory_copy_slice(node ? node_pointer(node, &arena) : SLICE(""));
+    arena_release(&arena);
+    return pointer;
+}
+
+static void add(struct problems *problems, const struct node *node, uint32_t line, uint32_t column, const char *hint,
+                const char *format, va_list arguments)
+{
+    char *message = NULL;
+    PROMISE(vasprintf(&message, format, arguments) >= 0);
+    struct problem problem = {
+        .file = problems->file ? memory_copy_slice(slice_from_cstring(problems->file)) : NULL,
+        .line = line,
+        .column = column,
+    };
+    size_t at = place_of(problems, &problem);
+    problems->count++;
+    if (at == PROBLEMS_LISTED_MAX) {
+        free(problem.file);
+        free(message);
+        say_how_many_more(problems);
+        return;
+    }
+    problem.message = message;
+    problem.pointer = pointer_of(node);
+    problem.hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL;
+
+    if (problems->list.count < PROBLEMS_LISTED_MAX)
+        vector_push(&problems->list);
+    else
+        problem_release(vector_at(&problems->list, PROBLEMS_LISTED_MAX - 1));
+    size_t listed = problems->list.count < PROBLEMS_LISTED_MAX ? problems->list.count : PROBLEMS_LISTED_MAX;
+    struct problem *items = problems->list.items;
+    memmove(&items[at + 1], &items[at], (listed - 1 - at) * sizeof *items);
+    items[at] = problem;
+    if (problems->count > PROBLEMS_LISTED_MAX) say_how_many_more(problems);
+}
+
+void problems_add(struct problems *problems, const struct node *node, const char *hint, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    add(problems, node, node ? node->line : 0, node ? node->column : 0, hint, format, arguments);
+    va_end(arguments);
+}
+
+void problems_add_at_key(struct problems *problems, const struct node *node, const char *hint, const char *format, ...)
+{
+    bool has_key = node && node->key_line;
+    va_list arguments;
+    va_start(arguments, format);
+    add(problems, node,
+        has_key ? node->key_line
+        : node  ? node->line
+                : 0,
+        has_key ? node->key_column
+        : node  ? node->column
+                : 0,
+        hint, format, arguments);
+    va_end(arguments);
+}
+
+void problems_add_at(struct problems *problems, uint32_t line, uint32_t column, const char *hint, const char *format,
+                     ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    add(problems, NULL, line, column, hint, format, arguments);
+    va_end(arguments);
+}
+
+char *problems_to_text(const struct problems *problems)
+{
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    PROMISE(out != NULL);
+    for (size_t i = 0; i < problems->list.count; i++) {
+        const struct problem *problem = vector_at(&problems->list, i);
+        if (problem->file) fprintf(out, "%s:", problem->file);
+        if (problem->line) fprintf(out, "%u:%u:", problem->line, problem->column);
+        if (problem->file || problem->line) fputc(' ', out);
+        if (!problem->line && *problem->pointer) fprintf(out, "%s: ", problem->pointer);
+        fputs(problem->message, out);
+        if (problem->hint) fprintf(out, " (%s)", problem->hint);
+        fputc('\n', out);
+    }
+    PROMISE(fclose(out) == 0);
+    return text;
+}
+
+#define COMPARED_LENGTH_MAX 48
+
+/* Lower-case and without '_' and '-', so that strip_prefix is near stripPrefix. 0 where there is nothing to compare. */
+static size_t plain_letters(struct slice text, char into[COMPARED_LENGTH_MAX])
+{
+    size_t length = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.at[i] == '_' || text.at[i] == '-') continue;
+        if (length == COMPARED_LENGTH_MAX) return 0;
+        char byte = text.at[i];
+        into[length++] = (char)(byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte);
+    }
+    return length;
+}
+
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+    unsigned two = a < b ? a : b;
+    return two < c ? two : c;
+}
+
+/* Edits from one text to the other: insert, delete, replace, swap two neighbours (optimal string alignment). */
+static unsigned edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    unsigned rows[3][COMPARED_LENGTH_MAX + 1];
+    unsigned *before = rows[0], *previous = rows[1], *current = rows[2];
+    for (unsigned j = 0; j <= b_length; j++) previous[j] = j;
+    for (unsigned i = 1; i <= a_length; i++) {
+        current[0] = i;
+        for (unsigned j = 1; j <= b_length; j++) {
+            unsigned replaced = previous[j - 1] + (a[i - 1] != b[j - 1]);
+            current[j] = least(previous[j] + 1, current[j - 1] + 1, replaced);
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && before[j - 2] + 1 < current[j]) current[j] = before[j - 2] + 1;
+        }
+        unsigned *oldest = before;
+        before = previous;
+        previous = current;
+        current = oldest;
+    }
+    return previous[b_length];
+}
+
+const char *problems_nearest(struct slice text, const char *const *names, size_t count)
+{
+    char wanted[COMPARED_LENGTH_MAX], candidate[COMPARED_LENGTH_MAX];
+    size_t wanted_length = plain_letters(text, wanted);
+    if (wanted_length == 0) return NULL;
+    const char *nearest = NULL;
+    unsigned nearest_distance = wanted_length < 3 ? 1 : wanted_length < 6 ? 2 : wanted_length < 12 ? 3 : 4;
+    for (size_t i = 0; i < count && nearest_distance > 0; i++) {
+        size_t length = plain_letters(slice_from_cstring(names[i]), candidate);
+        size_t apart = length > wanted_length ? length - wanted_length : wanted_length - length;
+        if (length == 0 || apart >= nearest_distance) continue;
+        unsigned distance = edit_distance(wanted, wanted_length, candidate, length);
+        if (distance >= nearest_distance) continue;
+        nearest = names[i];
+        nearest_distance = distance;
+    }
+    return nearest;
+}
+
+struct excerpt problems_excerpt(struct slice text)
+{
+    struct excerpt excerpt;
+    size_t room = sizeof excerpt.text - sizeof "...";
+    size_t length = text.length;
+    if (length > room) {
+        length = room;
+        while (length > 0 && ((unsigned char)text.at[length] & 0xC0) == 0x80) length--;
+    }
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text.at[i];
+        excerpt.text[i] = byte < 0x20 || byte == 0x7F ? '?' : text.at[i];
+    }
+    memcpy(excerpt.text + length, text.length > length ? "..." : "", text.length > length ? sizeof "..." : 1);
+    return excerpt;
+}
