@@ -276,10 +276,15 @@ static uint64_t load_64(const char *at)
 /* 2 to 7 bytes, some of them twice. */
 static uint64_t load_short(const char *at, size_t length)
 {
-    uint32_t head = 0, tail = 0;
-    size_t width = length >= 4 ? 4 : 2;
-    memcpy(&head, at, width == 4 ? 4 : 2);
-    memcpy(&tail, at + length - width, width == 4 ? 4 : 2);
+    if (length >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, at, sizeof head);
+        memcpy(&tail, at + length - sizeof tail, sizeof tail);
+        return head | (uint64_t)tail << 32;
+    }
+    uint16_t head, tail;
+    memcpy(&head, at, sizeof head);
+    memcpy(&tail, at + length - sizeof tail, sizeof tail);
     return head | (uint64_t)tail << 32;
 }
 

@@ -1,0 +1,84 @@
+/* http/client_stream.h: one request and its answer on a connection to a backend, whichever HTTP version is below; and the
+ * connection that carries such streams (one at a time in h1, many in h2).
+ *
+ * The mirror image of server_stream.h. Events are bits set in `events` with `owner_task` put on the run queue, never a call into
+ * the owner. One worker's thread. */
+#ifndef SLUICE_HTTP_CLIENT_STREAM_H
+#define SLUICE_HTTP_CLIENT_STREAM_H
+
+#include "event/socket.h"
+#include "http/body_pipe.h"
+
+enum {
+    CLIENT_STREAM_INTERIM = 1, /* `interim` has a new first entry; the owner takes them all */
+    CLIENT_STREAM_HEAD = 2,    /* `response` is there, and bytes or the end in response_body may be too */
+    CLIENT_STREAM_DONE =
+        4, /* Over: everything was received and the request sent or given up, or `failure` is set. The connection
+                                * has left the stream. After HEAD a failure has also aborted response_body. Final. */
+};
+
+/* 1xx heads as they come, in the arena. */
+struct interim_response {
+    struct response_head head;
+    struct interim_response *next;
+};
+
+struct client_connection;
+
+struct client_stream {
+    struct client_connection *connection; /* NULL before open and after DONE or cancel */
+    /* Set by the owner before open; valid until DONE or cancel. */
+    struct arena *arena;
+    const struct request_head *request;
+    struct slice target;            /* path and query to ask for */
+    struct body_pipe *request_body; /* NULL: none; the stream is its consumer. Rewound by the owner before a retry */
+    struct task *owner_task;
+    bool
+        wait_for_continue; /* the client expects 100-continue: hold the body back until a 100 or final head comes, or 1 s */
+    bool upgrade;
+    /* Filled by the session. */
+    struct interim_response *interim;
+    struct response_head response;
+    struct body_pipe response_body; /* the owner is its consumer; released by the owner */
+    struct error failure;           /* reason NULL: none */
+    bool response_begun;            /* a byte of an answer has come */
+    bool request_sent;              /* at least a byte of the request went out on the wire */
+    uint64_t bytes_sent, bytes_received;
+    uint64_t sent_ns, head_ns; /* loop times */
+    uint8_t events;
+};
+
+struct client_connection_operations {
+    /* Starts the stream: writes head and what the pipe holds in one go. The outcome is always told by events. */
+    void (*open)(struct client_connection *, struct client_stream *);
+    /* The owner gives the stream up: no event follows, response_body is not touched any more. h1 closes the connection
+     * (unless the exchange was complete), h2 resets the stream. */
+    void (*cancel)(struct client_connection *, struct client_stream *);
+    /* No stream is on it: closes and frees (retired to the turn's end). */
+    void (*close)(struct client_connection *);
+    /* An idle connection that can't carry another request: closed by the peer, or bytes came unasked. */
+    bool (*is_stale)(struct client_connection *);
+};
+
+/* Tells the pool, from the loop, never inside a call of the pool's. */
+struct client_connection_events {
+    void (*connected)(struct client_connection *); /* ready for streams */
+    void (*free_again)(struct client_connection *,
+                       bool reusable); /* a stream has left; reusable false: being closed, forget it */
+    void (*lost)(struct client_connection *,
+                 const struct error *); /* connecting failed, or an idle one died; forget it, it frees itself */
+};
+
+struct client_connection {
+    const struct client_connection_operations *operations;
+    const struct client_connection_events *events;
+    void *owner;           /* the pool's */
+    struct list_link link; /* the pool's */
+    struct address address;
+    uint64_t idle_since_ms;
+    uint32_t streams, streams_max; /* at once */
+    uint32_t served;               /* streams completed: > 0 means a failure may be a stale reuse */
+    bool connected;
+};
+
+#endif
