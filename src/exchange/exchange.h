@@ -45,6 +45,7 @@ struct exchange_worker {
     struct slab_pool *slabs;
     struct upstream_worker *upstream;
     struct metrics *metrics;
+    struct metrics *rendered_metrics; /* the gateway's, for the admin handler; NULL on workers that serve traffic */
     struct access_log_worker *access_log;
     struct router_scratch *router_scratch;
     struct mailbox *mailbox;

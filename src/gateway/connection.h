@@ -4,20 +4,48 @@
 #ifndef SLUICE_GATEWAY_CONNECTION_H
 #define SLUICE_GATEWAY_CONNECTION_H
 
-#include "event/event.h"
 #include "http/h1_server.h"
+#include "shared/counter.h"
+#include "shared/tag_table.h"
 
-struct worker;
-struct connection_table; /* the worker's open connections and counts by client address */
+/* By client address, over all workers of the process. */
+struct address_limits {
+    struct tag_table open;     /* connections */
+    struct tag_table newcomers; /* new ones in this second */
+};
 
-struct connection_table *connection_table_create(struct worker *);
-void connection_table_destroy(struct connection_table *);
-/* Takes over an accepted socket: refuses (503 text with Retry-After, or a plain close where there are too many of the address) or
- * starts an HTTP session on it. */
-void connection_accept(struct connection_table *, int descriptor, const struct peer *);
-/* Tells every session to drain; idle ones close. */
+void address_limits_init(struct address_limits *);
+void address_limits_release(struct address_limits *);
+
+struct connection_limits {
+    uint32_t connections_max;             /* a worker */
+    uint32_t connections_per_address_max; /* 0: no limit */
+    uint32_t new_connections_per_address_per_second; /* 0: no limit */
+};
+
+/* A worker's open connections. The worker sets what is above the line. */
+struct connection_table {
+    struct h1_worker *h1;
+    const struct h1_server_settings *const *h1_settings;
+    struct address_limits *addresses;
+    struct connection_limits limits;
+    void (*open)(struct server_stream *, void *owner); /* a request has come */
+    void (*refused)(const struct request_head *, const struct peer *, const struct error *, uint64_t bytes_in, void *owner);
+    void (*emptied)(void *owner); /* draining, and the last connection is gone */
+    void *owner;
+    /* Internal. */
+    struct list_link connections;
+    struct gauge count;
+    struct counter accepted, turned_away;
+    bool draining, emptied_told;
+};
+
+void connection_table_init(struct connection_table *);
+/* Takes over an accepted socket: turns it away (503 with Retry-After) or starts an HTTP session on it. */
+void connection_accept(struct connection_table *, int descriptor, const struct address *peer);
+/* Every session finishes what it has and closes; `emptied` follows, from the loop, also when there was none. */
 void connection_table_drain(struct connection_table *);
+/* Closes all at once. */
 void connection_table_abort(struct connection_table *);
-size_t connection_table_count(const struct connection_table *);
 
 #endif

@@ -1,0 +1,86 @@
+/* gateway/facts.c: see facts.h. */
+#include "gateway/facts.h"
+
+#include "base/memory.h"
+
+#include <unistd.h>
+
+#define SPLICE_BYTES_MIN (256 * 1024u) /* below, copying is cheaper than two system calls more; see ARCHITECTURE.md */
+
+static unsigned worker_count(const struct configuration *configuration)
+{
+    if (configuration->workers > 0) return (unsigned)configuration->workers;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+static char *access_log_path(const struct access_log_config *config)
+{
+    if (config->target == ACCESS_LOG_OFF) return NULL;
+    return memory_copy_slice(config->target == ACCESS_LOG_STDOUT ? SLICE("-") : config->path);
+}
+
+struct facts *facts_create(const struct configuration *configuration)
+{
+    struct facts *facts = memory_allocate(sizeof *facts);
+    const struct listener_config *listeners = configuration->listeners.items;
+    facts->workers = worker_count(configuration);
+    facts->listener_count = configuration->listeners.count;
+    facts->listeners = memory_allocate_array(facts->listener_count + 1, sizeof *facts->listeners);
+    for (size_t i = 0; i < facts->listener_count; i++) facts->listeners[i] = listeners[i].address;
+    facts->admin_enabled = configuration->admin.enabled;
+    facts->admin = configuration->admin.address;
+    facts->access_log = access_log_path(&configuration->access_log);
+    if (configuration->user.length > 0) facts->user = memory_copy_slice(configuration->user);
+    facts->resolver_server_count = configuration->resolver.servers.count;
+    facts->resolver_servers = memory_allocate_array(facts->resolver_server_count + 1, sizeof *facts->resolver_servers);
+    for (size_t i = 0; i < facts->resolver_server_count; i++) {
+        struct slice server = configuration->resolver.servers.items[i];
+        facts->resolver_servers[i] = slice_of(memory_copy_slice(server), server.length);
+    }
+    facts->resolver_ttl_minimum_ms = configuration->resolver.ttl_minimum_ms;
+    facts->resolver_ttl_maximum_ms = configuration->resolver.ttl_maximum_ms;
+    facts->drain_timeout_ms = configuration->drain_timeout_ms;
+    facts->stall_timeout_ms = configuration->stall_timeout_ms;
+    return facts;
+}
+
+void facts_destroy(struct facts *facts)
+{
+    if (!facts) return;
+    for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
+    free(facts->resolver_servers);
+    free(facts->listeners);
+    free(facts->access_log);
+    free(facts->user);
+    free(facts);
+}
+
+struct worker_settings facts_worker_settings(const struct configuration *configuration)
+{
+    const struct limits_config *limits = &configuration->limits;
+    struct h1_limits h1_limits = {
+        .request_line_bytes = (uint32_t)limits->request_line_bytes,
+        .header_bytes = (uint32_t)limits->header_bytes,
+        .header_count = (uint16_t)limits->header_count,
+        .merge_slashes = configuration->merge_slashes,
+    };
+    return (struct worker_settings){
+        .h1_server = {
+            .limits = h1_limits,
+            .body_bytes_max = limits->body_bytes,
+            .head_timeout_ms = (uint32_t)limits->head_timeout_ms,
+            .body_timeout_ms = (uint32_t)limits->body_timeout_ms,
+            .idle_timeout_ms = (uint32_t)limits->idle_timeout_ms,
+            .splice_bytes_min = SPLICE_BYTES_MIN,
+            .cancel_on_half_close = configuration->half_close == HALF_CLOSE_CANCEL,
+        },
+        .h1_client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },
+        .connections = {
+            .connections_max = (uint32_t)limits->connections_per_worker,
+            .connections_per_address_max = (uint32_t)limits->connections_per_address,
+            .new_connections_per_address_per_second = (uint32_t)limits->new_connections_per_address_per_second,
+        },
+        .buffer_bytes_max = limits->buffer_bytes_per_worker,
+    };
+}

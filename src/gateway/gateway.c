@@ -1,0 +1,630 @@
+/* gateway/gateway.c: the control thread: brings the parts up in order, speaks with the master, watches the workers, takes it all down.
+ *
+ * Up: configuration and first snapshot -> workers and threads -> sockets from the master -> READY. From then on only mail and
+ * timers. Down (DRAIN, or the master gone): workers finish what they have, bounded by drainTimeout, then everything is joined
+ * and freed, so that a leak shows in a test. */
+#include "gateway/gateway.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "gateway/admin_worker.h"
+#include "gateway/crash.h"
+#include "gateway/publisher.h"
+#include "gateway/status.h"
+#include "json/writer.h"
+#include "resolve/resolver.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BEAT_MS 250
+#define LOG_PAGES_MAX 64
+#define JOB_THREADS 2
+#define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
+
+/* A worker's sign of life, as last seen. */
+struct sign_of_life {
+    uint64_t turns;
+    uint64_t changed_ms;
+};
+
+/* A host name whose addresses are watched. */
+struct watched_name {
+    struct list_link link;
+    struct gateway *gateway;
+    char *host;
+    struct resolver_watch *watch;
+};
+
+struct gateway {
+    const struct gateway_options *options;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct event_source link;
+    struct timer beat, drain_limit;
+    struct facts *facts;
+    struct publisher *publisher;
+    struct jobs *jobs;
+    struct access_log *access_log;
+    struct resolver *resolver;
+    struct list_link names;
+    struct address_limits addresses;
+    struct worker **workers;
+    struct sign_of_life *signs;
+    struct admin_worker *admin;
+    struct metrics_source figures;
+    uint64_t begun_ms;
+    unsigned sockets_pending; /* LISTEN messages without an answer */
+    bool has_command;         /* a reload is to be answered when the sockets are there */
+    uint64_t command;
+    char *socket_failure;     /* of the reload under way; NULL: none */
+    bool ready, draining;
+    unsigned workers_draining;
+    int exit_status;
+};
+
+/* --- the link --- */
+
+static void send_to_master(struct gateway *gateway, enum supervision_kind kind, uint64_t number, const char *text)
+{
+    struct error error;
+    if (gateway->link.descriptor >= 0 && !supervision_send(gateway->link.descriptor, kind, number, text, NULL, 0, &error)) {
+        log_warning("%s", error.text);
+    }
+}
+
+static void begin_drain(struct gateway *gateway);
+
+static void give_up(struct gateway *gateway, const char *why)
+{
+    log_error("%s", why);
+    gateway->exit_status = 1;
+    begin_drain(gateway);
+}
+
+/* --- listening sockets --- */
+
+static void ask_for_sockets(struct gateway *gateway, const struct address *address, unsigned count)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(address, text);
+    gateway->sockets_pending++;
+    send_to_master(gateway, SUPERVISION_LISTEN, count, text);
+}
+
+static void all_sockets_answered(struct gateway *gateway);
+
+/* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. */
+static void deal_sockets(struct gateway *gateway, const struct address *address, struct supervision_message *message)
+{
+    unsigned sockets = message->descriptor_count;
+    if (gateway->admin && address_equal(address, &gateway->facts->admin)) {
+        for (unsigned i = 0; i < sockets; i++) worker_listen(admin_worker_get(gateway->admin), message->descriptors[i], address);
+        return;
+    }
+    unsigned dealt = gateway->facts->workers > sockets ? gateway->facts->workers : sockets;
+    for (unsigned i = 0; i < dealt && sockets > 0; i++) {
+        int descriptor = i < sockets ? message->descriptors[i] : dup(message->descriptors[i % sockets]);
+        if (descriptor >= 0) worker_listen(gateway->workers[i % gateway->facts->workers], descriptor, address);
+    }
+}
+
+static void sockets_answered(struct gateway *gateway, struct supervision_message *message)
+{
+    struct address address;
+    if (message->kind == SUPERVISION_LISTENING && address_parse(slice_from_cstring(message->text), &address)) {
+        deal_sockets(gateway, &address, message);
+    } else if (!gateway->socket_failure) {
+        gateway->socket_failure = memory_format("cannot listen on %s", message->text);
+    }
+    if (gateway->sockets_pending > 0 && --gateway->sockets_pending == 0) all_sockets_answered(gateway);
+}
+
+/* --- privileges --- */
+
+/* False where the configured user can't be become; everything that needs more (sockets, log) is open by now. */
+static bool drop_privileges(const char *user)
+{
+    if (!user || geteuid() != 0) return true;
+    const struct passwd *entry = getpwnam(user);
+    if (!entry) {
+        log_error("user \"%s\" does not exist on this machine", user);
+        return false;
+    }
+    if (initgroups(user, entry->pw_gid) == 0 && setgid(entry->pw_gid) == 0 && setuid(entry->pw_uid) == 0) return true;
+    log_error("cannot become user \"%s\": %m", user);
+    return false;
+}
+
+static void all_sockets_answered(struct gateway *gateway)
+{
+    char *failure = gateway->socket_failure;
+    gateway->socket_failure = NULL;
+    if (!gateway->ready) {
+        if (failure) {
+            give_up(gateway, failure);
+        } else if (!drop_privileges(gateway->facts->user)) {
+            give_up(gateway, "not serving without the configured user");
+        } else {
+            gateway->ready = true;
+            send_to_master(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
+        }
+    } else if (gateway->has_command) {
+        char *text = failure ? memory_format("-%s", failure)
+                             : memory_format("+version %llu in force, %llu routes",
+                                             (unsigned long long)publisher_version(gateway->publisher),
+                                             (unsigned long long)publisher_routes(gateway->publisher));
+        send_to_master(gateway, SUPERVISION_ANSWER, gateway->command, text);
+        gateway->has_command = false;
+        free(text);
+    }
+    free(failure);
+}
+
+/* --- reload --- */
+
+static bool has_listener(const struct facts *facts, const struct address *address)
+{
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (address_equal(&facts->listeners[i], address)) return true;
+    }
+    return false;
+}
+
+/* An address went out of the configuration: when every worker has emptied its queue, the master may close it. */
+struct unlistening {
+    struct message message;
+    struct gateway *gateway;
+    struct address address;
+    _Atomic uint32_t pending;
+};
+
+static void deliver_unlistened(struct message *message, void *receiver)
+{
+    struct unlistening *unlistening = CONTAINER_OF(message, struct unlistening, message);
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(&unlistening->address, text);
+    send_to_master(receiver, SUPERVISION_UNLISTEN, 0, text);
+    free(unlistening);
+}
+
+static void worker_unlistened(void *argument)
+{
+    struct unlistening *unlistening = argument;
+    if (atomic_fetch_sub_explicit(&unlistening->pending, 1, memory_order_acq_rel) != 1) return;
+    mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
+}
+
+static void stop_listening(struct gateway *gateway, const struct address *address)
+{
+    struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
+    unlistening->message.deliver = deliver_unlistened;
+    unlistening->gateway = gateway;
+    unlistening->address = *address;
+    unlistening->pending = gateway->facts->workers;
+    for (unsigned i = 0; i < gateway->facts->workers; i++) {
+        worker_unlisten(gateway->workers[i], address, worker_unlistened, unlistening);
+    }
+}
+
+static void warn_of_unchanged(const struct facts *before, const struct facts *after)
+{
+    if (after->workers != before->workers) {
+        log_warning("workers: %u takes effect when Sluice is started again; %u go on", after->workers, before->workers);
+    }
+    if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
+        log_warning("admin: another address takes effect when Sluice is started again");
+    }
+}
+
+static void take_over_facts(struct gateway *gateway, struct facts *facts)
+{
+    struct facts *before = gateway->facts;
+    warn_of_unchanged(before, facts);
+    facts->workers = before->workers;
+    facts->admin = before->admin;
+    facts->admin_enabled = before->admin_enabled;
+    gateway->facts = facts;
+    access_log_retarget(gateway->access_log, facts->access_log);
+    send_to_master(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
+    for (size_t i = 0; i < before->listener_count; i++) {
+        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
+    }
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (!has_listener(before, &facts->listeners[i])) ask_for_sockets(gateway, &facts->listeners[i], facts->workers);
+    }
+    facts_destroy(before);
+}
+
+static void reloaded(void *owner, uint64_t command, struct facts *facts, const char *failure)
+{
+    struct gateway *gateway = owner;
+    if (gateway->draining) {
+        facts_destroy(facts);
+        return;
+    }
+    if (failure) {
+        log_error("reload refused, the configuration in force stays:\n%s", failure);
+        char *text = memory_format("-%s", failure);
+        send_to_master(gateway, SUPERVISION_ANSWER, command, text);
+        free(text);
+        return;
+    }
+    take_over_facts(gateway, facts);
+    log_info("reloaded: version %llu in force, %llu routes", (unsigned long long)publisher_version(gateway->publisher),
+             (unsigned long long)publisher_routes(gateway->publisher));
+    gateway->has_command = true;
+    gateway->command = command;
+    if (gateway->sockets_pending == 0) all_sockets_answered(gateway);
+}
+
+/* --- host names --- */
+
+static void addresses_changed(void *argument, const struct address *addresses, size_t count, const struct error *error)
+{
+    struct watched_name *name = argument;
+    if (error && error->reason) log_warning("host name \"%s\": %s", name->host, error->text);
+    publisher_addresses(name->gateway->publisher, slice_from_cstring(name->host), addresses, count);
+}
+
+static struct watched_name *find_name(struct gateway *gateway, struct slice host)
+{
+    for (struct list_link *link = gateway->names.next; link != &gateway->names; link = link->next) {
+        struct watched_name *name = CONTAINER_OF(link, struct watched_name, link);
+        if (slice_equal(slice_from_cstring(name->host), host)) return name;
+    }
+    return NULL;
+}
+
+static void forget_name(struct watched_name *name)
+{
+    resolver_unwatch(name->watch);
+    list_remove(&name->link);
+    free(name->host);
+    free(name);
+}
+
+static void name_used(void *owner, struct slice host, bool in_use)
+{
+    struct gateway *gateway = owner;
+    struct watched_name *name = find_name(gateway, host);
+    if (!in_use) {
+        if (name) forget_name(name);
+    } else if (!name && gateway->resolver) {
+        name = memory_allocate(sizeof *name);
+        name->gateway = gateway;
+        name->host = memory_copy_slice(host);
+        list_push_back(&gateway->names, &name->link);
+        name->watch = resolver_watch(gateway->resolver, host, addresses_changed, name);
+    }
+}
+
+static const struct publisher_events publisher_events = { .reloaded = reloaded, .name_used = name_used };
+
+/* --- status and figures --- */
+
+static void sum_figures(const struct gateway *gateway, struct worker_figures *sum)
+{
+    *sum = (struct worker_figures){ 0 };
+    for (unsigned i = 0; i < gateway->facts->workers; i++) worker_add_figures(gateway->workers[i], sum);
+}
+
+static void answer_status(struct gateway *gateway, uint64_t command)
+{
+    char text[2048];
+    struct worker_figures sum;
+    sum_figures(gateway, &sum);
+    struct status status = {
+        .workers = gateway->facts->workers,
+        .snapshot_version = publisher_version(gateway->publisher),
+        .routes = publisher_routes(gateway->publisher),
+        .uptime_ms = gateway->loop.now_ms - gateway->begun_ms,
+        .draining = gateway->draining,
+        .figures = &sum,
+        .access_log_lines_dropped = access_log_lines_dropped(gateway->access_log),
+    };
+    text[0] = '+';
+    status_write(&status, text + 1, sizeof text - 1);
+    send_to_master(gateway, SUPERVISION_ANSWER, command, text);
+}
+
+static void write_figures(struct metrics_text *text, void *argument)
+{
+    struct gateway *gateway = argument;
+    struct worker_figures sum;
+    sum_figures(gateway, &sum);
+    figures_write_metrics(text, &sum);
+    metrics_text_head(text, "sluice_snapshot_version", "gauge", "Version of the configuration in force.");
+    metrics_text_line(text, "sluice_snapshot_version", NULL, publisher_version(gateway->publisher));
+    metrics_text_head(text, "sluice_access_log_lines_dropped_total", "counter", "Log lines dropped because the log could not be written.");
+    metrics_text_line(text, "sluice_access_log_lines_dropped_total", NULL, access_log_lines_dropped(gateway->access_log));
+}
+
+/* --- heartbeat --- */
+
+/* A worker that does not turn is stuck in a loop or a call: its thread dies by SIGABRT, so that the backtrace shows where. */
+static void check_workers(struct gateway *gateway)
+{
+    for (unsigned i = 0; i < gateway->facts->workers; i++) {
+        uint64_t turns = worker_turns(gateway->workers[i]);
+        struct sign_of_life *sign = &gateway->signs[i];
+        if (turns != sign->turns) {
+            *sign = (struct sign_of_life){ turns, gateway->loop.now_ms };
+        } else if (gateway->loop.now_ms - sign->changed_ms > gateway->facts->stall_timeout_ms) {
+            log_error("%s has not turned its loop for %llu ms: ending the gateway", worker_name(gateway->workers[i]),
+                      (unsigned long long)(gateway->loop.now_ms - sign->changed_ms));
+            pthread_kill(worker_thread(gateway->workers[i]), SIGABRT);
+        }
+    }
+}
+
+static void beat(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, beat);
+    check_workers(gateway);
+    if (gateway->ready) send_to_master(gateway, SUPERVISION_BEAT, 0, NULL);
+    timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + BEAT_MS);
+}
+
+/* --- down --- */
+
+struct drained_mail {
+    struct message message;
+};
+
+static void deliver_drained(struct message *message, void *receiver)
+{
+    struct gateway *gateway = receiver;
+    free(CONTAINER_OF(message, struct drained_mail, message));
+    if (--gateway->workers_draining == 0) loop_stop(&gateway->loop);
+}
+
+/* On the worker's thread. */
+static void worker_drained(void *owner)
+{
+    struct gateway *gateway = owner;
+    struct drained_mail *mail = memory_allocate(sizeof *mail);
+    mail->message.deliver = deliver_drained;
+    mailbox_post(&gateway->mailbox, &mail->message);
+}
+
+static void drain_limit_passed(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, drain_limit);
+    log_warning("drain timeout: %u workers still had connections; they are cut", gateway->workers_draining);
+    loop_stop(&gateway->loop);
+}
+
+static void begin_drain(struct gateway *gateway)
+{
+    if (gateway->draining) return;
+    gateway->draining = true;
+    gateway->workers_draining = gateway->facts->workers;
+    for (unsigned i = 0; i < gateway->facts->workers; i++) worker_drain(gateway->workers[i]);
+    timer_set(&gateway->loop.timers, &gateway->drain_limit, gateway->loop.now_ms + gateway->facts->drain_timeout_ms);
+}
+
+/* --- messages of the master --- */
+
+static void handle_message(struct gateway *gateway, struct supervision_message *message)
+{
+    switch (message->kind) {
+    case SUPERVISION_LISTENING:
+    case SUPERVISION_REFUSED:
+        sockets_answered(gateway, message);
+        break;
+    case SUPERVISION_RELOAD:
+        publisher_reload(gateway->publisher, message->number);
+        break;
+    case SUPERVISION_STATUS:
+        answer_status(gateway, message->number);
+        break;
+    case SUPERVISION_REOPEN:
+        access_log_reopen(gateway->access_log);
+        break;
+    case SUPERVISION_DRAIN:
+        begin_drain(gateway);
+        break;
+    default:
+        log_warning("unknown message %u on the supervision link", message->kind);
+    }
+}
+
+static void link_ready(struct event_source *source, uint32_t events)
+{
+    (void)events;
+    struct gateway *gateway = CONTAINER_OF(source, struct gateway, link);
+    static struct supervision_message message; /* 8 KiB; the control thread's alone */
+    for (;;) {
+        switch (supervision_receive(source->descriptor, &message)) {
+        case SUPERVISION_GOT:
+            handle_message(gateway, &message);
+            break;
+        case SUPERVISION_NOTHING:
+            return;
+        case SUPERVISION_GONE:
+            log_warning("the master is gone: draining");
+            loop_unwatch(&gateway->loop, source, false);
+            begin_drain(gateway);
+            return;
+        }
+    }
+}
+
+/* --- up --- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* What the master passes on must not also arrive by the terminal. */
+static void set_signals(void)
+{
+    static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
+    for (size_t i = 0; i < COUNT_OF(ignored); i++) signal(ignored[i], SIG_IGN);
+    crash_handler_install();
+}
+
+static bool create_worker(struct gateway *gateway, unsigned index, struct publication *first, struct error *error)
+{
+    struct worker_options options = {
+        .index = index,
+        .name = memory_format("worker %u", index),
+        .metrics = publisher_metrics(gateway->publisher),
+        .access_log = access_log_worker(gateway->access_log, index),
+        .addresses = &gateway->addresses,
+        .first = first,
+        .drained = worker_drained,
+        .owner = gateway,
+    };
+    gateway->workers[index] = worker_create(&options, error);
+    return gateway->workers[index] && worker_start(gateway->workers[index], error);
+}
+
+static bool create_workers(struct gateway *gateway, struct publication *first, struct error *error)
+{
+    unsigned count = gateway->facts->workers;
+    gateway->workers = memory_allocate_array(count, sizeof(struct worker *));
+    gateway->signs = memory_allocate_array(count, sizeof *gateway->signs);
+    for (unsigned i = 0; i < count; i++) {
+        gateway->signs[i].changed_ms = gateway->loop.now_ms;
+        if (!create_worker(gateway, i, first, error)) return false;
+    }
+    return true;
+}
+
+static bool create_resolver(struct gateway *gateway, struct error *error)
+{
+    struct resolver_settings settings = {
+        .servers = gateway->facts->resolver_servers,
+        .server_count = gateway->facts->resolver_server_count,
+        .ttl_minimum_ms = gateway->facts->resolver_ttl_minimum_ms,
+        .ttl_maximum_ms = gateway->facts->resolver_ttl_maximum_ms,
+    };
+    gateway->resolver = resolver_create(&gateway->loop, &settings, error);
+    return gateway->resolver != NULL;
+}
+
+static bool bring_up(struct gateway *gateway, struct publication *first, struct error *error)
+{
+    static const char *words[STEP_COUNT];
+    struct metrics *metrics = publisher_metrics(gateway->publisher);
+    for (unsigned i = 0; i < STEP_COUNT; i++) words[i] = exchange_step_word(i);
+    metrics_stage_names(metrics, words, STEP_COUNT);
+    gateway->access_log = access_log_create(gateway->facts->access_log, gateway->facts->workers, LOG_PAGES_MAX, error);
+    if (!gateway->access_log || !create_resolver(gateway, error)) return false;
+    gateway->figures = (struct metrics_source){ .write = write_figures, .argument = gateway };
+    metrics_add_source(metrics, &gateway->figures);
+    if (!create_workers(gateway, first, error)) return false;
+    if (!publisher_start(gateway->publisher, gateway->workers, gateway->facts->workers, error)) return false;
+    if (gateway->facts->admin_enabled) {
+        gateway->admin = admin_worker_create(gateway->options->admin_registry, metrics, &gateway->addresses, error);
+        if (!gateway->admin) return false;
+    }
+    return true;
+}
+
+static void ask_for_all_sockets(struct gateway *gateway)
+{
+    for (size_t i = 0; i < gateway->facts->listener_count; i++) {
+        ask_for_sockets(gateway, &gateway->facts->listeners[i], gateway->facts->workers);
+    }
+    if (gateway->facts->admin_enabled) ask_for_sockets(gateway, &gateway->facts->admin, 1);
+}
+
+static void take_down(struct gateway *gateway)
+{
+    unsigned count = gateway->workers ? gateway->facts->workers : 0;
+    if (gateway->admin) admin_worker_stop(gateway->admin);
+    for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
+    for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
+    publisher_stop(gateway->publisher);
+    if (gateway->jobs) jobs_destroy(gateway->jobs);
+    for (unsigned i = 0; i < count && gateway->workers[i]; i++) {
+        const char *name = worker_name(gateway->workers[i]);
+        worker_destroy(gateway->workers[i]);
+        free((void *)(uintptr_t)name);
+    }
+    if (gateway->admin) admin_worker_destroy(gateway->admin);
+    struct list_link *link;
+    while ((link = list_first(&gateway->names)) != NULL) forget_name(CONTAINER_OF(link, struct watched_name, link));
+    if (gateway->resolver) resolver_destroy(gateway->resolver);
+    if (gateway->access_log) access_log_destroy(gateway->access_log);
+    loop_turn(&gateway->loop, 0);
+    publisher_destroy(gateway->publisher);
+    timer_clear(&gateway->loop.timers, &gateway->beat);
+    timer_clear(&gateway->loop.timers, &gateway->drain_limit);
+    mailbox_release(&gateway->mailbox);
+    loop_unwatch(&gateway->loop, &gateway->link, false);
+    loop_release(&gateway->loop);
+    address_limits_release(&gateway->addresses);
+    facts_destroy(gateway->facts);
+    free(gateway->workers);
+    free(gateway->signs);
+    free(gateway->socket_failure);
+}
+
+static bool create_control(struct gateway *gateway, struct error *error)
+{
+    if (!loop_init(&gateway->loop, error) || !mailbox_init(&gateway->mailbox, &gateway->loop, gateway, error)) return false;
+    gateway->link.ready = link_ready;
+    if (!loop_watch_level(&gateway->loop, &gateway->link, gateway->options->link, 1 /* EPOLLIN */, error)) return false;
+    gateway->jobs = jobs_create(JOB_THREADS, error);
+    if (!gateway->jobs) return false;
+    struct publisher_options options = {
+        .gateway = gateway->options, .jobs = gateway->jobs, .control = &gateway->mailbox, .events = &publisher_events, .owner = gateway,
+    };
+    gateway->publisher = publisher_create(&options, error);
+    return gateway->publisher != NULL;
+}
+
+static int serve(struct gateway *gateway, struct publication *first)
+{
+    struct error error;
+    loop_update_time(&gateway->loop);
+    gateway->begun_ms = gateway->loop.now_ms;
+    if (!bring_up(gateway, first, &error)) {
+        log_error("%s", error.text);
+        return 1;
+    }
+    send_to_master(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    ask_for_all_sockets(gateway);
+    beat(&gateway->beat);
+    loop_run(&gateway->loop);
+    return gateway->exit_status;
+}
+
+int gateway_run(const struct gateway_options *options)
+{
+    struct gateway gateway = { .options = options, .link = { .descriptor = -1 } };
+    struct error error;
+    char *failure = NULL;
+    log_set_process_name("gateway");
+    set_signals();
+    raise_descriptor_limit();
+    list_init(&gateway.names);
+    timer_init(&gateway.beat, beat);
+    timer_init(&gateway.drain_limit, drain_limit_passed);
+    address_limits_init(&gateway.addresses);
+    if (!create_control(&gateway, &error)) {
+        log_error("%s", error.text);
+        return 1; /* the process ends here; nothing was begun */
+    }
+    struct publication *first = publisher_load_first(gateway.publisher, &gateway.facts, &failure);
+    if (!first) {
+        fprintf(stderr, "%s", failure);
+        free(failure);
+        return EXIT_BAD_CONFIGURATION;
+    }
+    int status = serve(&gateway, first);
+    take_down(&gateway);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* gateway/listener.h: a worker's own end of a listening address: accepts within a share of each turn.
+ *
+ * The descriptor is a duplicate that the listener owns; the master keeps the socket itself. */
+#ifndef SLUICE_GATEWAY_LISTENER_H
+#define SLUICE_GATEWAY_LISTENER_H
+
+#include "event/event.h"
+
+struct listener {
+    struct list_link link; /* the worker's */
+    struct event_source source;
+    struct timer pause; /* out of descriptors: a moment's rest instead of a spin */
+    struct retired retired;
+    struct loop *loop;
+    int descriptor;
+    struct address address;
+    bool paused;
+    unsigned burst; /* how many the last event brought: how far to try this time */
+    void (*accepted)(int descriptor, const struct address *peer, void *owner);
+    void *owner;
+};
+
+/* Takes over the descriptor. NULL and *error otherwise (then it is closed). */
+struct listener *listener_create(struct loop *, int descriptor, const struct address *,
+                                 void (*accepted)(int descriptor, const struct address *peer, void *owner), void *owner,
+                                 struct error *);
+/* Accepts what waits in the queue, then closes; freed at the turn's end. */
+void listener_close(struct listener *);
+
+#endif

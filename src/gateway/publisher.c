@@ -1,0 +1,430 @@
+/* gateway/publisher.c: see publisher.h. */
+#include "gateway/publisher.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "event/event.h"
+
+struct publisher {
+    struct publisher_options options;
+    struct loop loop;
+    struct mailbox mailbox;
+    pthread_t thread;
+    bool started;
+    struct policy_kinds kinds;
+    struct metrics *metrics;
+    struct snapshot_builder *builder;
+    struct worker_settings settings; /* of the newest configuration */
+    struct worker *const *workers;
+    unsigned worker_count;
+    bool prefilter_running;
+    _Atomic uint64_t version, routes;
+};
+
+/* A publication with what belongs to it here. */
+struct publishing {
+    struct publication publication; /* first: workers know it by this */
+    struct publisher *publisher;
+    struct message adopted, returned;
+    bool has_command;
+    uint64_t command;
+    struct facts *facts; /* for the control thread, when all have adopted */
+};
+
+/* --- mail to the control thread --- */
+
+struct control_mail {
+    struct message message;
+    struct publisher *publisher;
+    uint64_t command;
+    struct facts *facts;
+    char *failure;
+    char *host;
+    bool in_use;
+};
+
+static void deliver_reloaded(struct message *message, void *receiver)
+{
+    (void)receiver;
+    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
+    const struct publisher_options *options = &mail->publisher->options;
+    options->events->reloaded(options->owner, mail->command, mail->facts, mail->failure);
+    free(mail->failure);
+    free(mail);
+}
+
+static void tell_reloaded(struct publisher *publisher, uint64_t command, struct facts *facts, char *failure)
+{
+    struct control_mail *mail = memory_allocate(sizeof *mail);
+    mail->message.deliver = deliver_reloaded;
+    mail->publisher = publisher;
+    mail->command = command;
+    mail->facts = facts;
+    mail->failure = failure;
+    mailbox_post(publisher->options.control, &mail->message);
+}
+
+static void deliver_name(struct message *message, void *receiver)
+{
+    (void)receiver;
+    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
+    const struct publisher_options *options = &mail->publisher->options;
+    options->events->name_used(options->owner, slice_from_cstring(mail->host), mail->in_use);
+    free(mail->host);
+    free(mail);
+}
+
+static void name_used(void *argument, struct slice host, bool in_use)
+{
+    struct control_mail *mail = memory_allocate(sizeof *mail);
+    mail->message.deliver = deliver_name;
+    mail->publisher = argument;
+    mail->host = memory_copy_slice(host);
+    mail->in_use = in_use;
+    mailbox_post(mail->publisher->options.control, &mail->message);
+}
+
+/* --- instances that nobody refers to --- */
+
+struct forgetting {
+    struct message message;
+    struct publisher *publisher;
+    struct instance *instance;
+    _Atomic uint32_t pending;
+};
+
+static void deliver_forgotten(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    struct forgetting *forgetting = CONTAINER_OF(message, struct forgetting, message);
+    instance_destroy(snapshot_builder_instances(publisher->builder), forgetting->instance);
+    free(forgetting);
+}
+
+static void worker_forgot(void *argument)
+{
+    struct forgetting *forgetting = argument;
+    if (atomic_fetch_sub_explicit(&forgetting->pending, 1, memory_order_acq_rel) != 1) return;
+    mailbox_post(&forgetting->publisher->mailbox, &forgetting->message);
+}
+
+static void forget_instances(struct publisher *publisher)
+{
+    if (!publisher->started) return; /* at the end the builder does it, without workers */
+    struct instance *instance;
+    while ((instance = instance_next_forgotten(snapshot_builder_instances(publisher->builder))) != NULL) {
+        struct forgetting *forgetting = memory_allocate(sizeof *forgetting);
+        forgetting->message.deliver = deliver_forgotten;
+        forgetting->publisher = publisher;
+        forgetting->instance = instance;
+        forgetting->pending = publisher->worker_count;
+        for (unsigned i = 0; i < publisher->worker_count; i++) worker_forget(publisher->workers[i], instance, worker_forgot, forgetting);
+    }
+}
+
+static void deliver_collect(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    free(message);
+    snapshot_builder_collect(publisher->builder);
+    forget_instances(publisher);
+}
+
+static void wake(void *argument)
+{
+    struct publisher *publisher = argument;
+    struct message *message = memory_allocate(sizeof *message);
+    message->deliver = deliver_collect;
+    mailbox_post(&publisher->mailbox, message);
+}
+
+/* --- publications --- */
+
+static void deliver_adopted(struct message *message, void *receiver)
+{
+    struct publishing *publishing = CONTAINER_OF(message, struct publishing, adopted);
+    if (publishing->has_command) tell_reloaded(receiver, publishing->command, publishing->facts, NULL);
+    publishing->facts = NULL;
+}
+
+static void deliver_returned(struct message *message, void *receiver)
+{
+    struct publishing *publishing = CONTAINER_OF(message, struct publishing, returned);
+    (void)receiver;
+    snapshot_destroy(publishing->publication.snapshot);
+    facts_destroy(publishing->facts);
+    free(publishing);
+}
+
+static void adopted(struct publication *publication)
+{
+    struct publishing *publishing = CONTAINER_OF(publication, struct publishing, publication);
+    mailbox_post(&publishing->publisher->mailbox, &publishing->adopted);
+}
+
+static void returned(struct publication *publication)
+{
+    struct publishing *publishing = CONTAINER_OF(publication, struct publishing, publication);
+    mailbox_post(&publishing->publisher->mailbox, &publishing->returned);
+}
+
+static struct publishing *make_publishing(struct publisher *publisher, struct snapshot *snapshot, unsigned workers)
+{
+    struct publishing *publishing = memory_allocate(sizeof *publishing);
+    publishing->publication = (struct publication){
+        .snapshot = snapshot,
+        .settings = publisher->settings,
+        .to_adopt = workers,
+        .holders = workers,
+        .adopted = adopted,
+        .returned = returned,
+    };
+    publishing->publisher = publisher;
+    publishing->adopted.deliver = deliver_adopted;
+    publishing->returned.deliver = deliver_returned;
+    atomic_store_explicit(&publisher->version, snapshot->version, memory_order_relaxed);
+    atomic_store_explicit(&publisher->routes, snapshot->route_count, memory_order_relaxed);
+    return publishing;
+}
+
+static void want_prefilter(struct publisher *);
+
+static void publish(struct publisher *publisher, struct publishing *publishing)
+{
+    for (unsigned i = 0; i < publisher->worker_count; i++) worker_publish(publisher->workers[i], &publishing->publication);
+    want_prefilter(publisher);
+}
+
+/* --- the prefilter of regexes, on a jobs thread --- */
+
+struct prefilter_job {
+    struct job job;
+    struct publisher *publisher;
+    struct router_prefilter_source *source;
+    struct router_prefilter *prefilter;
+    struct error error;
+};
+
+static void build_prefilter(struct job *job)
+{
+    struct prefilter_job *building = CONTAINER_OF(job, struct prefilter_job, job);
+    building->prefilter = router_prefilter_build(building->source, &building->error);
+}
+
+static void prefilter_done(struct job *job, void *receiver)
+{
+    struct prefilter_job *building = CONTAINER_OF(job, struct prefilter_job, job);
+    struct publisher *publisher = receiver;
+    publisher->prefilter_running = false;
+    router_prefilter_source_destroy(building->source);
+    if (building->prefilter) {
+        struct snapshot *snapshot = snapshot_builder_prefilter(publisher->builder, building->prefilter);
+        publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
+    } else {
+        log_warning("regexes without a literal prefix are tried one by one: %s", building->error.text);
+    }
+    free(building);
+}
+
+static void want_prefilter(struct publisher *publisher)
+{
+    if (publisher->prefilter_running) return;
+    struct router_prefilter_source *source = snapshot_builder_prefilter_source(publisher->builder);
+    if (!source) return;
+    struct prefilter_job *building = memory_allocate(sizeof *building);
+    building->job = (struct job){ .reply_to = &publisher->mailbox, .work = build_prefilter, .done = prefilter_done };
+    building->publisher = publisher;
+    building->source = source;
+    publisher->prefilter_running = jobs_submit(publisher->options.jobs, &building->job);
+    if (publisher->prefilter_running) return;
+    router_prefilter_source_destroy(source);
+    free(building);
+}
+
+/* --- loading --- */
+
+static struct configuration *read_configuration(struct publisher *publisher, struct problems *problems)
+{
+    const struct gateway_options *gateway = publisher->options.gateway;
+    if (!gateway->config_path) return configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to, &publisher->kinds, problems);
+    return configuration_load_file(gateway->config_path, &publisher->kinds, problems);
+}
+
+static void create_builder(struct publisher *publisher, unsigned workers)
+{
+    publisher->metrics = metrics_create(workers);
+    struct snapshot_builder_settings settings = {
+        .registry = publisher->options.gateway->registry,
+        .metrics = publisher->metrics,
+        .workers = workers,
+        .wake = wake,
+        .wake_argument = publisher,
+        .name_used = name_used,
+        .name_argument = publisher,
+    };
+    publisher->builder = snapshot_builder_create(&settings);
+}
+
+/* The snapshot of the configuration as it is now, or NULL with every problem as text in *failure. */
+static struct snapshot *load(struct publisher *publisher, struct facts **facts, char **failure)
+{
+    struct problems problems;
+    struct snapshot *snapshot = NULL;
+    problems_init(&problems, publisher->options.gateway->config_path);
+    struct configuration *configuration = read_configuration(publisher, &problems);
+    if (configuration) {
+        struct facts *fresh = facts_create(configuration);
+        struct worker_settings settings = facts_worker_settings(configuration);
+        if (!publisher->builder) create_builder(publisher, fresh->workers);
+        snapshot = snapshot_builder_load(publisher->builder, configuration, &problems);
+        if (snapshot) {
+            publisher->settings = settings;
+            *facts = fresh;
+        } else {
+            facts_destroy(fresh);
+            configuration_destroy(configuration);
+        }
+    }
+    *failure = snapshot ? NULL : problems_to_text(&problems);
+    problems_release(&problems);
+    return snapshot;
+}
+
+struct publication *publisher_load_first(struct publisher *publisher, struct facts **facts, char **failure)
+{
+    struct snapshot *snapshot = load(publisher, facts, failure);
+    if (!snapshot) return NULL;
+    return &make_publishing(publisher, snapshot, (*facts)->workers)->publication;
+}
+
+/* --- mail from others --- */
+
+struct order {
+    struct message message;
+    uint64_t command;
+    char *host;
+    struct address *addresses;
+    size_t count;
+};
+
+static void deliver_reload(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    struct order *order = CONTAINER_OF(message, struct order, message);
+    struct facts *facts = NULL;
+    char *failure = NULL;
+    struct snapshot *snapshot = load(publisher, &facts, &failure);
+    if (snapshot) {
+        struct publishing *publishing = make_publishing(publisher, snapshot, publisher->worker_count);
+        publishing->has_command = true;
+        publishing->command = order->command;
+        publishing->facts = facts;
+        publish(publisher, publishing);
+    } else {
+        tell_reloaded(publisher, order->command, NULL, failure);
+    }
+    free(order);
+}
+
+static void deliver_addresses(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    struct order *order = CONTAINER_OF(message, struct order, message);
+    struct snapshot *snapshot =
+        snapshot_builder_addresses(publisher->builder, slice_from_cstring(order->host), order->addresses, order->count);
+    if (snapshot) publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
+    free(order->addresses);
+    free(order->host);
+    free(order);
+}
+
+void publisher_reload(struct publisher *publisher, uint64_t command)
+{
+    struct order *order = memory_allocate(sizeof *order);
+    order->message.deliver = deliver_reload;
+    order->command = command;
+    mailbox_post(&publisher->mailbox, &order->message);
+}
+
+void publisher_addresses(struct publisher *publisher, struct slice host, const struct address *addresses, size_t count)
+{
+    struct order *order = memory_allocate(sizeof *order);
+    order->message.deliver = deliver_addresses;
+    order->host = memory_copy_slice(host);
+    order->addresses = memory_allocate_array(count + 1, sizeof *order->addresses);
+    if (count) memcpy(order->addresses, addresses, count * sizeof *addresses);
+    order->count = count;
+    mailbox_post(&publisher->mailbox, &order->message);
+}
+
+static void deliver_stop(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    free(message);
+    loop_stop(&publisher->loop);
+}
+
+/* --- life --- */
+
+struct publisher *publisher_create(const struct publisher_options *options, struct error *error)
+{
+    struct publisher *publisher = memory_allocate(sizeof *publisher);
+    publisher->options = *options;
+    publisher->kinds = policy_registry_kinds(options->gateway->registry);
+    if (!loop_init(&publisher->loop, error)) goto no_loop;
+    if (!mailbox_init(&publisher->mailbox, &publisher->loop, publisher, error)) goto no_mailbox;
+    return publisher;
+no_mailbox:
+    loop_release(&publisher->loop);
+no_loop:
+    free((void *)(uintptr_t)publisher->kinds.items);
+    free(publisher);
+    return NULL;
+}
+
+static void *run(void *argument)
+{
+    struct publisher *publisher = argument;
+    pthread_setname_np(pthread_self(), "builder");
+    want_prefilter(publisher);
+    loop_run(&publisher->loop);
+    return NULL;
+}
+
+bool publisher_start(struct publisher *publisher, struct worker *const *workers, unsigned count, struct error *error)
+{
+    publisher->workers = workers;
+    publisher->worker_count = count;
+    publisher->started = true;
+    int failure = pthread_create(&publisher->thread, NULL, run, publisher);
+    if (failure == 0) return true;
+    publisher->started = false;
+    return error_format(error, "cannot start the builder's thread: %s", strerrordesc_np(failure));
+}
+
+void publisher_stop(struct publisher *publisher)
+{
+    if (!publisher->started) return;
+    struct message *message = memory_allocate(sizeof *message);
+    message->deliver = deliver_stop;
+    mailbox_post(&publisher->mailbox, message);
+    pthread_join(publisher->thread, NULL);
+    publisher->started = false;
+}
+
+void publisher_destroy(struct publisher *publisher)
+{
+    for (int i = 0; i < 4; i++) loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
+    mailbox_release(&publisher->mailbox);
+    if (publisher->builder) snapshot_builder_destroy(publisher->builder);
+    if (publisher->metrics) metrics_destroy(publisher->metrics);
+    loop_release(&publisher->loop);
+    free((void *)(uintptr_t)publisher->kinds.items);
+    free(publisher);
+}
+
+struct metrics *publisher_metrics(const struct publisher *publisher) { return publisher->metrics; }
+
+uint64_t publisher_version(const struct publisher *publisher) { return atomic_load_explicit(&publisher->version, memory_order_relaxed); }
+
+uint64_t publisher_routes(const struct publisher *publisher) { return atomic_load_explicit(&publisher->routes, memory_order_relaxed); }

@@ -1,0 +1,392 @@
+/* gateway/worker.c: see worker.h. */
+#include "gateway/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "gateway/listener.h"
+#include "http/kernel_pipes.h"
+
+#include <unistd.h>
+
+#define ARENA_CHUNKS_IDLE_MAX 1024
+#define SLAB_IDLE_BYTES_MAX (16 * 1024 * 1024u)
+#define KERNEL_PIPES_MAX 512
+#define KERNEL_PIPES_IDLE_MAX 32
+#define LOG_FLUSH_MS 100
+
+/* A publication as this worker holds it. */
+struct held_publication {
+    struct snapshot_pin pin;
+    struct publication *publication;
+    struct list_link link; /* worker->held: all that it has not let go of */
+};
+
+struct worker {
+    struct loop loop;
+    struct mailbox mailbox;
+    struct slab_pool slabs;
+    struct arena_pool arenas;
+    struct h1_worker h1;
+    struct h1_server_settings h1_server_settings; /* a copy, so that sessions never look at a publication */
+    const struct h1_server_settings *h1_server_settings_now;
+    struct upstream_worker upstream;
+    struct exchange_worker exchanges;
+    struct connection_table connections;
+    struct list_link listeners;
+    struct list_link held;
+    struct timer second, log_flush;
+    struct gauge buffer_bytes; /* what others read; the pools' own counts are not atomic */
+    bool draining;
+    bool started;
+    struct worker_options options;
+    pthread_t thread;
+};
+
+/* --- publications --- */
+
+static void hold(struct worker *worker, struct publication *publication)
+{
+    struct held_publication *held = memory_allocate(sizeof *held);
+    held->pin.snapshot = publication->snapshot;
+    held->publication = publication;
+    list_push_back(&worker->held, &held->link);
+    worker->exchanges.current = &held->pin;
+    worker->h1_server_settings = publication->settings.h1_server;
+    worker->upstream.h1_settings = publication->settings.h1_client;
+    worker->connections.limits = publication->settings.connections;
+    worker->slabs.taken_bytes_max = publication->settings.buffer_bytes_max;
+}
+
+static void let_go(struct held_publication *held)
+{
+    struct publication *publication = held->publication;
+    list_remove(&held->link);
+    free(held);
+    if (atomic_fetch_sub_explicit(&publication->holders, 1, memory_order_acq_rel) == 1) publication->returned(publication);
+}
+
+static void pin_released(struct exchange_worker *exchanges, struct snapshot_pin *pin)
+{
+    (void)exchanges;
+    let_go(CONTAINER_OF(pin, struct held_publication, pin));
+}
+
+/* The safe point: mail is delivered by the loop, so no exchange's code is on the stack. */
+static void switch_to(struct worker *worker, struct publication *publication)
+{
+    struct snapshot_pin *before = worker->exchanges.current;
+    hold(worker, publication);
+    if (before && before->exchanges == 0) pin_released(&worker->exchanges, before);
+}
+
+/* --- what the loop calls --- */
+
+static void accepted(int descriptor, const struct address *peer, void *owner)
+{
+    struct worker *worker = owner;
+    connection_accept(&worker->connections, descriptor, peer);
+}
+
+static void request_came(struct server_stream *stream, void *owner)
+{
+    struct worker *worker = owner;
+    exchange_begin(&worker->exchanges, stream);
+}
+
+static void request_refused(const struct request_head *head, const struct peer *peer, const struct error *error, uint64_t bytes_in,
+                            void *owner)
+{
+    struct worker *worker = owner;
+    exchange_refused(&worker->exchanges, head, peer, error, bytes_in);
+}
+
+static void connections_emptied(void *owner)
+{
+    struct worker *worker = owner;
+    upstream_worker_close_idle(&worker->upstream);
+    worker->options.drained(worker->options.owner);
+}
+
+static void each_second(struct timer *timer)
+{
+    struct worker *worker = CONTAINER_OF(timer, struct worker, second);
+    clock_write_http_date(worker->loop.wall_ns, worker->h1.date);
+    exchange_worker_sweep(&worker->exchanges);
+    timer_set(&worker->loop.timers, timer, worker->loop.now_ms + 1000 - worker->loop.wall_ns / 1000000 % 1000);
+}
+
+static void each_log_flush(struct timer *timer)
+{
+    struct worker *worker = CONTAINER_OF(timer, struct worker, log_flush);
+    access_log_flush(worker->options.access_log);
+    timer_set(&worker->loop.timers, timer, worker->loop.now_ms + LOG_FLUSH_MS);
+}
+
+static void after_turn(struct loop *loop, void *argument)
+{
+    (void)loop;
+    struct worker *worker = argument;
+    gauge_set(&worker->buffer_bytes, (int64_t)(worker->slabs.taken_bytes + worker->arenas.bytes_taken));
+}
+
+/* --- life --- */
+
+static void init_parts(struct worker *worker, const struct worker_options *options)
+{
+    slab_pool_init(&worker->slabs, SLAB_IDLE_BYTES_MAX, options->first->settings.buffer_bytes_max);
+    arena_pool_init(&worker->arenas, ARENA_CHUNKS_IDLE_MAX, 0);
+    worker->h1 = (struct h1_worker){
+        .loop = &worker->loop,
+        .slabs = &worker->slabs,
+        .arenas = &worker->arenas,
+        .kernel_pipes = kernel_pipes_create(KERNEL_PIPES_MAX, KERNEL_PIPES_IDLE_MAX),
+    };
+    worker->h1_server_settings_now = &worker->h1_server_settings;
+    worker->connections = (struct connection_table){
+        .h1 = &worker->h1,
+        .h1_settings = &worker->h1_server_settings_now,
+        .addresses = options->addresses,
+        .open = request_came,
+        .refused = request_refused,
+        .emptied = connections_emptied,
+        .owner = worker,
+    };
+    connection_table_init(&worker->connections);
+    worker->exchanges = (struct exchange_worker){
+        .loop = &worker->loop,
+        .slabs = &worker->slabs,
+        .upstream = &worker->upstream,
+        .metrics = options->metrics,
+        .rendered_metrics = options->rendered_metrics,
+        .access_log = options->access_log,
+        .mailbox = &worker->mailbox,
+        .index = options->index,
+        .pin_released = pin_released,
+        .owner = worker,
+    };
+}
+
+struct worker *worker_create(const struct worker_options *options, struct error *error)
+{
+    struct worker *worker = memory_allocate_aligned(sizeof *worker);
+    worker->options = *options;
+    list_init(&worker->listeners);
+    list_init(&worker->held);
+    if (!loop_init(&worker->loop, error)) goto no_loop;
+    init_parts(worker, options);
+    if (!mailbox_init(&worker->mailbox, &worker->loop, worker, error)) goto no_mailbox;
+    if (!upstream_worker_init(&worker->upstream, &worker->h1, options->index, error)) goto no_upstream;
+    if (!exchange_worker_init(&worker->exchanges, error)) goto no_exchanges;
+    hold(worker, options->first);
+    worker->loop.after_turn = after_turn;
+    worker->loop.after_turn_argument = worker;
+    timer_init(&worker->second, each_second);
+    timer_init(&worker->log_flush, each_log_flush);
+    return worker;
+no_exchanges:
+    upstream_worker_release(&worker->upstream);
+no_upstream:
+    mailbox_release(&worker->mailbox);
+no_mailbox:
+    kernel_pipes_destroy(worker->h1.kernel_pipes);
+    loop_release(&worker->loop);
+no_loop:
+    free(worker);
+    return NULL;
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    pthread_setname_np(pthread_self(), worker->options.name);
+    loop_update_time(&worker->loop);
+    each_second(&worker->second);
+    if (worker->options.access_log) each_log_flush(&worker->log_flush);
+    loop_run(&worker->loop);
+    return NULL;
+}
+
+bool worker_start(struct worker *worker, struct error *error)
+{
+    int failure = pthread_create(&worker->thread, NULL, run, worker);
+    if (failure != 0) return error_format(error, "cannot start thread \"%s\": %s", worker->options.name, strerrordesc_np(failure));
+    worker->started = true;
+    return true;
+}
+
+void worker_join(struct worker *worker)
+{
+    if (worker->started) pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
+
+static void close_listeners(struct worker *worker)
+{
+    struct list_link *link;
+    while ((link = list_first(&worker->listeners)) != NULL) listener_close(CONTAINER_OF(link, struct listener, link));
+}
+
+/* On the control thread, alone: what is still open is cut. A turn lets tasks run and retired memory go. */
+void worker_destroy(struct worker *worker)
+{
+    close_listeners(worker);
+    connection_table_abort(&worker->connections);
+    for (int i = 0; i < 4; i++) loop_turn(&worker->loop, 0);
+    timer_clear(&worker->loop.timers, &worker->second);
+    timer_clear(&worker->loop.timers, &worker->log_flush);
+    if (worker->options.access_log) access_log_flush(worker->options.access_log);
+    upstream_worker_release(&worker->upstream);
+    mailbox_release(&worker->mailbox);
+    loop_turn(&worker->loop, 0);
+    exchange_worker_release(&worker->exchanges);
+    struct list_link *link;
+    while ((link = list_first(&worker->held)) != NULL) let_go(CONTAINER_OF(link, struct held_publication, link));
+    kernel_pipes_destroy(worker->h1.kernel_pipes);
+    loop_release(&worker->loop);
+    slab_pool_release(&worker->slabs);
+    arena_pool_release(&worker->arenas);
+    free(worker);
+}
+
+/* --- mail --- */
+
+struct mail {
+    struct message message;
+    struct publication *publication;
+    int descriptor;
+    struct address address;
+    const struct instance *instance;
+    void (*done)(void *argument);
+    void *argument;
+};
+
+static void post(struct worker *worker, const struct mail *content, void (*deliver)(struct message *, void *receiver))
+{
+    struct mail *mail = memory_allocate(sizeof *mail);
+    *mail = *content;
+    mail->message.deliver = deliver;
+    mailbox_post(&worker->mailbox, &mail->message);
+}
+
+static void deliver_publication(struct message *message, void *receiver)
+{
+    struct mail *mail = CONTAINER_OF(message, struct mail, message);
+    struct publication *publication = mail->publication;
+    free(mail);
+    switch_to(receiver, publication);
+    if (atomic_fetch_sub_explicit(&publication->to_adopt, 1, memory_order_acq_rel) == 1) publication->adopted(publication);
+}
+
+static void deliver_listen(struct message *message, void *receiver)
+{
+    struct mail *mail = CONTAINER_OF(message, struct mail, message);
+    struct worker *worker = receiver;
+    struct error error;
+    if (worker->draining) {
+        close(mail->descriptor);
+    } else {
+        struct listener *listener = listener_create(&worker->loop, mail->descriptor, &mail->address, accepted, worker, &error);
+        if (listener) {
+            list_push_back(&worker->listeners, &listener->link);
+        } else {
+            log_error("%s: %s", worker->options.name, error.text);
+        }
+    }
+    free(mail);
+}
+
+static void deliver_unlisten(struct message *message, void *receiver)
+{
+    struct mail *mail = CONTAINER_OF(message, struct mail, message);
+    struct worker *worker = receiver;
+    struct list_link *next;
+    for (struct list_link *link = worker->listeners.next; link != &worker->listeners; link = next) {
+        struct listener *listener = CONTAINER_OF(link, struct listener, link);
+        next = link->next;
+        if (address_equal(&listener->address, &mail->address)) listener_close(listener);
+    }
+    mail->done(mail->argument);
+    free(mail);
+}
+
+static void deliver_forget(struct message *message, void *receiver)
+{
+    struct mail *mail = CONTAINER_OF(message, struct mail, message);
+    struct worker *worker = receiver;
+    upstream_worker_forget(&worker->upstream, mail->instance);
+    mail->done(mail->argument);
+    free(mail);
+}
+
+static void deliver_drain(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    if (worker->draining) return;
+    worker->draining = true;
+    close_listeners(worker);
+    connection_table_drain(&worker->connections);
+}
+
+static void deliver_stop(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    loop_stop(&worker->loop);
+}
+
+void worker_publish(struct worker *worker, struct publication *publication)
+{
+    post(worker, &(struct mail){ .publication = publication }, deliver_publication);
+}
+
+void worker_listen(struct worker *worker, int descriptor, const struct address *address)
+{
+    post(worker, &(struct mail){ .descriptor = descriptor, .address = *address }, deliver_listen);
+}
+
+void worker_unlisten(struct worker *worker, const struct address *address, void (*done)(void *argument), void *argument)
+{
+    post(worker, &(struct mail){ .address = *address, .done = done, .argument = argument }, deliver_unlisten);
+}
+
+void worker_forget(struct worker *worker, const struct instance *instance, void (*done)(void *argument), void *argument)
+{
+    post(worker, &(struct mail){ .instance = instance, .done = done, .argument = argument }, deliver_forget);
+}
+
+void worker_drain(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_drain); }
+
+void worker_stop(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_stop); }
+
+/* --- figures --- */
+
+uint64_t worker_turns(const struct worker *worker) { return __atomic_load_n(&worker->loop.turns, __ATOMIC_RELAXED); }
+
+pthread_t worker_thread(const struct worker *worker) { return worker->thread; }
+
+const char *worker_name(const struct worker *worker) { return worker->options.name; }
+
+void worker_add_figures(const struct worker *worker, struct worker_figures *sum)
+{
+    const struct upstream_counters *upstream = &worker->upstream.counters;
+    sum->connections += gauge_read(&worker->connections.count);
+    sum->connections_accepted += counter_read(&worker->connections.accepted);
+    sum->connections_turned_away += counter_read(&worker->connections.turned_away);
+    sum->exchanges += gauge_read(&worker->exchanges.active);
+    sum->waits += gauge_read(&worker->exchanges.waiting);
+    sum->exchanges_begun += counter_read(&worker->exchanges.started);
+    sum->exchanges_beyond_snapshot += counter_read(&worker->exchanges.pinned_beyond_snapshot);
+    sum->buffer_bytes += gauge_read(&worker->buffer_bytes);
+    sum->upstream_connections += gauge_read(&upstream->connections);
+    sum->upstream_idle += gauge_read(&upstream->idle_connections);
+    sum->upstream_leases += gauge_read(&upstream->leases);
+    sum->upstream_waiting += gauge_read(&upstream->waiting);
+    sum->upstream_calls += gauge_read(&upstream->calls);
+    sum->upstream_connects += counter_read(&upstream->connects);
+    sum->upstream_connect_failures += counter_read(&upstream->connect_failures);
+    sum->upstream_retries += counter_read(&upstream->retries);
+    sum->upstream_retries_refused += counter_read(&upstream->retries_refused);
+    sum->upstream_stale_retries += counter_read(&upstream->stale_retries);
+}

@@ -1,0 +1,134 @@
+/* master/master.c: the supervisor's life: signals in, one gateway kept alive, an orderly end. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "master/private.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define WATCH_MS 250
+
+static void each_watch(struct timer *timer)
+{
+    struct master *master = CONTAINER_OF(timer, struct master, watch);
+    child_watch(master);
+    timer_set(&master->loop.timers, timer, master->loop.now_ms + WATCH_MS);
+}
+
+static void restart_due(struct timer *timer)
+{
+    struct master *master = CONTAINER_OF(timer, struct master, restart);
+    if (!child_start(master)) timer_set(&master->loop.timers, timer, master->loop.now_ms + 1000);
+}
+
+static void stop(struct master *master)
+{
+    if (master->stopping || master->child.pid <= 0) { /* asked twice, or there is nobody to wait for */
+        if (master->child.pid > 0) {
+            log_warning("asked to stop again: cutting what is still open");
+            kill(master->child.pid, SIGKILL);
+        }
+        loop_stop(&master->loop);
+        return;
+    }
+    log_info("stopping: requests in flight are finished first");
+    master->stopping = true;
+    if (!child_send(master, SUPERVISION_DRAIN, 0, NULL, NULL, 0)) kill(master->child.pid, SIGKILL);
+}
+
+static void handle_signal(struct master *master, int number)
+{
+    switch (number) {
+    case SIGTERM:
+    case SIGINT:
+        stop(master);
+        break;
+    case SIGHUP:
+        child_send(master, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+        break;
+    case SIGUSR1:
+        child_send(master, SUPERVISION_REOPEN, 0, NULL, NULL, 0);
+        break;
+    default: /* SIGCHLD */
+        child_reap(master);
+    }
+}
+
+static void signals_ready(struct event_source *source, uint32_t events)
+{
+    (void)events;
+    struct master *master = CONTAINER_OF(source, struct master, signals);
+    struct signalfd_siginfo about;
+    while (read(source->descriptor, &about, sizeof about) == (ssize_t)sizeof about) handle_signal(master, (int)about.ssi_signo);
+}
+
+static bool watch_signals(struct master *master, struct error *error)
+{
+    static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD };
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < COUNT_OF(handled); i++) sigaddset(&set, handled[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int descriptor = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (descriptor < 0) return error_format(error, "cannot watch signals: %m");
+    master->signals = (struct event_source){ .ready = signals_ready, .descriptor = -1 };
+    return loop_watch_level(&master->loop, &master->signals, descriptor, EPOLLIN, error);
+}
+
+/* Without a control socket Sluice still serves; only one that was asked for must be there. */
+static bool open_control(struct master *master)
+{
+    struct error error;
+    if (control_open(master, &error)) return true;
+    if (master->options->control_path) {
+        log_error("%s", error.text);
+        return false;
+    }
+    log_warning("no control socket (`sluice reload` and `sluice status` won't find this one): %s", error.text);
+    return true;
+}
+
+static void release(struct master *master)
+{
+    int signals = master->signals.descriptor;
+    control_close(master);
+    sockets_close_all(master);
+    timer_clear(&master->loop.timers, &master->watch);
+    timer_clear(&master->loop.timers, &master->restart);
+    loop_unwatch(&master->loop, &master->signals, false);
+    if (signals >= 0) close(signals);
+    loop_turn(&master->loop, 0); /* frees what was retired */
+    loop_release(&master->loop);
+}
+
+int master_run(const struct master_options *options)
+{
+    struct error error;
+    struct master *master = memory_allocate(sizeof *master);
+    log_set_process_name("master");
+    master->options = options;
+    master->child.link.descriptor = master->control.descriptor = master->signals.descriptor = -1;
+    list_init(&master->addresses);
+    list_init(&master->clients);
+    timer_init(&master->watch, each_watch);
+    timer_init(&master->restart, restart_due);
+    master->exit_status = 1;
+    if (!loop_init(&master->loop, &error)) {
+        log_error("%s", error.text);
+        free(master);
+        return 1;
+    }
+    loop_update_time(&master->loop);
+    if (!watch_signals(master, &error)) {
+        log_error("%s", error.text);
+    } else if (open_control(master) && child_start(master)) {
+        each_watch(&master->watch);
+        loop_run(&master->loop);
+    }
+    release(master);
+    int status = master->exit_status;
+    free(master);
+    return status;
+}

@@ -1,0 +1,83 @@
+/* master/sockets.c: the listening sockets, which outlive every gateway. */
+#include "base/memory.h"
+#include "master/private.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static struct held_address *find(struct master *master, const char *text)
+{
+    for (struct list_link *link = master->addresses.next; link != &master->addresses; link = link->next) {
+        struct held_address *held = CONTAINER_OF(link, struct held_address, link);
+        if (strcmp(held->text, text) == 0) return held;
+    }
+    return NULL;
+}
+
+/* SO_REUSEPORT would let a second Sluice of the same user share the port in silence: a socket without it finds out. */
+static bool is_free(const struct address *address, const char *text, struct error *error)
+{
+    int one = 1;
+    int probe = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) return error_format(error, "%s: cannot make a socket: %m", text);
+    setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (address->any.sa_family == AF_INET6) setsockopt(probe, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    bool bound = bind(probe, &address->any, address_length(address)) == 0;
+    int failure = errno;
+    close(probe);
+    if (bound) return true;
+    if (failure == EADDRINUSE) return error_format(error, "%s: the address is in use by another program", text);
+    if (failure == EACCES) return error_format(error, "%s: ports below 1024 need root or CAP_NET_BIND_SERVICE", text);
+    return error_format(error, "%s: cannot bind: %s", text, error_from_errno(failure));
+}
+
+static bool open_sockets(struct held_address *held, const struct address *address, uint32_t count, struct error *error)
+{
+    while (held->count < count) {
+        int descriptor = socket_listen(address, BACKLOG, error);
+        if (descriptor < 0) return false;
+        held->sockets[held->count++] = descriptor;
+    }
+    return true;
+}
+
+static void destroy(struct held_address *held)
+{
+    for (uint32_t i = 0; i < held->count; i++) close(held->sockets[i]);
+    list_remove(&held->link);
+    free(held->text);
+    free(held);
+}
+
+struct held_address *sockets_get(struct master *master, const char *text, uint32_t count, struct error *error)
+{
+    struct address address;
+    struct held_address *held = find(master, text);
+    if (held) return held; /* their number is fixed for the address's life */
+    if (count == 0 || count > SUPERVISION_DESCRIPTORS_MAX) count = SUPERVISION_DESCRIPTORS_MAX;
+    if (!address_parse(slice_from_cstring(text), &address)) {
+        error_format(error, "%s: not an address", text);
+        return NULL;
+    }
+    if (!is_free(&address, text, error)) return NULL;
+    held = memory_allocate(sizeof *held);
+    held->text = memory_copy_slice(slice_from_cstring(text));
+    list_push_back(&master->addresses, &held->link);
+    if (open_sockets(held, &address, count, error)) return held;
+    destroy(held);
+    return NULL;
+}
+
+void sockets_close(struct master *master, const char *text)
+{
+    struct held_address *held = find(master, text);
+    if (held) destroy(held);
+}
+
+void sockets_close_all(struct master *master)
+{
+    struct list_link *link;
+    while ((link = list_first(&master->addresses)) != NULL) destroy(CONTAINER_OF(link, struct held_address, link));
+}
