@@ -6,7 +6,7 @@
  *   OVER        everything is back
  *
  * All that happens to its try (the wait is over, stream events) queues the call's task; time comes through its one timer. While
- * CONNECTING or ASKING a failure may lead to another try. Which failures: retry_after_failure and retry_after_response. */
+ * CONNECTING or ASKING a failure may lead to another try. Which ones: causes_of and retry_after_response. */
 #include "upstream/call.h"
 
 #include "config/resources.h"
@@ -51,7 +51,7 @@ void upstream_call_start(struct upstream_call *call, struct upstream_worker *wor
     call->plan = *plan;
     call->task = (struct task){ .run = call_task };
     timer_init(&call->timer, call_timer);
-    call->try = NULL;
+    call->try = call->earlier = NULL;
     call->question.worker = worker->index;
     call->question.client_hash = plan->client_hash;
     call->question.tried_count = 0;
@@ -125,9 +125,11 @@ void upstream_call_cancel(struct upstream_call *call)
 {
     if (call->state != CALL_OVER) end(call);
     call->events = 0;
-    if (!call->try) return;
-    try_release_response(call->try);
+    for (; call->earlier; call->earlier = call->earlier->earlier) client_stream_release(&call->earlier->stream);
+    if (call->try) client_stream_release(&call->try->stream);
     call->try = NULL;
+    call->interim = NULL;
+    call->response = NULL;
     call->response_body = NULL;
 }
 
@@ -162,15 +164,15 @@ static void follow(struct upstream_call *call, struct try *try)
 /* The request can be sent from its first byte. */
 static bool can_send_again(const struct upstream_call *call)
 {
-    const struct body_pipe *body = call->plan.body;
-    if (!body || (body->state != BODY_ABORTED && body->pushed == body->buffered)) return true;
-    return body->state != BODY_ABORTED && body_pipe_can_rewind(body);
+    return !call->plan.body || body_pipe_can_rewind(call->plan.body);
 }
 
-static void rewind_body(struct upstream_call *call)
+/* False: memory is short after all; *error says so. */
+static bool rewind_body(struct upstream_call *call, struct error *error)
 {
-    struct body_pipe *body = call->plan.body;
-    if (body && body->pushed != body->buffered) PROMISE(body_pipe_rewind(body));
+    if (LIKELY(!call->plan.body) || body_pipe_rewind(call->plan.body)) return true;
+    return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload",
+                     "out of memory for sending the request's body again");
 }
 
 /* The last question before a retry, as it spends from the budget. `because`: enum retry_on bits, any of which is enough. */
@@ -194,17 +196,24 @@ static uint32_t causes_of(const struct error *failure, bool was_open)
     return was_open ? causes : causes | RETRY_ON_CONNECT_FAILURE;
 }
 
+static void try_again(struct upstream_call *call)
+{
+    struct error error;
+    if (rewind_body(call, &error))
+        next_try(call);
+    else
+        fail(call, &error);
+}
+
 /* A try has failed before a head counted, and holds nothing any more. */
 static void settle_failure(struct upstream_call *call, const struct error *failure, uint32_t causes,
                            bool may_be_executed)
 {
     counter_add(&call->instance->lines[call->worker->index].failures, 1);
-    if (may_try_again(call, causes, may_be_executed)) {
-        rewind_body(call);
-        next_try(call);
-    } else {
+    if (may_try_again(call, causes, may_be_executed))
+        try_again(call);
+    else
         fail(call, failure);
-    }
 }
 
 /* A connection of the pool had been closed by the instance. Where surely nothing was executed, or that doesn't matter, the client
@@ -219,34 +228,40 @@ static bool may_repeat_after_stale(const struct upstream_call *call, const struc
 
 static void repeat_after_stale(struct upstream_call *call)
 {
-    rewind_body(call);
     counter_add(&call->worker->counters.stale_retries, 1);
     struct error error;
-    struct try *try = try_begin(call, call->instance, true, &error);
+    struct try *try = rewind_body(call, &error) ? try_begin(call, call->instance, true, &error) : NULL;
     if (try)
         follow(call, try);
     else
         settle_failure(call, &error, causes_of(&error, false), false);
 }
 
-static void try_failed(struct upstream_call *call, const struct error *failure)
+static void drop_try(struct upstream_call *call)
+{
+    try_end(call->try);
+    try_discard_response(call->try);
+    call->try = NULL;
+}
+
+/* Before a head counted. */
+static void try_failed(struct upstream_call *call, const struct error *failed)
 {
     struct try *try = call->try;
+    struct error failure = *failed; /* which may be the try's own */
     bool was_open = try->stage == TRY_OPEN, was_sent = was_open && try->stream.request_sent;
-    bool is_stale = was_open && may_repeat_after_stale(call, failure);
-    try_end(try);
-    try_release_response(try);
+    bool is_stale = was_open && may_repeat_after_stale(call, &failure);
+    drop_try(call);
     if (is_stale)
         repeat_after_stale(call);
     else
-        settle_failure(call, failure, causes_of(failure, was_open), was_sent);
+        settle_failure(call, &failure, causes_of(&failure, was_open), was_sent);
 }
 
 static void next_try(struct upstream_call *call)
 {
     struct error error;
     struct instance *instance = choose_instance(call, &error);
-    call->try = NULL;
     if (UNLIKELY(!instance)) {
         fail(call, &error);
         return;
@@ -281,12 +296,9 @@ static bool retry_after_response(struct upstream_call *call)
     if (LIKELY(status < 500)) return false;
     bool is_gateway_error = status == 502 || status == 503 || status == 504;
     if (!may_try_again(call, RETRY_ON_5XX | (is_gateway_error ? RETRY_ON_GATEWAY_ERROR : 0), true)) return false;
-    struct try *try = call->try;
-    try_end(try);
-    try_release_response(try);
-    counter_add(&try->instance->lines[call->worker->index].failures, 1);
-    rewind_body(call);
-    next_try(call);
+    drop_try(call);
+    counter_add(&call->instance->lines[call->worker->index].failures, 1);
+    try_again(call);
     return true;
 }
 

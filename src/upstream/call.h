@@ -61,6 +61,7 @@ struct upstream_call {
     struct task task;
     struct timer timer;
     struct try *try;
+    struct try *earlier; /* tries without success whose interim heads the owner may still look at */
     struct balancer_question question;
     uint64_t bytes_moved, moved_ms; /* when the body moved last, as far as looked */
     uint8_t state;
@@ -70,7 +71,7 @@ struct upstream_call {
  * response is passed on as it is. Failures: status 502 (connect-failure, reset, bad-response ...), 503 (no-instance, overload),
  * 504 (timeout), with the instance and the count of tries in the text. A request body that is not needed any more is stopped. */
 void upstream_call_start(struct upstream_call *, struct upstream_worker *, const struct call_plan *);
-/* Safe at any time after start, also after DONE (releases what the response still holds: head and body are gone with it). A task of the
+/* Once for every started call, at any time, also after DONE: gives back everything, the buffers of heads and body included. A task of the
  * owner's that is queued already stays queued, but `events` is 0: an owner that frees itself dequeues its own task. */
 void upstream_call_cancel(struct upstream_call *);
 

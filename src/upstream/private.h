@@ -57,10 +57,10 @@ try {
     struct instance *instance;
     enum try_stage stage;
     bool fresh;           /* insists on a new connection: it repeats one that met a stale one */
-    bool released;        /* the response's body is */
     uint64_t deadline_ms; /* the try's own; UINT64_MAX: none */
     struct pool_waiter waiter;
     struct client_stream stream;
+    struct try *earlier; /* in call->earlier */
 };
 
 /* Takes a lease and a connection, or a place in line. NULL and *error where neither was to be had: nothing to give back then. */
@@ -69,8 +69,9 @@ struct try *try_begin(struct upstream_call *, struct instance *, bool fresh, str
 bool try_collect(struct try *, struct error *) MUST_USE;
 /* Gives back whatever it holds, whatever its stage. The one place for that. */
 void try_end(struct try *);
-/* The response is not wanted (any more): drops what is left of its body. After try_end. */
-void try_release_response(struct try *);
+/* After try_end: its response is not the one that counts. Where it had sent interim heads, which the call's owner may still look at, it
+ * is kept in call->earlier for the call to release, else released at once. */
+void try_discard_response(struct try *);
 
 /* budget.c: retries are bounded to a share of the service's live requests on this worker. */
 void budget_add_request(struct service_line *);

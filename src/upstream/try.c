@@ -8,7 +8,7 @@ static void prepare(struct try *try, struct upstream_call *call, struct instance
     try->instance = instance;
     try->stage = TRY_WAITS;
     try->fresh = fresh;
-    try->released = false;
+    try->earlier = NULL;
     try->deadline_ms = call->plan.try_timeout_ms ? call->worker->loop->now_ms + call->plan.try_timeout_ms : UINT64_MAX;
     pool_waiter_init(&try->waiter, &call->task);
     struct client_stream *stream = &try->stream;
@@ -26,6 +26,7 @@ static void prepare(struct try *try, struct upstream_call *call, struct instance
     stream->bytes_sent = stream->bytes_received = 0;
     stream->sent_ns = stream->head_ns = 0;
     stream->events = 0;
+    client_stream_init_heads(stream);
 }
 
 /* The same head under the instance's name. */
@@ -109,9 +110,13 @@ void try_end(struct try *try)
     try->stage = TRY_OVER;
 }
 
-void try_release_response(struct try *try)
+void try_discard_response(struct try *try)
 {
-    bool has_body = try->stream.events & CLIENT_STREAM_HEAD && try->stream.response.has_body;
-    if (has_body && !try->released) body_pipe_release(&try->stream.response_body);
-    try->released = true;
+    if (try->stream.events & CLIENT_STREAM_INTERIM) {
+        if (try->stream.events & CLIENT_STREAM_HEAD) body_pipe_stop(&try->stream.response_body);
+        try->earlier = try->call->earlier;
+        try->call->earlier = try;
+    } else {
+        client_stream_release(&try->stream);
+    }
 }
