@@ -1,0 +1,233 @@
+/* observe/access_log.c: the workers' half: a line into a page, a full page to the writer. */
+#include "observe/access_log.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "json/writer.h"
+#include "observe/private.h"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+#define STOP_WAIT_MS 2000
+
+/* --- life --- */
+
+static struct access_log_worker *create_worker(struct access_log *log, unsigned pages_max)
+{
+    struct access_log_worker *worker = memory_allocate_aligned(sizeof *worker);
+    worker->log = log;
+    worker->pages_bytes = pages_max * sizeof *worker->pages;
+    /* A mapping takes no memory before its pages are written to. */
+    worker->pages = mmap(NULL, worker->pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    PROMISE(worker->pages != MAP_FAILED);
+    worker->free = memory_allocate_array(pages_max, sizeof(struct log_page *));
+    for (unsigned i = 0; i < pages_max; i++) worker->free[worker->free_count++] = &worker->pages[pages_max - 1 - i];
+    atomic_store_explicit(&worker->public.on, log->target != NULL, memory_order_relaxed);
+    return worker;
+}
+
+static void destroy_worker(struct access_log_worker *worker)
+{
+    munmap(worker->pages, worker->pages_bytes);
+    free(worker->free);
+    free(worker);
+}
+
+static void release(struct access_log *log)
+{
+    for (unsigned i = 0; i < log->workers; i++) destroy_worker(log->worker[i]);
+    if (log->descriptor >= 0) close(log->descriptor);
+    close(log->wake);
+    pthread_mutex_destroy(&log->lock);
+    free(log->worker);
+    free(log->target);
+    free(log->target_next);
+    free(log);
+}
+
+struct access_log *access_log_create(const char *path, unsigned workers, unsigned pages_max, struct error *error)
+{
+    PROMISE(pages_max > 0 && pages_max < LOG_RING_SLOTS);
+    struct access_log *log = memory_allocate_aligned(sizeof *log);
+    log->workers = workers;
+    log->descriptor = -1;
+    log->target = path ? memory_copy_slice(slice_from_cstring(path)) : NULL;
+    pthread_mutex_init(&log->lock, NULL);
+    log->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    log->worker = memory_allocate_array(workers, sizeof *log->worker);
+    for (unsigned i = 0; i < workers; i++) log->worker[i] = create_worker(log, pages_max);
+    bool good = log->wake >= 0 || error_format(error, "cannot make an eventfd: %m");
+    good = good && (!path || access_log_open(log, error));
+    if (good) {
+        int failure = pthread_create(&log->thread, NULL, access_log_writer_run, log);
+        good = failure == 0 || error_format(error, "cannot start the log writer: %s", error_from_errno(failure));
+    }
+    if (good) return log;
+    release(log);
+    return NULL;
+}
+
+static void wake_writer(struct access_log *log)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(log->wake, &one, sizeof one);
+    (void)ignored; /* full means awake */
+}
+
+void access_log_destroy(struct access_log *log)
+{
+    struct timespec limit;
+    atomic_store(&log->stopping, true);
+    wake_writer(log);
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += STOP_WAIT_MS / 1000;
+    if (pthread_timedjoin_np(log->thread, NULL, &limit) == 0) {
+        release(log);
+    } /* else it hangs in a write to a dead disk: its memory stays with it until the process ends */
+}
+
+void access_log_reopen(struct access_log *log)
+{
+    atomic_store(&log->reopen, true);
+    wake_writer(log);
+}
+
+void access_log_retarget(struct access_log *log, const char *path_or_null)
+{
+    pthread_mutex_lock(&log->lock);
+    free(log->target_next);
+    log->target_next = path_or_null ? memory_copy_slice(slice_from_cstring(path_or_null)) : NULL;
+    log->has_next = true;
+    pthread_mutex_unlock(&log->lock);
+    for (unsigned i = 0; i < log->workers; i++) {
+        atomic_store_explicit(&log->worker[i]->public.on, path_or_null != NULL, memory_order_relaxed);
+    }
+    wake_writer(log);
+}
+
+uint64_t access_log_lines_dropped(const struct access_log *log)
+{
+    uint64_t sum = counter_read(&log->dropped);
+    for (unsigned i = 0; i < log->workers; i++) sum += counter_read(&log->worker[i]->dropped);
+    return sum;
+}
+
+uint64_t access_log_bytes_written(const struct access_log *log) { return counter_read(&log->bytes); }
+
+struct access_log_worker *access_log_worker(struct access_log *log, unsigned index) { return log->worker[index]; }
+
+/* --- a line --- */
+
+/* Most lines of a worker fall into the millisecond of the one before. */
+static struct slice time_text(struct access_log_worker *worker, uint64_t wall_ns)
+{
+    uint64_t ms = wall_ns / NS_PER_MS;
+    if (worker->time_ms != ms) {
+        clock_write_iso8601(wall_ns, worker->time_text);
+        worker->time_ms = ms;
+    }
+    return slice_of(worker->time_text, CLOCK_ISO8601_BYTES - 1);
+}
+
+static void write_text(struct json_writer *writer, struct slice key, struct slice value)
+{
+    json_key(writer, key);
+    if (value.length > 0) {
+        json_string(writer, value);
+    } else {
+        json_null(writer);
+    }
+}
+
+static void write_number(struct json_writer *writer, struct slice key, uint64_t value)
+{
+    json_key(writer, key);
+    json_unsigned(writer, value);
+}
+
+static void write_milliseconds(struct json_writer *writer, struct slice key, uint64_t ns)
+{
+    json_key(writer, key);
+    json_thousandths(writer, ns / 1000);
+}
+
+static void write_error(struct json_writer *writer, const struct exchange_record *record)
+{
+    json_key(writer, SLICE("error"));
+    json_begin_object(writer);
+    write_text(writer, SLICE("type"), slice_from_cstring(record->error_type));
+    write_text(writer, SLICE("text"), record->error_text);
+    json_end_object(writer);
+}
+
+static void write_line(struct access_log_worker *worker, struct json_writer *writer, const struct exchange_record *record)
+{
+    json_begin_object(writer);
+    write_text(writer, SLICE("type"), SLICE("access"));
+    write_text(writer, SLICE("time"), time_text(worker, record->wall_ns));
+    write_text(writer, SLICE("requestId"), record->request_id);
+    write_text(writer, SLICE("method"), record->method_text);
+    write_text(writer, SLICE("path"), record->path);
+    write_text(writer, SLICE("route"), record->route);
+    write_text(writer, SLICE("service"), record->service);
+    write_text(writer, SLICE("instance"), record->instance);
+    write_number(writer, SLICE("status"), record->status);
+    write_milliseconds(writer, SLICE("durationMs"), record->duration_ns);
+    write_milliseconds(writer, SLICE("upstreamMs"), record->upstream_ns);
+    write_number(writer, SLICE("bytesIn"), record->bytes_in);
+    write_number(writer, SLICE("bytesOut"), record->bytes_out);
+    write_text(writer, SLICE("clientIp"), record->client_ip);
+    write_text(writer, SLICE("userAgent"), record->user_agent);
+    write_text(writer, SLICE("userId"), record->user_id);
+    write_text(writer, SLICE("clientId"), record->client_id);
+    if (record->error_type) write_error(writer, record);
+    json_end_object(writer);
+}
+
+/* --- pages --- */
+
+static bool take_page(struct access_log_worker *worker)
+{
+    struct log_page *page;
+    while ((page = log_ring_take(&worker->returned)) != NULL) worker->free[worker->free_count++] = page;
+    if (worker->free_count == 0) return false;
+    worker->page = worker->free[--worker->free_count];
+    worker->page->length = worker->page->lines = 0;
+    return true;
+}
+
+/* False: the line does not fit in what is left of the page. */
+static bool append_to_page(struct access_log_worker *worker, const struct exchange_record *record)
+{
+    struct log_page *page = worker->page;
+    struct json_writer writer;
+    size_t left = sizeof page->bytes - page->length;
+    if (left < 2) return false;
+    json_writer_init(&writer, page->bytes + page->length, left - 1);
+    write_line(worker, &writer, record);
+    struct slice line = json_writer_result(&writer);
+    if (slice_is_absent(line)) return false;
+    page->length += (uint32_t)line.length;
+    page->bytes[page->length++] = '\n';
+    page->lines++;
+    return true;
+}
+
+void access_log_append(struct access_log_worker *worker, const struct exchange_record *record)
+{
+    if (worker->page && append_to_page(worker, record)) return;
+    access_log_flush(worker);
+    if (!take_page(worker) || !append_to_page(worker, record)) counter_add(&worker->dropped, 1);
+}
+
+void access_log_flush(struct access_log_worker *worker)
+{
+    struct log_page *page = worker->page;
+    if (!page || page->length == 0) return;
+    worker->page = NULL;
+    log_ring_put(&worker->full, page);
+    wake_writer(worker->log);
+}

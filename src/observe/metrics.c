@@ -1,0 +1,134 @@
+/* observe/metrics.c: the counting side: lines that only their worker writes. The text is made in metrics_text.c. */
+#include "observe/metrics.h"
+
+#include "observe/metrics_private.h"
+
+/* --- life --- */
+
+struct metrics *metrics_create(unsigned workers)
+{
+    struct metrics *metrics = memory_allocate(sizeof *metrics);
+    metrics->workers = workers;
+    metrics->lines = memory_allocate_aligned(workers * sizeof *metrics->lines);
+    metrics->begun_ns = clock_monotonic_ns();
+    pthread_mutex_init(&metrics->lock, NULL);
+    map_init(&metrics->routes);
+    metrics->none = metrics_route(metrics, SLICE(""), SLICE(""));
+    return metrics;
+}
+
+void metrics_route_destroy(struct metrics *metrics, struct route_metrics *route)
+{
+    for (unsigned i = 0; i < metrics->workers; i++) free(atomic_load(&route->lines[i]));
+    free(route->route);
+    free(route->service);
+    free(route);
+}
+
+void metrics_destroy(struct metrics *metrics)
+{
+    size_t position = 0;
+    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry; entry = map_next(&metrics->routes, &position)) {
+        metrics_route_destroy(metrics, entry->value);
+    }
+    map_release(&metrics->routes);
+    pthread_mutex_destroy(&metrics->lock);
+    free(metrics->lines);
+    free(metrics);
+}
+
+/* --- routes --- */
+
+static char *identity(struct slice route, struct slice service)
+{
+    return memory_format("%.*s\n%.*s", SLICE_PRINT(route), SLICE_PRINT(service)); /* no name holds a line break */
+}
+
+struct route_metrics *metrics_route(struct metrics *metrics, struct slice route_name, struct slice service_name)
+{
+    char *key = identity(route_name, service_name);
+    pthread_mutex_lock(&metrics->lock);
+    struct route_metrics *route = map_find(&metrics->routes, slice_from_cstring(key));
+    if (!route) {
+        route = memory_allocate(sizeof *route + metrics->workers * sizeof route->lines[0]);
+        route->route = memory_copy_slice(route_name);
+        route->service = memory_copy_slice(service_name);
+        map_set(&metrics->routes, slice_from_cstring(key), route);
+    }
+    route->references++;
+    pthread_mutex_unlock(&metrics->lock);
+    free(key);
+    return route;
+}
+
+void metrics_route_drop(struct metrics *metrics, struct route_metrics *route)
+{
+    pthread_mutex_lock(&metrics->lock);
+    if (--route->references == 0) route->unused_since_ns = clock_monotonic_ns();
+    pthread_mutex_unlock(&metrics->lock);
+}
+
+/* --- counting --- */
+
+static struct route_line *line_of(struct metrics *metrics, unsigned worker, struct route_metrics *route)
+{
+    struct route_line *line = atomic_load_explicit(&route->lines[worker], memory_order_relaxed);
+    if (LIKELY(line)) return line;
+    line = calloc(1, sizeof *line);
+    if (line) {
+        atomic_store_explicit(&route->lines[worker], line, memory_order_release);
+    } else if (route != metrics->none) {
+        return line_of(metrics, worker, metrics->none);
+    }
+    return line;
+}
+
+static unsigned class_of(unsigned status)
+{
+    unsigned class = status / 100;
+    return class < STATUS_CLASSES ? class : 0;
+}
+
+void metrics_count(struct metrics *metrics, unsigned worker, struct route_metrics *route, const struct exchange_record *record)
+{
+    struct route_line *line = line_of(metrics, worker, route ? route : metrics->none);
+    if (UNLIKELY(!line)) return; /* short of memory, and nothing was counted under no route yet */
+    counter_add(&line->requests[record->method][class_of(record->status)], 1);
+    histogram_add(&line->duration, record->duration_ns / 1000);
+    if (record->upstream_ns) histogram_add(&line->upstream, record->upstream_ns / 1000);
+}
+
+void metrics_count_error(struct metrics *metrics, unsigned worker, const char *type)
+{
+    struct error_count *errors = metrics->lines[worker].errors;
+    for (unsigned i = 0; i < ERROR_TYPES_MAX; i++) {
+        const char *known = atomic_load_explicit(&errors[i].type, memory_order_relaxed);
+        if (!known) {
+            atomic_store_explicit(&errors[i].type, type, memory_order_release);
+        } else if (known != type && strcmp(known, type) != 0) {
+            continue;
+        }
+        counter_add(&errors[i].count, 1);
+        return;
+    }
+}
+
+void metrics_stage(struct metrics *metrics, unsigned worker, unsigned stage, uint64_t nanoseconds)
+{
+    histogram_add(&metrics->lines[worker].stages[stage], nanoseconds);
+}
+
+void metrics_stage_names(struct metrics *metrics, const char *const *names, unsigned count)
+{
+    PROMISE(count <= METRICS_STAGES_MAX);
+    for (unsigned i = 0; i < count; i++) metrics->stage_names[i] = names[i];
+    metrics->stage_count = count;
+}
+
+void metrics_add_source(struct metrics *metrics, struct metrics_source *source)
+{
+    pthread_mutex_lock(&metrics->lock);
+    source->next = metrics->sources;
+    metrics->sources = source;
+    pthread_mutex_unlock(&metrics->lock);
+}
