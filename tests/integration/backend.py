@@ -237,6 +237,8 @@ class Backend:
             script = [answer(200, {"X-Instance": self.name}, self.name.encode())]
         early = bool(script) and script[0] is before_body
         if not early:
+            if "100-continue" in [value.lower() for value in request.headers.all("Expect")]:
+                wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             try:
                 wire.read_request_body(request)
             except WireClosed:
