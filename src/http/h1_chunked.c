@@ -4,6 +4,7 @@
 
 /* 16 hex digits, leading zeros counted, are all that a 64-bit size can need. */
 #define SIZE_DIGITS_MAX 16
+/* From the first byte behind the size to the line's CR. */
 #define EXTENSION_LINE_BYTES_MAX 1024
 /* In all of a body: a sender must not make us read more frame than content for ever (RFC 9112 7.1.1). */
 #define EXTENSION_BYTES_MAX (16 * 1024)

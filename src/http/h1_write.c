@@ -20,6 +20,7 @@ static char *put(char *into, struct slice bytes) { return bytes.length ? mempcpy
 static size_t fields_size(const struct headers *);
 static char *put_fields(char *into, const struct headers *, uint64_t skipped, struct error *);
 static char *put_framing(char *into, enum h1_framing, uint64_t body_length);
+static char *put_connection(char *into, bool keep_alive, enum http_version to);
 static char *put_upgrade(char *into, const struct headers *);
 static bool is_clean(struct slice text);
 
@@ -48,8 +49,8 @@ char *h1_write_request_head(const struct request_head *head, struct slice target
     into = put_framing(into, framing, head->body_length);
     if (upgrade)
         into = put_upgrade(into, &head->headers);
-    else if (!keep_alive)
-        into = PUT_TEXT(into, "Connection: close\r\n");
+    else
+        into = put_connection(into, keep_alive, HTTP_1_1);
     return PUT_TEXT(into, "\r\n");
 }
 
@@ -85,12 +86,8 @@ char *h1_write_response_head(const struct response_head *head, enum h1_framing f
     into = put_framing(into, framing, head->body_length);
     if (upgrade)
         into = put_upgrade(into, &head->headers);
-    else if (head->status < 200)
-        ; /* the connection's fate is told by the final head */
-    else if (!keep_alive)
-        into = PUT_TEXT(into, "Connection: close\r\n");
-    else if (to == HTTP_1_0)
-        into = PUT_TEXT(into, "Connection: keep-alive\r\n");
+    else if (head->status >= 200) /* the connection's fate is told by the final head */
+        into = put_connection(into, keep_alive, to);
     return PUT_TEXT(into, "\r\n");
 }
 
@@ -173,6 +170,13 @@ static char *put_framing(char *into, enum h1_framing framing, uint64_t body_leng
     case H1_FRAMING_UNTIL_CLOSE: break;
     }
     return into;
+}
+
+/* RFC 9112 9.3: HTTP/1.1 keeps a connection unless told, HTTP/1.0 only if told. */
+static char *put_connection(char *into, bool keep_alive, enum http_version to)
+{
+    if (!keep_alive) return PUT_TEXT(into, "Connection: close\r\n");
+    return to == HTTP_1_0 ? PUT_TEXT(into, "Connection: keep-alive\r\n") : into;
 }
 
 static char *put_upgrade(char *into, const struct headers *headers)
