@@ -70,7 +70,7 @@ void body_pipe_init(struct body_pipe *pipe, struct loop *loop, uint64_t expected
     pipe->window = BODY_PIPE_WINDOW_BYTES;
     pipe->first = pipe->count = 0;
     pipe->state = BODY_OPEN;
-    pipe->stopped = pipe->attached = pipe->spliced = pipe->credit_wanted = false;
+    pipe->stopped = pipe->attached = pipe->spliced = pipe->starved = pipe->credit_wanted = false;
     pipe->trailers = NULL;
     pipe->failure.reason = NULL;
     pipe->splice = NULL;

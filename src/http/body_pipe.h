@@ -59,6 +59,7 @@ struct body_pipe {
     bool attached;                              /* a consumer has begun: see body_pipe_attach_consumer */
     bool
         spliced; /* the consumer took the splice offer: the producer pushes nothing by itself, it only tells of bytes */
+    bool starved;                     /* spliced: at the last move the producer had nothing, it isn't the consumer who waits */
     bool credit_wanted;               /* the producer found none and waits */
     struct headers *trailers;         /* set by finish; NULL: none */
     struct error failure;             /* set by abort */
