@@ -1,0 +1,223 @@
+"""The command line: what it prints, where, and the exit codes: 0 done, 1 it failed and said why, 2 it was called wrongly."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from backend import free_port
+from gateway import BINARY, ROOT, run_sluice
+from wire import connect, request_bytes
+
+GOOD = """
+listeners: [{ address: 127.0.0.1:8080 }]
+services:
+  - name: users
+    instances: ["127.0.0.1:9001", { host: 127.0.0.1, port: 9002, weight: 50 }]
+    lbAlgorithm: weighted_round_robin
+routes:
+  - name: user-routes
+    path: /api/v1/users/*
+    methods: [GET, POST]
+    host: api.example.com
+    headers: { X-Version: "2" }
+    serviceId: users
+    stripPrefix: true
+    priority: 10
+    timeoutMs: 30000
+    retryCount: 1
+    retryOn: [5xx, reset, connect-failure]
+    filters:
+      - { type: add_header, name: X-Env, value: prod }
+"""
+
+
+def check(tmp_path, text, name="sluice.yaml"):
+    file = tmp_path / name
+    file.write_text(text)
+    return run_sluice("check", file.name, cwd=tmp_path)
+
+
+def test_version_and_help():
+    version = run_sluice("version")
+    assert version.returncode == 0 and version.stdout.startswith("sluice ") and not version.stderr
+    usage = run_sluice("help")
+    assert usage.returncode == 0
+    for command in ("run", "proxy", "check", "reload", "status", "version"):
+        assert command in usage.stdout
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    ([], "usage"), (["serve"], "serve"), (["run"], "--config"), (["run", "--config"], "--config"), (["run", "--cofnig", "x"], "--cofnig"),
+    (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "file"), (["check", "a", "b"], "b"), (["version", "x"], "x"),
+    (["run", "--config", "a", "--config", "b"], "--config"),
+])
+def test_a_wrong_call_is_2_with_the_usage_on_stderr(arguments, complaint):
+    done = run_sluice(*arguments)
+    assert done.returncode == 2 and complaint in done.stderr and "usage" in done.stderr and not done.stdout
+
+
+def test_a_good_file_is_0(tmp_path):
+    done = check(tmp_path, GOOD)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_quickstart_is_good():
+    done = run_sluice("check", ROOT / "examples" / "quickstart.yaml")
+    assert done.returncode == 0, done.stderr
+
+
+# name: (text, what must be said, place and mend included)
+BAD = {
+    "an unknown field": ("routes:\n  - name: a\n    path: /a\n    servceId: x\n", 'sluice.yaml:4:5: unknown field "servceId" (did you mean "serviceId"?)'),
+    "an unknown field at the top": ("worker: 1\n", 'sluice.yaml:1:1: unknown field "worker" (did you mean "workers"?)'),
+    "a field given twice": ("workers: 1\nworkers: 2\n", 'sluice.yaml:2:1: duplicate key "workers"'),
+    "an unknown service": ("services: [{ name: users, instances: [\"127.0.0.1:1\"] }]\nroutes: [{ name: a, path: /a, serviceId: user }]\n",
+                           'unknown service "user" (did you mean "users"?)'),
+    "an unknown policy": ("routes: [{ name: a, path: /a, respond: { status: 200 }, filters: [{ type: add_heder, name: X, value: y }] }]\n", '"add_heder"'),
+    "a path without a slash": ("routes: [{ name: a, path: a, respond: { status: 200 } }]\n", "sluice.yaml:1:"),
+    "a bad regex": ("routes: [{ name: a, path: \"~/a(\", respond: { status: 200 } }]\n", "sluice.yaml:1:"),
+    "a bad regex in a header": ("routes: [{ name: a, path: /a, headers: { X: \"~(\" }, respond: { status: 200 } }]\n", "sluice.yaml:1:"),
+    "no ending": ("routes: [{ name: a, path: /a }]\n", "serviceId"),
+    "two endings": ("routes: [{ name: a, path: /a, respond: { status: 200 }, redirect: { to: /b } }]\n", "sluice.yaml:1:"),
+    "a port out of range": ("services: [{ name: a, instances: [\"127.0.0.1:70000\"] }]\n", "70000"),
+    "no port": ("services: [{ name: a, instances: [\"127.0.0.1\"] }]\n", "sluice.yaml:1:"),
+    "a wrong type": ("workers: many\n", "sluice.yaml:1:10"),
+    "a number below its minimum": ("workers: -1\n", "sluice.yaml:1:10"),
+    "an unknown algorithm": ("services: [{ name: a, instances: [\"127.0.0.1:1\"], lbAlgorithm: roundrobin }]\n", 'did you mean "round_robin"?'),
+    "two routes of one name": ("routes: [{ name: a, path: /a, respond: { status: 200 } }, { name: a, path: /b, respond: { status: 200 } }]\n", '"a"'),
+    "a capture that is none": ("routes: [{ name: a, path: \"/a/{id}\", redirect: { to: \"/b/${path.di}\" } }]\n", "di"),
+    "a status that is none": ("routes: [{ name: a, path: /a, respond: { status: 99 } }]\n", "sluice.yaml:1:"),
+    "a bad method": ("routes: [{ name: a, path: /a, methods: [\"GE T\"], respond: { status: 200 } }]\n", "sluice.yaml:1:"),
+    "a bad host": ("routes: [{ name: a, path: /a, host: \"a/b\", respond: { status: 200 } }]\n", "sluice.yaml:1:"),
+    "a bad network": ("trustedProxies: [10.0.0.0/33]\n", "10.0.0.0/33"),
+    "a bad listener": ("listeners: [{ address: \"127.0.0.1\" }]\n", "sluice.yaml:1:"),
+    "CR and LF in a header": ("routes: [{ name: a, path: /a, respond: { status: 200, headers: { X: \"a\\r\\nb\" } } }]\n", "sluice.yaml:1:"),
+    "what is not built yet": ("services: [{ name: a, discoveryType: consul, instances: [\"127.0.0.1:1\"] }]\n", "not in this version"),
+    "a store that is not built yet": ("store: sqlite:x.db\n", "not in this version"),
+    "broken YAML": ("routes: [\n", "sluice.yaml:"),
+    "a YAML alias bomb": ("a: &a [x, x, x]\nb: &b [*a, *a, *a]\n", "sluice.yaml:"),
+    "no UTF-8": (b"routes: \xff\xfe\n".decode("latin-1"), "sluice.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_1_with_place_and_mend(tmp_path, name):
+    text, complaint = BAD[name]
+    done = check(tmp_path, text)
+    assert done.returncode == 1 and complaint in done.stderr, done.stderr
+
+
+def test_all_problems_come_at_once_and_in_order(tmp_path):
+    done = check(tmp_path, "worker: 1\nroutes:\n  - name: a\n    pth: /a\n    serviceId: nobody\n  - name: b\n    path: /b\n    respond: { statos: 200 }\n")
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("sluice.yaml:")]
+    assert len(lines) >= 3
+    places = [int(line.split(":")[1]) for line in lines]
+    assert places == sorted(places)
+
+
+def test_json_is_read_too_and_its_problems_have_pointers(tmp_path):
+    assert check(tmp_path, '{"routes": [{"name": "a", "path": "/a", "respond": {"status": 200}}]}', "sluice.json").returncode == 0
+    done = check(tmp_path, '{"routes": [{"name": "a", "pth": "/a", "respond": {"status": 200}}]}', "sluice.json")
+    assert done.returncode == 1 and "pth" in done.stderr and "/routes/0" in done.stderr
+    done = check(tmp_path, '{"routes": [', "sluice.json")
+    assert done.returncode == 1 and "sluice.json:1:" in done.stderr
+    done = check(tmp_path, '{"workers": 1, "workers": 2}', "sluice.json")
+    assert done.returncode == 1 and "workers" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_1(tmp_path):
+    for arguments in (["check", "none.yaml"], ["run", "--config", "none.yaml"]):
+        done = run_sluice(*arguments, cwd=tmp_path)
+        assert done.returncode == 1 and "none.yaml" in done.stderr
+
+
+def test_run_with_a_bad_file_is_1_with_the_same_words_as_check(tmp_path):
+    (tmp_path / "sluice.yaml").write_text("worker: 1\n")
+    done = run_sluice("run", "--config", "sluice.yaml", "--control", "control.sock", cwd=tmp_path)
+    assert done.returncode == 1 and 'unknown field "worker" (did you mean "workers"?)' in done.stderr
+
+
+def test_commands_without_a_running_master_say_so(tmp_path):
+    for command in ("reload", "status"):
+        done = run_sluice(command, "--control", tmp_path / "none.sock")
+        assert done.returncode in (1, 2) and "none.sock" in done.stderr
+
+
+def test_the_control_socket_is_found_by_the_state_directory(tmp_path, backend):
+    """No --control anywhere: run, status and reload agree on $STATE_DIRECTORY."""
+    port, admin = free_port(), free_port()
+    (tmp_path / "sluice.yaml").write_text(f"listeners: [{{ address: '127.0.0.1:{port}' }}]\nadmin: {{ address: '127.0.0.1:{admin}' }}\n"
+                                          "routes: [{ name: a, path: /a, respond: { status: 200 } }]\n")
+    environment = {**os.environ, "STATE_DIRECTORY": str(tmp_path / "state")}
+    process = subprocess.Popen([BINARY, "run", "--config", "sluice.yaml"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        for command in ("status", "reload"):
+            done = run_sluice(command, env=environment)
+            assert done.returncode == 0, done.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def wait_for_port(port, timeout=20):
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return connect(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_proxy_needs_no_file_at_all(tmp_path, backends):
+    port = free_port()
+    process = subprocess.Popen([BINARY, "proxy", "--listen", f"127.0.0.1:{port}", "--to", ",".join(one.address for one in backends[:2]),
+                                "--control", str(tmp_path / "control.sock")], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        with connect(("127.0.0.1", port)) as wire:
+            bodies = [wire.send(request_bytes(target="/a/b?c")).read_response().body for _ in range(4)]
+        assert sorted(bodies) == [b"one", b"one", b"two", b"two"]
+        assert backends[0].targets() == ["/a/b?c"] * 2
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_the_example_service_answers_as_the_readme_says(tmp_path):
+    port = free_port()
+    process = subprocess.Popen(["/usr/bin/python3", str(ROOT / "examples" / "service.py"), "--port", str(port), "--name", "one"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        with connect(("127.0.0.1", port)) as wire:
+            answer = json.loads(wire.send(request_bytes(target="/a?b=c", headers={"X-One": "1"})).read_response().body)
+            assert (answer["instance"], answer["path"], answer["query"], answer["headers"]["x-one"]) == ("one", "/a", "b=c", "1")
+            wire.send(request_bytes("HEAD", "/a"))
+            assert wire.read_response("HEAD").status == 200
+            wire.send(request_bytes(target="/status/503"))
+            assert wire.read_response().status == 503
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_paths_in_a_file_count_from_the_file(tmp_path):
+    port, admin = free_port(), free_port()
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    (folder / "sluice.yaml").write_text(f"listeners: [{{ address: '127.0.0.1:{port}' }}]\nadmin: {{ address: '127.0.0.1:{admin}' }}\naccessLog: {{ path: here.log }}\n"
+                                        "routes: [{ name: a, path: /a, respond: { status: 200 } }]\n")
+    process = subprocess.Popen([BINARY, "run", "--config", "conf/sluice.yaml", "--control", str(tmp_path / "c.sock")], cwd=tmp_path,
+                               stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        assert pathlib.Path(folder / "here.log").exists()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
