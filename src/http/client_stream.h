@@ -10,17 +10,23 @@
 #include "http/body_pipe.h"
 
 enum {
-    CLIENT_STREAM_INTERIM = 1, /* `interim` has a new first entry; the owner takes them all */
+    CLIENT_STREAM_INTERIM = 1, /* `interim` holds new entries; the owner takes them all */
     CLIENT_STREAM_HEAD = 2,    /* `response` is there, and bytes or the end in response_body may be too */
-    CLIENT_STREAM_DONE =
-        4, /* Over: everything was received and the request sent or given up, or `failure` is set. The connection
-                                * has left the stream. After HEAD a failure has also aborted response_body. Final. */
+    /* Over: everything was received and the request sent or given up, or `failure` is set. The connection has left the stream. After
+     * HEAD a failure has also aborted response_body. Final. */
+    CLIENT_STREAM_DONE = 4,
 };
 
-/* 1xx heads as they come, in the arena. */
+/* 1xx heads in the order they came, in the arena. */
 struct interim_response {
     struct response_head head;
     struct interim_response *next;
+};
+
+/* What keeps the bytes of a head: its slices point into a read buffer. */
+struct held_slab {
+    struct slab *slab;
+    struct held_slab *next;
 };
 
 struct client_connection;
@@ -33,20 +39,31 @@ struct client_stream {
     struct slice target;            /* path and query to ask for */
     struct body_pipe *request_body; /* NULL: none; the stream is its consumer. Rewound by the owner before a retry */
     struct task *owner_task;
-    bool
-        wait_for_continue; /* the client expects 100-continue: hold the body back until a 100 or final head comes, or 1 s */
+    /* The client expects 100 (Continue): hold the body back until one comes, at most 1 s. After a final head instead the body isn't
+     * sent at all (RFC 9110 10.1.1). */
+    bool wait_for_continue;
+    /* Ask for the Upgrade field's protocol. After a 101 response_body is what the backend sends until it closes, and request_body
+     * (held back until then) goes to it unframed. */
     bool upgrade;
     /* Filled by the session. */
     struct interim_response *interim;
     struct response_head response;
-    struct body_pipe response_body; /* the owner is its consumer; released by the owner */
+    struct body_pipe response_body; /* valid from HEAD on; the owner is its consumer */
     struct error failure;           /* reason NULL: none */
     bool response_begun;            /* a byte of an answer has come */
     bool request_sent;              /* at least a byte of the request went out on the wire */
     uint64_t bytes_sent, bytes_received;
     uint64_t sent_ns, head_ns; /* loop times */
-    uint8_t events;
+    struct held_slab heads;    /* slab NULL: none; more in the arena */
+    uint8_t events;            /* bits are only ever added */
 };
+
+/* Before open, or where a stream may be released without ever having been opened. */
+static inline void client_stream_init_heads(struct client_stream *stream) { stream->heads = (struct held_slab){ 0 }; }
+
+/* After DONE or cancel, when the owner needs neither response nor interim heads nor response_body any more (log phase included):
+ * drops the buffers that they point into, and releases response_body. */
+void client_stream_release(struct client_stream *);
 
 struct client_connection_operations {
     /* Starts the stream: writes head and what the pipe holds in one go. The outcome is always told by events. */
@@ -63,10 +80,10 @@ struct client_connection_operations {
 /* Tells the pool, from the loop, never inside a call of the pool's. */
 struct client_connection_events {
     void (*connected)(struct client_connection *); /* ready for streams */
-    void (*free_again)(struct client_connection *,
-                       bool reusable); /* a stream has left; reusable false: being closed, forget it */
-    void (*lost)(struct client_connection *,
-                 const struct error *); /* connecting failed, or an idle one died; forget it, it frees itself */
+    /* A stream has left; not reusable: being closed, forget it. */
+    void (*free_again)(struct client_connection *, bool reusable);
+    /* Connecting failed, or an idle one died; forget it, it frees itself. */
+    void (*lost)(struct client_connection *, const struct error *);
 };
 
 struct client_connection {

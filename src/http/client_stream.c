@@ -1,0 +1,8 @@
+#include "http/client_stream.h"
+
+void client_stream_release(struct client_stream *stream)
+{
+    for (struct held_slab *held = &stream->heads; held && held->slab; held = held->next) slab_drop(held->slab);
+    stream->heads = (struct held_slab){ 0 };
+    if (stream->events & CLIENT_STREAM_HEAD) body_pipe_release(&stream->response_body);
+}

@@ -1,0 +1,383 @@
+/* A client's connection between and around its exchanges:
+ *
+ *     IDLE -> HEAD -> EXCHANGE -> DISCARD -> IDLE      an answer that leaves nothing behind goes straight back to IDLE;
+ *       \       \         \          \-> LINGER -> CLOSED      a refusal lingers too
+ *
+ * A connection costs this struct while it is idle, no more. The first readable event takes the hottest small slab of the worker;
+ * the head is parsed in place and the slab stays with the slot. What a client pipelined stays in the slab too and is parsed from
+ * the task after the release, never by recursion. A request whose head came in one piece costs one recv, one send and no timer. */
+#include "http/h1_server_private.h"
+
+#include "http/status.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LINGER_MS 2000
+#define LINGER_READS_A_RUN 8
+#define RETRY_AFTER_SECONDS 1
+
+static void server_ready(struct stream *);
+static void server_task(struct task *);
+static void server_timer(struct timer *);
+static void refuse(struct h1_server *, const struct error *);
+
+static uint64_t now_of(const struct h1_server *server) { return server->worker->loop->now_ms; }
+
+static void come_back(struct h1_server *server) { loop_enqueue(server->worker->loop, &server->task); }
+
+static void set_deadline(struct h1_server *server, uint64_t after_ms)
+{
+    server->deadline_ms = now_of(server) + after_ms;
+    timer_set(&server->worker->loop->timers, &server->timer, server->deadline_ms);
+}
+
+struct h1_server *h1_server_start(struct h1_worker *worker, const struct h1_server_settings *const *settings,
+                                  int descriptor, const struct peer *peer, const struct h1_server_events *events,
+                                  void *owner)
+{
+    struct h1_server *server = calloc(1, sizeof *server);
+    if (!server) {
+        close(descriptor);
+        return NULL;
+    }
+    struct error error;
+    if (!stream_open(&server->stream, worker->loop, descriptor, false, server_ready, &error)) {
+        free(server);
+        return NULL;
+    }
+    server->worker = worker;
+    server->settings = settings;
+    server->events = events;
+    server->owner = owner;
+    server->peer = peer;
+    server->state = SERVER_IDLE;
+    server->idle_since_ms = now_of(server);
+    timer_init(&server->timer, server_timer);
+    server->task.run = server_task;
+    set_deadline(server, (*settings)->head_timeout_ms);
+    return server;
+}
+
+/* --- closing --- */
+
+static void free_server(struct retired *retired) { free(CONTAINER_OF(retired, struct h1_server, retired)); }
+
+static void drop_slot(struct h1_server *server)
+{
+    if (server->slot) h1_slot_destroy(server->slot);
+    server->slot = NULL;
+}
+
+static void end(struct h1_server *server)
+{
+    drop_slot(server);
+    server->events->closed(server, server->owner);
+    loop_retire(server->worker->loop, &server->retired, free_server);
+}
+
+void h1_server_close(struct h1_server *server, bool reset)
+{
+    if (server->state == SERVER_CLOSED) return;
+    bool is_owned = server->state == SERVER_EXCHANGE;
+    server->state = SERVER_CLOSED;
+    timer_clear(&server->worker->loop->timers, &server->timer);
+    loop_dequeue(server->worker->loop, &server->task);
+    h1_input_drop(&server->input);
+    stream_close(&server->stream, reset);
+    if (is_owned)
+        h1_slot_lose(server->slot);
+    else
+        end(server);
+}
+
+/* Closing a socket that holds unread bytes sends RST, which may overtake the answer: so say that this side is finished, read what
+ * comes for a while, and only then close (RFC 9112 9.6). */
+static void linger(struct h1_server *server)
+{
+    drop_slot(server);
+    h1_input_drop(&server->input);
+    server->state = SERVER_LINGER;
+    stream_finish_writing(&server->stream);
+    set_deadline(server, LINGER_MS);
+    come_back(server);
+}
+
+static void linger_on(struct h1_server *server)
+{
+    char thrown_away[16 * 1024];
+    for (int i = 0; i < LINGER_READS_A_RUN; i++) {
+        size_t moved;
+        switch (stream_read(&server->stream, thrown_away, sizeof thrown_away, &moved)) {
+        case STREAM_OK: break;
+        case STREAM_WAIT: return;
+        case STREAM_END:
+        case STREAM_FAIL: h1_server_close(server, false); return;
+        }
+    }
+    come_back(server);
+}
+
+/* --- refusing --- */
+
+/* Into the caller's buffer, so that it works when all buffers are taken. No field holds bytes of the client's. */
+static size_t write_refusal(const struct h1_server *server, const struct error *error, bool with_body, char *into,
+                            size_t size)
+{
+    struct slice title = status_reason(error->status);
+    char body[256], retry_after[32] = "";
+    int length = snprintf(body, sizeof body,
+                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"detail\":\"%s\"}\n",
+                          SLICE_PRINT(title), error->status, error->reason);
+    if (error->status == 503) snprintf(retry_after, sizeof retry_after, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    int total = snprintf(into, size,
+                         "HTTP/1.1 %u %.*s\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
+                         "Content-Length: %d\r\n%sConnection: close\r\n\r\n%s",
+                         error->status, SLICE_PRINT(title), server->worker->date, length, retry_after,
+                         with_body ? body : "");
+    return (size_t)total < size ? (size_t)total : size - 1;
+}
+
+/* The answers before it are in the kernel already, and this is little: where it finds no room nobody is reading. */
+static void refuse(struct h1_server *server, const struct error *error)
+{
+    struct arena nothing;
+    arena_init(&nothing, NULL);
+    struct request_head empty;
+    request_head_init(&empty, &nothing);
+    const struct request_head *head = server->slot ? &server->slot->stream.request : &empty;
+    uint64_t bytes_in = h1_input_bytes(&server->input).length + (server->slot ? server->slot->stream.bytes_in : 0);
+
+    char text[768];
+    size_t moved, length = write_refusal(server, error, head->method != METHOD_HEAD, text, sizeof text);
+    enum stream_result result = stream_write(&server->stream, &(struct iovec){ text, length }, 1, &moved);
+    server->events->refused(server, head, error, bytes_in, server->owner);
+    if (result == STREAM_OK && moved == length)
+        linger(server);
+    else
+        h1_server_close(server, false);
+}
+
+static void refuse_for_memory(struct h1_server *server)
+{
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "the buffers of this worker are all in use");
+    refuse(server, &error);
+}
+
+/* --- heads --- */
+
+/* The input is full, or there is none. A head that outgrows its slab moves to a larger one; one that began behind other requests moves to
+ * the start of a fresh one. */
+static bool make_room(struct h1_server *server)
+{
+    struct h1_input *input = &server->input;
+    struct slab *old = input->slab;
+    if (old && old->filled < old->size) return true;
+    struct slice bytes = h1_input_bytes(input);
+    size_t wanted = bytes.length < SLAB_SMALL_BYTES / 2 ? SLAB_SMALL_BYTES : bytes.length * 2;
+    struct slab *fresh = slab_take_sized(server->worker->slabs, wanted);
+    if (!fresh) return false;
+    if (bytes.length > 0) {
+        memcpy(fresh->bytes, bytes.at, bytes.length);
+        if (server->slot) h1_request_rebase(&server->slot->stream.request, bytes.at, bytes.length, fresh->bytes);
+    }
+    fresh->filled = (uint32_t)bytes.length;
+    h1_input_drop(input);
+    input->slab = fresh;
+    return true;
+}
+
+/* Nothing more has come. */
+static void wait_for_head(struct h1_server *server)
+{
+    if (server->state != SERVER_IDLE) return;
+    h1_input_drop(&server->input);
+    if (server->draining) h1_server_close(server, false);
+}
+
+/* True: there are new bytes. */
+static bool read_for_head(struct h1_server *server)
+{
+    if (!server->stream.may_read) {
+        if (server->stream.failed)
+            h1_server_close(server, false);
+        else
+            wait_for_head(server);
+        return false;
+    }
+    if (!make_room(server)) {
+        refuse_for_memory(server);
+        return false;
+    }
+    switch (h1_input_read(&server->input, &server->stream, SIZE_MAX)) {
+    case STREAM_OK: return true;
+    case STREAM_WAIT: wait_for_head(server); return false;
+    case STREAM_END:
+    case STREAM_FAIL: break;
+    }
+    h1_server_close(server, false);
+    return false;
+}
+
+/* The head is not whole yet. The time for it runs from its first byte, for a connection's first head from the start. */
+static void head_has_begun(struct h1_server *server)
+{
+    if (server->state == SERVER_HEAD) return;
+    server->state = SERVER_HEAD;
+    if (server->served > 0) set_deadline(server, h1_server_settings_of(server)->head_timeout_ms);
+}
+
+static void open_exchange(struct h1_server *server)
+{
+    struct h1_slot *slot = server->slot;
+    slot->head_slab = server->input.slab;
+    slab_retain(slot->head_slab);
+    server->input.start += slot->parser.head_length;
+    struct error error;
+    if (!h1_slot_begin(slot, &error)) {
+        refuse(server, &error);
+        return;
+    }
+    server->state = SERVER_EXCHANGE;
+    server->served++;
+    server->events->open(server, &slot->stream, server->owner); /* may have ended everything */
+}
+
+/* False: the head is over, in whichever way. */
+static bool parse(struct h1_server *server)
+{
+    if (!server->slot && !(server->slot = h1_slot_create(server))) {
+        refuse_for_memory(server);
+        return false;
+    }
+    struct h1_slot *slot = server->slot;
+    struct slice bytes = h1_input_bytes(&server->input);
+    struct error error;
+    switch (h1_parse_request(&slot->parser, bytes.at, bytes.length, &h1_server_settings_of(server)->limits,
+                             &slot->stream.request, &error)) {
+    case H1_MORE: head_has_begun(server); return true;
+    case H1_COMPLETE: open_exchange(server); return false;
+    case H1_BAD: break;
+    }
+    refuse(server, &error);
+    return false;
+}
+
+static void read_heads(struct h1_server *server)
+{
+    if (server->state == SERVER_IDLE && !h1_input_is_empty(&server->input) && !parse(server)) return;
+    while (read_for_head(server) && parse(server))
+        ;
+}
+
+/* --- after the answer --- */
+
+/* A read that wasn't short, or an end that came with the data: there may be more than events will tell of. */
+static void next_request(struct h1_server *server)
+{
+    drop_slot(server);
+    server->state = SERVER_IDLE;
+    server->idle_since_ms = now_of(server);
+    set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
+    if (server->draining) server->stream.may_read = true;
+    if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
+    if (server->input.slab || server->stream.may_read) come_back(server);
+}
+
+static void discard_on(struct h1_server *server)
+{
+    struct error error;
+    switch (h1_reader_run(&server->slot->body->reader, &error)) {
+    case H1_READ_WAIT: break;
+    case H1_READ_AGAIN: come_back(server); break;
+    case H1_READ_OVER: next_request(server); break;
+    default: linger(server); break;
+    }
+}
+
+void h1_server_released(struct h1_server *server)
+{
+    struct h1_slot *slot = server->slot;
+    if (server->state == SERVER_CLOSED) {
+        end(server);
+        return;
+    }
+    bool body_is_over = !slot->body || slot->body->reader.over;
+    if (!slot->keep_alive) {
+        bool unread = !body_is_over || !h1_input_is_empty(&server->input) || server->stream.may_read;
+        if (unread)
+            linger(server);
+        else
+            h1_server_close(server, false);
+    } else if (body_is_over) {
+        next_request(server);
+    } else if (slot->body->broken) {
+        linger(server);
+    } else {
+        server->state = SERVER_DISCARD;
+        body_pipe_stop(&slot->body->pipe);
+        set_deadline(server, LINGER_MS);
+        come_back(server);
+    }
+}
+
+/* --- what the loop tells --- */
+
+static void advance(struct h1_server *server)
+{
+    switch ((enum h1_server_state)server->state) {
+    case SERVER_IDLE:
+    case SERVER_HEAD: read_heads(server); break;
+    case SERVER_EXCHANGE: h1_slot_advance(server->slot); break;
+    case SERVER_DISCARD: discard_on(server); break;
+    case SERVER_LINGER: linger_on(server); break;
+    case SERVER_CLOSED: break;
+    }
+}
+
+static void server_ready(struct stream *stream) { advance(CONTAINER_OF(stream, struct h1_server, stream)); }
+
+static void server_task(struct task *task) { advance(CONTAINER_OF(task, struct h1_server, task)); }
+
+static void head_took_too_long(struct h1_server *server)
+{
+    struct error error;
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 408, "head-timeout", "no complete request head within %u ms",
+              h1_server_settings_of(server)->head_timeout_ms);
+    refuse(server, &error);
+}
+
+static void server_timer(struct timer *timer)
+{
+    struct h1_server *server = CONTAINER_OF(timer, struct h1_server, timer);
+    if (server->state == SERVER_EXCHANGE) {
+        h1_slot_look_at_time(server->slot);
+        return;
+    }
+    if (now_of(server) < server->deadline_ms) {
+        timer_set(&server->worker->loop->timers, timer, server->deadline_ms);
+        return;
+    }
+    if (server->state == SERVER_HEAD)
+        head_took_too_long(server);
+    else
+        h1_server_close(server, false);
+}
+
+/* --- what the gateway asks for --- */
+
+void h1_server_drain(struct h1_server *server)
+{
+    if (server->draining) return;
+    server->draining = true;
+    if (server->state != SERVER_IDLE) return;
+    server->stream.may_read = true; /* look once more, whatever the events said */
+    come_back(server);
+}
+
+void h1_server_abort(struct h1_server *server) { h1_server_close(server, false); }
+
+bool h1_server_is_idle(const struct h1_server *server) { return server->state == SERVER_IDLE; }
+
+uint64_t h1_server_idle_since_ms(const struct h1_server *server) { return server->idle_since_ms; }

@@ -1,0 +1,87 @@
+/* http/h1_server_private.h: private to this room: the two halves of a client's connection. h1_server.c is the connection: idle, reading
+ * heads, refusing, closing. h1_server_slot.c is one request and its answer, the server stream that an owner sees. */
+#ifndef SLUICE_HTTP_H1_SERVER_PRIVATE_H
+#define SLUICE_HTTP_H1_SERVER_PRIVATE_H
+
+#include "http/h1_body.h"
+#include "http/h1_server.h"
+
+enum h1_server_state {
+    SERVER_IDLE,     /* between requests: no slab, no slot (or bytes of a pipelined request that the task will parse) */
+    SERVER_HEAD,     /* a part of a head has come */
+    SERVER_EXCHANGE, /* the slot belongs to its owner */
+    SERVER_DISCARD,  /* answered and released; the rest of the request's body is read away */
+    SERVER_LINGER,   /* we have finished writing; what still comes is read away, so that no RST overtakes the answer */
+    SERVER_CLOSED,   /* the socket is closed; memory waits for the slot's release, or for the turn's end */
+};
+
+struct h1_server {
+    struct stream stream;
+    struct h1_worker *worker;
+    const struct h1_server_settings *const *settings;
+    const struct h1_server_events *events;
+    void *owner;
+    const struct peer *peer;
+    struct h1_slot *slot; /* in HEAD, EXCHANGE, DISCARD, and CLOSED until released */
+    struct h1_input input;
+    struct timer timer;
+    struct task task;
+    struct retired retired;
+    uint64_t idle_since_ms;
+    uint64_t deadline_ms; /* of the state, but for EXCHANGE: the timer may fire earlier */
+    uint32_t served;
+    uint8_t state; /* enum h1_server_state */
+    bool draining;
+};
+
+/* The body of a request, or the client's side of a tunnel. */
+struct h1_request_body {
+    struct body_pipe pipe;
+    struct h1_reader reader;
+    bool waiting; /* for the client to send more */
+    bool starved; /* for memory to read into */
+    bool broken;  /* will not be whole: the connection can't be kept */
+};
+
+/* All that belongs to one request; it lives in its own arena. */
+struct h1_slot {
+    struct server_stream stream;
+    struct h1_server *connection;
+    struct arena arena;
+    struct slab *head_slab; /* what the head's slices point into */
+    struct h1_parser parser;
+    struct h1_writer writer;
+    struct h1_request_body *body; /* NULL: none */
+    uint64_t written_ms;          /* loop time of the last progress in writing */
+    bool blocked;                 /* the client takes nothing at the moment */
+    bool answering;               /* the final head was written */
+    bool answered;                /* all of it was handed to the kernel */
+    bool gone;
+    bool keep_alive; /* as announced with the final head */
+    bool continue_sent;
+    bool tunnel;
+};
+
+/* NULL at the ceiling of arenas. */
+struct h1_slot *h1_slot_create(struct h1_server *);
+void h1_slot_destroy(struct h1_slot *);
+/* The head is complete, its bytes are taken from the input. False: no memory, or the body's first bytes are bad already. */
+bool h1_slot_begin(struct h1_slot *, struct error *) MUST_USE;
+/* Does all that can be done now: answer, body, timers. May close the connection. */
+void h1_slot_advance(struct h1_slot *);
+/* A timer fired in EXCHANGE. */
+void h1_slot_look_at_time(struct h1_slot *);
+/* The connection is closed: tells the owner, cuts both bodies. */
+void h1_slot_lose(struct h1_slot *);
+
+/* Closes the socket. A slot in EXCHANGE is told GONE and the connection's memory waits for its release; else it is over. */
+void h1_server_close(struct h1_server *, bool reset);
+/* The owner has released the slot. */
+void h1_server_released(struct h1_server *);
+
+static inline const struct h1_server_settings *h1_server_settings_of(const struct h1_server *server)
+{
+    return *server->settings;
+}
+
+#endif
