@@ -45,6 +45,7 @@ static int command_gateway(const struct command_line *line, const struct registr
         .proxy_listen = line->listen,
         .proxy_to = line->to,
         .link = atoi(line->link),
+        .fallback = line->fallback ? atoi(line->fallback) : -1,
         .registry = registries->policies,
         .admin_registry = registries->admin,
     };
@@ -127,6 +128,7 @@ static const char **find_option(struct command_line *line, const char *name, uns
     if (takes & TAKES_PROXY && strcmp(name, "--listen") == 0) return &line->listen;
     if (takes & TAKES_PROXY && strcmp(name, "--to") == 0) return &line->to;
     if (takes & TAKES_LINK && strcmp(name, "--link") == 0) return &line->link;
+    if (takes & TAKES_LINK && strcmp(name, "--fallback") == 0) return &line->fallback;
     return NULL;
 }
 

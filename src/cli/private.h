@@ -6,7 +6,7 @@
 
 /* What may follow a command; NULL where it was not given. */
 struct command_line {
-    const char *config, *control, *listen, *to, *link;
+    const char *config, *control, *listen, *to, *link, *fallback;
     const char *file; /* the one word that is no option */
 };
 

@@ -77,6 +77,16 @@ static void send_to_master(struct gateway *gateway, enum supervision_kind kind, 
     }
 }
 
+/* So that a gateway that follows a crash can serve what was in force, whatever has become of the file. */
+static void hand_good_text_on(struct gateway *gateway)
+{
+    struct error error;
+    int text = publisher_take_good_text(gateway->publisher);
+    if (text < 0) return;
+    if (!supervision_send(gateway->link.descriptor, SUPERVISION_GOOD_TEXT, 0, NULL, &text, 1, &error)) log_warning("%s", error.text);
+    close(text);
+}
+
 static void begin_drain(struct gateway *gateway);
 
 static void give_up(struct gateway *gateway, const char *why)
@@ -255,6 +265,7 @@ static void reloaded(void *owner, uint64_t command, struct facts *facts, const c
         return;
     }
     take_over_facts(gateway, facts);
+    hand_good_text_on(gateway);
     log_info("reloaded: version %llu in force, %llu routes", (unsigned long long)publisher_version(gateway->publisher),
              (unsigned long long)publisher_routes(gateway->publisher));
     gateway->has_command = true;
@@ -596,6 +607,7 @@ static int serve(struct gateway *gateway, struct publication *first)
         return 1;
     }
     send_to_master(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    hand_good_text_on(gateway);
     ask_for_all_sockets(gateway);
     beat(&gateway->beat);
     loop_run(&gateway->loop);

@@ -4,6 +4,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "event/event.h"
+#include "gateway/config_text.h"
+
+#include <unistd.h>
 
 struct publisher {
     struct publisher_options options;
@@ -19,6 +22,7 @@ struct publisher {
     unsigned worker_count;
     bool prefilter_running;
     _Atomic uint64_t version, routes;
+    _Atomic int good_text; /* descriptor of the text that was good last, until the control thread takes it; -1: none */
 };
 
 /* A publication with what belongs to it here. */
@@ -243,11 +247,34 @@ static void want_prefilter(struct publisher *publisher)
 
 /* --- loading --- */
 
-static struct configuration *read_configuration(struct publisher *publisher, struct problems *problems)
+/* The descriptor stays the caller's. */
+static struct configuration *read_text(struct publisher *publisher, int descriptor, struct problems *problems)
+{
+    struct error error;
+    const char *path = publisher->options.gateway->config_path;
+    struct slice text = config_text_map(descriptor, &error);
+    if (slice_is_absent(text)) {
+        problems_add(problems, NULL, NULL, "%s", error.text);
+        return NULL;
+    }
+    char *folder = memory_copy_slice(slice_before(slice_from_cstring(path), (size_t)(strrchr(path, '/') - path) + 1));
+    struct configuration *configuration = configuration_load_text(text, path, folder, &publisher->kinds, problems);
+    free(folder);
+    config_text_unmap(text);
+    return configuration;
+}
+
+/* *text is the file's text as it was read, for keeping; -1 where there is none. */
+static struct configuration *read_configuration(struct publisher *publisher, int *text, struct problems *problems)
 {
     const struct gateway_options *gateway = publisher->options.gateway;
+    struct error error;
+    *text = -1;
     if (!gateway->config_path) return configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to, &publisher->kinds, problems);
-    return configuration_load_file(gateway->config_path, &publisher->kinds, problems);
+    *text = config_text_read(gateway->config_path, &error);
+    if (*text >= 0) return read_text(publisher, *text, problems);
+    problems_add(problems, NULL, NULL, "%s", error.text);
+    return NULL;
 }
 
 static void create_builder(struct publisher *publisher, unsigned workers)
@@ -265,27 +292,57 @@ static void create_builder(struct publisher *publisher, unsigned workers)
     publisher->builder = snapshot_builder_create(&settings);
 }
 
+/* Compiles, and takes the configuration over where that works. */
+static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration, struct facts **facts,
+                                struct problems *problems)
+{
+    struct facts *fresh = facts_create(configuration);
+    struct worker_settings settings = facts_worker_settings(configuration);
+    if (!publisher->builder) create_builder(publisher, fresh->workers);
+    struct snapshot *snapshot = snapshot_builder_load(publisher->builder, configuration, problems);
+    if (snapshot) {
+        publisher->settings = settings;
+        *facts = fresh;
+    } else {
+        facts_destroy(fresh);
+        configuration_destroy(configuration);
+    }
+    return snapshot;
+}
+
+static void keep_good_text(struct publisher *publisher, int text)
+{
+    int before = atomic_exchange(&publisher->good_text, text);
+    if (before >= 0) close(before);
+}
+
+int publisher_take_good_text(struct publisher *publisher) { return atomic_exchange(&publisher->good_text, -1); }
+
 /* The snapshot of the configuration as it is now, or NULL with every problem as text in *failure. */
 static struct snapshot *load(struct publisher *publisher, struct facts **facts, char **failure)
 {
     struct problems problems;
-    struct snapshot *snapshot = NULL;
+    int text;
     problems_init(&problems, publisher->options.gateway->config_path);
-    struct configuration *configuration = read_configuration(publisher, &problems);
-    if (configuration) {
-        struct facts *fresh = facts_create(configuration);
-        struct worker_settings settings = facts_worker_settings(configuration);
-        if (!publisher->builder) create_builder(publisher, fresh->workers);
-        snapshot = snapshot_builder_load(publisher->builder, configuration, &problems);
-        if (snapshot) {
-            publisher->settings = settings;
-            *facts = fresh;
-        } else {
-            facts_destroy(fresh);
-            configuration_destroy(configuration);
-        }
+    struct configuration *configuration = read_configuration(publisher, &text, &problems);
+    struct snapshot *snapshot = configuration ? compile(publisher, configuration, facts, &problems) : NULL;
+    if (snapshot) {
+        keep_good_text(publisher, text);
+    } else if (text >= 0) {
+        close(text);
     }
     *failure = snapshot ? NULL : problems_to_text(&problems);
+    problems_release(&problems);
+    return snapshot;
+}
+
+/* After a crash, with a file that has been broken meanwhile: what was in force before the crash. */
+static struct snapshot *load_fallback(struct publisher *publisher, struct facts **facts)
+{
+    struct problems problems;
+    problems_init(&problems, publisher->options.gateway->config_path);
+    struct configuration *configuration = read_text(publisher, publisher->options.gateway->fallback, &problems);
+    struct snapshot *snapshot = configuration ? compile(publisher, configuration, facts, &problems) : NULL;
     problems_release(&problems);
     return snapshot;
 }
@@ -293,6 +350,13 @@ static struct snapshot *load(struct publisher *publisher, struct facts **facts, 
 struct publication *publisher_load_first(struct publisher *publisher, struct facts **facts, char **failure)
 {
     struct snapshot *snapshot = load(publisher, facts, failure);
+    if (!snapshot && publisher->options.gateway->fallback >= 0) {
+        log_error("the configuration on disk is not good any more; serving the last one that was:\n%s", *failure);
+        free(*failure);
+        *failure = NULL;
+        snapshot = load_fallback(publisher, facts);
+        if (!snapshot) *failure = memory_format("the last good configuration does not load either\n");
+    }
     if (!snapshot) return NULL;
     return &make_publishing(publisher, snapshot, (*facts)->workers)->publication;
 }
@@ -370,6 +434,7 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
 {
     struct publisher *publisher = memory_allocate(sizeof *publisher);
     publisher->options = *options;
+    publisher->good_text = -1;
     publisher->kinds = policy_registry_kinds(options->gateway->registry);
     if (!loop_init(&publisher->loop, error)) goto no_loop;
     if (!mailbox_init(&publisher->mailbox, &publisher->loop, publisher, error)) goto no_mailbox;
@@ -418,6 +483,7 @@ void publisher_destroy(struct publisher *publisher)
     mailbox_release(&publisher->mailbox);
     if (publisher->builder) snapshot_builder_destroy(publisher->builder);
     if (publisher->metrics) metrics_destroy(publisher->metrics);
+    keep_good_text(publisher, -1);
     loop_release(&publisher->loop);
     free((void *)(uintptr_t)publisher->kinds.items);
     free(publisher);

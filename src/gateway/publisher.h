@@ -29,7 +29,7 @@ struct publisher_options {
 };
 
 struct publisher *publisher_create(const struct publisher_options *, struct error *);
-/* Reads and compiles; *facts is the caller's. NULL: *failure (free it) holds every problem. The publication is the workers' `first`. */
+/* Reads and compiles (the fallback where the file is not good); *facts is the caller's. NULL: *failure (free it) holds every problem. The publication is the workers' `first`. */
 struct publication *publisher_load_first(struct publisher *, struct facts **facts, char **failure);
 /* Made by load_first, which told how many workers there are; the publisher's. */
 struct metrics *publisher_metrics(const struct publisher *);
@@ -42,6 +42,8 @@ void publisher_destroy(struct publisher *);
 /* Any thread: */
 void publisher_reload(struct publisher *, uint64_t command);
 void publisher_addresses(struct publisher *, struct slice host, const struct address *, size_t count);
+/* The text of the file that was loaded last, as a descriptor that is now the caller's; -1: none that was not taken yet. */
+int publisher_take_good_text(struct publisher *);
 uint64_t publisher_version(const struct publisher *); /* of the newest snapshot */
 uint64_t publisher_routes(const struct publisher *);
 

@@ -18,6 +18,7 @@ enum supervision_kind {
     SUPERVISION_BEAT,       /* all loops turn; four times a second */
     SUPERVISION_ANSWER,     /* to a command; number: the command's; text: first byte '+' (done) or '-' (failed), then words */
     SUPERVISION_BEAT_BOUND, /* number: ms without a beat after which the master ends the gateway */
+    SUPERVISION_GOOD_TEXT,  /* one descriptor: the text of the configuration in force, to be given to the next gateway */
     /* master -> gateway */
     SUPERVISION_LISTENING,  /* text: address; the sockets */
     SUPERVISION_REFUSED,    /* text: address, newline, why */

@@ -23,12 +23,19 @@
 
 static void link_ready(struct event_source *, uint32_t events);
 
-static _Noreturn void execute_gateway(const struct master_options *options, int link)
+static _Noreturn void execute_gateway(const struct master_options *options, int link, int good_text)
 {
-    char link_text[16];
-    const char *arguments[10] = { "sluice", "gateway", "--link", link_text };
+    char link_text[16], fallback_text[16];
+    const char *arguments[12] = { "sluice", "gateway", "--link", link_text };
     size_t count = 4;
     snprintf(link_text, sizeof link_text, "%d", link);
+    fcntl(link, F_SETFD, 0); /* these two are all that the gateway inherits */
+    if (good_text >= 0) {
+        snprintf(fallback_text, sizeof fallback_text, "%d", good_text);
+        fcntl(good_text, F_SETFD, 0);
+        arguments[count++] = "--fallback";
+        arguments[count++] = fallback_text;
+    }
     if (options->config_path) {
         arguments[count++] = "--config";
         arguments[count++] = options->config_path;
@@ -51,10 +58,7 @@ static bool start_process(struct master *master, int pair[2])
 {
     pid_t pid = fork();
     if (pid < 0) return false;
-    if (pid == 0) {
-        fcntl(pair[1], F_SETFD, 0); /* the one descriptor that the gateway inherits */
-        execute_gateway(master->options, pair[1]);
-    }
+    if (pid == 0) execute_gateway(master->options, pair[1], master->good_text);
     master->child.pid = pid;
     return true;
 }
@@ -123,6 +127,13 @@ static void gateway_is_ready(struct master *master, uint64_t version)
     master->ever_ready = true;
 }
 
+static void keep_good_text(struct master *master, const struct supervision_message *message)
+{
+    if (message->descriptor_count != 1) return;
+    if (master->good_text >= 0) close(master->good_text);
+    master->good_text = message->descriptors[0];
+}
+
 static void handle_message(struct master *master, const struct supervision_message *message)
 {
     switch (message->kind) {
@@ -140,6 +151,9 @@ static void handle_message(struct master *master, const struct supervision_messa
         break;
     case SUPERVISION_BEAT_BOUND:
         master->child.beat_bound_ms = message->number;
+        break;
+    case SUPERVISION_GOOD_TEXT:
+        keep_good_text(master, message);
         break;
     case SUPERVISION_ANSWER:
         control_answer(master, message->number, message->text);

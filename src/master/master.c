@@ -99,6 +99,7 @@ static void release(struct master *master)
     timer_clear(&master->loop.timers, &master->restart);
     loop_unwatch(&master->loop, &master->signals, false);
     if (signals >= 0) close(signals);
+    if (master->good_text >= 0) close(master->good_text);
     loop_turn(&master->loop, 0); /* frees what was retired */
     loop_release(&master->loop);
 }
@@ -115,6 +116,7 @@ int master_run(const struct master_options *options)
     timer_init(&master->watch, each_watch);
     timer_init(&master->restart, restart_due);
     master->exit_status = 1;
+    master->good_text = -1;
     if (!loop_init(&master->loop, &error)) {
         log_error("%s", error.text);
         free(master);

@@ -34,6 +34,7 @@ struct master {
     struct list_link addresses;
     struct timer watch;    /* four times a second: heartbeat */
     struct timer restart;  /* backing off */
+    int good_text;         /* the configuration text that was good last; -1: none */
     unsigned crashes_in_a_row;
     bool ever_ready, stopping;
     int exit_status;
