@@ -107,6 +107,13 @@ static bool is_within_count(struct slice text)
     return count <= NODE_COUNT_MAX;
 }
 
+static bool is_blank(struct slice text)
+{
+    size_t at = 0;
+    while (at < text.length && strchr(" \t\r\n", text.at[at]) && text.at[at]) at++;
+    return at == text.length;
+}
+
 /* jansson quotes what stands near the mistake; that may be a secret, and line and column say enough. */
 static void refuse_syntax(struct problems *problems, const json_error_t *error)
 {
@@ -128,7 +135,7 @@ struct node *node_read_json(struct arena *arena, struct slice text, const char *
                                                        : "too many values: a file may hold 4,000,000");
         return NULL;
     }
-    if (slice_trim(text).length == 0) {
+    if (is_blank(text)) {
         problems_add(problems, NULL, NULL, "holds nothing: neither listeners nor routes");
         return NULL;
     }

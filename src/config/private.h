@@ -20,8 +20,15 @@ static inline struct slice config_copy(struct arena *arena, struct slice text)
     return copy;
 }
 
-/* Reading a field's value or default, without the table around it (schema.c, schema_values.c). `at` is where it goes. */
-bool schema_read_value(struct schema_reading *, const struct field *, const struct node *, void *at);
+/* Durations are bounded, so that they fit the 32 bits of compiled routes. */
+#define DAY_MS 86400000
+
+/* A row for a name of the design that this version doesn't act on. */
+#define NOT_YET(field_name)                       \
+    {                                             \
+        .name = field_name, .type = FIELD_NOT_YET \
+    }
+
 /* FIELD_BOOLEAN, INTEGER, BYTES, MILLISECONDS, SECONDS, ENUM: what is written as one plain word. */
 bool schema_read_scalar(struct schema_reading *, const struct field *, const struct node *, void *at);
 /* One bit of a FIELD_ENUM_SET, the index of a FIELD_ENUM. */
@@ -29,10 +36,8 @@ bool schema_read_name(struct schema_reading *, const struct field *, const struc
 /* `"timeoutMs" must be WANTED, not "abc"`, with what the node is; the value itself is left out where the field is secret. */
 bool schema_refuse(struct schema_reading *, const struct field *, const struct node *, const char *hint,
                    const char *wanted);
-/* "64KiB" to bytes; false where it is no size. */
-bool schema_parse_bytes(struct slice text, uint64_t *bytes);
 
-/* What the tables of resources.c read and check by functions of their own (resource_values.c). */
+/* What the tables of settings.c and resources.c read and check by functions of their own (resource_values.c, filters.c). */
 typedef bool field_read(struct schema_reading *, const struct node *, void *into);
 typedef bool field_check(struct schema_reading *, const struct node *, const void *value);
 field_read read_listener, read_admin; /* "127.0.0.1:8080" */
@@ -41,8 +46,7 @@ field_read read_instance_host, read_instance_port, read_instance_weight;
 field_read read_access_log_word, read_access_log_path; /* stdout, off, a file */
 field_read read_store, read_resolver_servers, read_hosts;
 field_read read_filters, keep_node;
-field_check check_id, check_name, check_not_empty, check_method, check_path_pattern, check_redirect_to,
-    check_redirect_status;
+field_check check_id, check_name, check_method, check_path_pattern, check_redirect_to, check_redirect_status;
 field_check check_match_header, check_match_query, check_answer_header, check_respond, check_trusted_proxy;
 field_check check_internal_header, check_resolver, check_user;
 

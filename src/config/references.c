@@ -38,7 +38,7 @@ static void refuse_twice(struct references *references, const struct node *node,
                          const struct node *first)
 {
     struct schema_reading *reading = references->reading;
-    problems_add(reading->problems, node, NULL, "%s \"%s\" is already taken in %.*s", what, problems_excerpt(text).text,
+    problems_add(reading->problems, node, NULL, "%s \"%s\" is already given in %.*s", what, problems_excerpt(text).text,
                  SLICE_PRINT(place_words(reading->arena, first)));
 }
 
@@ -86,7 +86,7 @@ static void identify(struct references *references, struct map *taken, const str
     }
     first = map_find(taken, *identity->name);
     if (first && first != id_node) {
-        snprintf(what, sizeof what, "%s name", identity->kind);
+        snprintf(what, sizeof what, "%s %s", identity->kind, identity->name_field);
         refuse_twice(references, name_node ? name_node : identity->node, what, *identity->name, first);
         return;
     }
@@ -102,7 +102,7 @@ static void check_listeners(struct references *references, const struct node *li
     const struct node *item = list ? list->first : NULL;
     for (size_t i = 0; i < configuration->listeners.count; i++, item = item ? item->next : NULL) {
         listeners[i].node = item;
-        for (size_t j = 0; j < i && is_given(listeners[i].address_text); j++) {
+        for (size_t j = 0; j < i && listeners[i].address.any.sa_family != AF_UNSPEC; j++) {
             if (!address_equal(&listeners[i].address, &listeners[j].address)) continue;
             refuse_twice(references, item, "listener", listeners[i].address_text, listeners[j].node);
             break;

@@ -41,7 +41,7 @@ static struct slice lower_case(struct arena *arena, struct slice text)
 
 /* --- names --- */
 
-bool check_not_empty(struct schema_reading *reading, const struct node *node, const void *value)
+static bool check_not_empty(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct slice *text = value;
     if (text->length) return true;
@@ -88,9 +88,10 @@ static const char *address_hint(struct slice text)
 {
     size_t colon = slice_find_byte(text, ':');
     if (colon == SLICE_NOT_FOUND) return "an IP and a port, like 127.0.0.1:8080";
+    bool is_v6 = slice_find_byte(slice_after(text, colon + 1), ':') != SLICE_NOT_FOUND;
+    if (is_v6 && text.at[0] != '[') return "an IPv6 address stands in brackets: [::1]:8080";
     if (colon == 0 || text.at[0] == '*') return "0.0.0.0:PORT for all IPv4 addresses, [::]:PORT for all IPv6 ones";
-    if (is_letter(text.at[0]) && slice_find_byte(slice_after(text, colon + 1), ':') == SLICE_NOT_FOUND)
-        return "an IP, not a name: 127.0.0.1:8080";
+    if (is_letter(text.at[0])) return "an IP, not a name: 127.0.0.1:8080";
     return "an IP and a port: 127.0.0.1:8080, [::1]:8080";
 }
 
@@ -214,8 +215,16 @@ static bool take_host(struct schema_reading *reading, const struct node *node, s
         host = slice_of(host.at + 1, host.length - 2);
         if (slice_find_byte(host, ':') == SLICE_NOT_FOUND) host.length = 0;
     }
+    struct address address;
+    if (slice_find_byte(host, ':') != SLICE_NOT_FOUND && address_parse_ip(host, 0, &address)) {
+        char written[ADDRESS_TEXT_BYTES]; /* one spelling, so that equal addresses are equal texts */
+        size_t length = address_write_ip(&address, written);
+        *into = config_copy(reading->arena, slice_of(written, length));
+        return true;
+    }
     if (is_ip(host) || (is_host_name(host) && !looks_like_ip(host))) {
-        *into = lower_case(reading->arena, host);
+        bool ends_its_text = host.at + host.length == whole.at + whole.length;
+        *into = lower_case(reading->arena, ends_its_text ? host : config_copy(reading->arena, host));
         return true;
     }
     bool url = slice_find(whole, SLICE("://")) != SLICE_NOT_FOUND;
@@ -306,7 +315,7 @@ bool read_store(struct schema_reading *reading, const struct node *node, void *i
     for (size_t i = 0; i < COUNT_OF(later); i++) {
         if (!slice_starts_with(text, slice_from_cstring(later[i]))) continue;
         /* A URL may hold a password: only its scheme is shown. */
-        problems_add(reading->problems, node, "file", "\"store\": \"%s\" is not in this version yet", later[i]);
+        problems_add(reading->problems, node, "leave it out", "\"store\": \"%s\" is not in this version yet", later[i]);
         return false;
     }
     problems_add(reading->problems, node, NULL, "\"store\" must be file");
@@ -391,8 +400,8 @@ bool check_method(struct schema_reading *reading, const struct node *node, const
             return refuse_text(reading, node, "methods are written in capitals: case counts", "not a method", *method);
     }
     if (slice_equal(*method, SLICE("CONNECT")))
-        return refuse_text(reading, node, "it asks for a tunnel, which Sluice never opens",
-                           "a route can't take the method", *method);
+        return refuse_text(reading, node, "CONNECT is always answered with 501", "a route can't take the method",
+                           *method);
     for (const struct node *sibling = node->parent && node->parent->kind == NODE_LIST ? node->parent->first : node;
          sibling != node; sibling = sibling->next) {
         if (sibling->kind == NODE_SCALAR && slice_equal(sibling->text, *method))

@@ -1,6 +1,6 @@
 #include "config/private.h"
 
-#define FIELDS_MAX 64
+#define FIELDS_MAX 48
 
 /* A table and the struct that it fills. */
 struct destination {
@@ -16,21 +16,18 @@ static void mark_present(const struct field *field, void *into)
     if (field->present) *(bool *)((char *)into + field->present) = true;
 }
 
-/* An item of a list or a value of a map stands where its field's type would be a text. */
-bool schema_read_text(struct schema_reading *reading, const char *name, const struct node *node, struct slice *text)
-{
-    const struct field field = { .name = name };
-    if (node->kind != NODE_SCALAR) return schema_refuse(reading, &field, node, NULL, "a text");
-    if (node->rounded) return schema_refuse(reading, &field, node, "put it in quotes", "a text");
-    *text = node->text;
-    return true;
-}
-
 static bool read_text(struct schema_reading *reading, const struct field *field, const struct node *node,
                       struct slice *text)
 {
     if (node->kind != NODE_SCALAR) return schema_refuse(reading, field, node, NULL, "a text");
-    return schema_read_text(reading, field->name, node, text);
+    if (node->rounded) return schema_refuse(reading, field, node, "put it in quotes", "a text");
+    *text = node->text;
+    return true;
+}
+
+bool schema_read_text(struct schema_reading *reading, const char *name, const struct node *node, struct slice *text)
+{
+    return read_text(reading, &(struct field){ .name = name }, node, text);
 }
 
 static bool passes_check(struct schema_reading *reading, const struct field *field, const struct node *node,
@@ -93,7 +90,8 @@ static bool read_string_map(struct schema_reading *reading, const struct field *
     for (const struct node *child = node->first; child; child = child->next) {
         struct pair *pair = &list->items[list->count++];
         pair->name = child->key;
-        ok &= read_text(reading, field, child, &pair->value) && passes_check(reading, field, child, pair);
+        const struct field value_field = { .name = child->key.at, .secret = field->secret };
+        ok &= read_text(reading, &value_field, child, &pair->value) && passes_check(reading, field, child, pair);
     }
     return ok;
 }
@@ -145,7 +143,7 @@ static bool read_object_list(struct schema_reading *reading, const struct field 
     return ok;
 }
 
-bool schema_read_value(struct schema_reading *reading, const struct field *field, const struct node *node, void *at)
+static bool read_value(struct schema_reading *reading, const struct field *field, const struct node *node, void *at)
 {
     switch (field->type) {
     case FIELD_STRING: return read_text(reading, field, node, at) && passes_check(reading, field, node, at);
@@ -177,7 +175,7 @@ static void read_default(struct schema_reading *reading, const struct field *fie
         }
         whole.first = items;
     }
-    PROMISE(schema_read_value(reading, field, &whole, at));
+    PROMISE(read_value(reading, field, &whole, at));
 }
 
 static void fill_default(struct schema_reading *reading, const struct field *field, void *into)
@@ -260,7 +258,7 @@ static bool read_child(struct schema_reading *reading, struct destination *desti
             return true;
         }
         mark_present(field, destination->into);
-        return schema_read_value(reading, field, child, field_at(field, destination->into));
+        return read_value(reading, field, child, field_at(field, destination->into));
     }
     return refuse_unknown(reading, destinations, count, child);
 }
@@ -292,7 +290,7 @@ bool schema_read_both(struct schema_reading *reading, const struct field *fields
     struct destination destinations[2] = { { .fields = fields, .into = into }, { .fields = more, .into = more_into } };
     size_t count = more ? 2 : 1;
     if (node && node->kind != NODE_MAP) {
-        problems_add(reading->problems, node, NULL, "must be a map of fields");
+        problems_add(reading->problems, node, NULL, "\"%.*s\" must be a map of fields", SLICE_PRINT(node->key));
         return false;
     }
     bool ok = true;

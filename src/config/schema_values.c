@@ -5,21 +5,24 @@
 
 static bool is_plain(const struct node *node) { return node->kind == NODE_SCALAR && !node->quoted; }
 
+/* An item of a list has no name of its own. */
+static bool is_list_item(const struct node *node) { return node->parent && node->parent->kind == NODE_LIST; }
+
 bool schema_refuse(struct schema_reading *reading, const struct field *field, const struct node *node, const char *hint,
                    const char *wanted)
 {
-    struct excerpt shown = { "" };
+    const char *each = is_list_item(node) ? "each of " : "";
     const char *what = node->kind == NODE_MAP    ? "a map"
                        : node->kind == NODE_LIST ? "a list"
                        : node->kind == NODE_NULL ? "nothing"
                                                  : NULL;
-    if (!what && !field->secret) {
-        shown = problems_excerpt(node->text);
-        problems_add(reading->problems, node, hint, "\"%s\" must be %s, not \"%s\"", field->name, wanted, shown.text);
-    } else {
-        problems_add(reading->problems, node, hint, "\"%s\" must be %s%s%s", field->name, wanted, what ? ", not " : "",
-                     what ? what : "");
-    }
+    if (what)
+        problems_add(reading->problems, node, hint, "%s\"%s\" must be %s, not %s", each, field->name, wanted, what);
+    else if (field->secret)
+        problems_add(reading->problems, node, hint, "%s\"%s\" must be %s", each, field->name, wanted);
+    else
+        problems_add(reading->problems, node, hint, "%s\"%s\" must be %s, not \"%s\"", each, field->name, wanted,
+                     problems_excerpt(node->text).text);
     return false;
 }
 
@@ -41,7 +44,8 @@ static const char *number_hint(const struct node *node)
 {
     if (node->kind != NODE_SCALAR) return NULL;
     if (node->quoted) return "a number stands without quotes";
-    if (node->text.length > 1 && node->text.at[0] == '0') return "written in decimal digits, without a leading 0";
+    if (node->text.length > 1 && node->text.at[0] == '0' && node->text.at[1] != '.')
+        return "written in decimal digits, without a leading 0";
     return NULL;
 }
 
@@ -60,24 +64,22 @@ static bool is_within(const struct field *field, uint64_t value)
     return !is_limited(field) || (value <= (uint64_t)field->maximum && value >= (uint64_t)field->minimum);
 }
 
-bool schema_read_integer(struct schema_reading *reading, const char *name, int64_t minimum, int64_t maximum,
-                         const struct node *node, int64_t *value)
-{
-    const struct field field = { .name = name };
-    if (!is_plain(node) || !parse_integer(node->text, value))
-        return schema_refuse(reading, &field, node, number_hint(node), "a whole number");
-    if (*value >= minimum && *value <= maximum) return true;
-    problems_add(reading->problems, node, NULL, "\"%s\" must be between %" PRId64 " and %" PRId64 ", not %" PRId64,
-                 name, minimum, maximum, *value);
-    return false;
-}
-
 static bool read_integer(struct schema_reading *reading, const struct field *field, const struct node *node,
                          int64_t *value)
 {
-    bool limited = is_limited(field);
-    return schema_read_integer(reading, field->name, limited ? field->minimum : INT64_MIN,
-                               limited ? field->maximum : INT64_MAX, node, value);
+    if (!is_plain(node) || !parse_integer(node->text, value))
+        return schema_refuse(reading, field, node, number_hint(node), "a whole number");
+    if (!is_limited(field) || (*value >= field->minimum && *value <= field->maximum)) return true;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "between %" PRId64 " and %" PRId64, field->minimum, field->maximum);
+    return schema_refuse(reading, field, node, NULL, wanted);
+}
+
+bool schema_read_integer(struct schema_reading *reading, const char *name, int64_t minimum, int64_t maximum,
+                         const struct node *node, int64_t *value)
+{
+    const struct field field = { .name = name, .minimum = minimum, .maximum = maximum };
+    return read_integer(reading, &field, node, value);
 }
 
 static const struct {
@@ -91,7 +93,7 @@ static const struct {
     { "KB", 1000ull },          { "B", 1 },
 };
 
-bool schema_parse_bytes(struct slice text, uint64_t *bytes)
+static bool parse_bytes(struct slice text, uint64_t *bytes)
 {
     uint64_t factor = 1;
     for (size_t i = 0; i < COUNT_OF(size_units); i++) {
@@ -122,13 +124,13 @@ static struct excerpt bytes_text(uint64_t bytes)
 static bool read_bytes(struct schema_reading *reading, const struct field *field, const struct node *node,
                        uint64_t *bytes)
 {
-    if (node->kind != NODE_SCALAR || !schema_parse_bytes(node->text, bytes))
+    if (node->kind != NODE_SCALAR || !parse_bytes(node->text, bytes))
         return schema_refuse(reading, field, node, "bytes, or with a unit: 64KiB, 1MiB, 10MB", "a size");
     if (is_within(field, *bytes)) return true;
-    problems_add(reading->problems, node, NULL, "\"%s\" must be between %s and %s, not %s", field->name,
-                 bytes_text((uint64_t)field->minimum).text, bytes_text((uint64_t)field->maximum).text,
-                 bytes_text(*bytes).text);
-    return false;
+    char wanted[160];
+    snprintf(wanted, sizeof wanted, "between %s and %s", bytes_text((uint64_t)field->minimum).text,
+             bytes_text((uint64_t)field->maximum).text);
+    return schema_refuse(reading, field, node, NULL, wanted);
 }
 
 static bool read_milliseconds(struct schema_reading *reading, const struct field *field, const struct node *node,
@@ -142,10 +144,9 @@ static bool read_milliseconds(struct schema_reading *reading, const struct field
     }
     *ms = (uint64_t)number;
     if (is_within(field, *ms)) return true;
-    problems_add(reading->problems, node, NULL,
-                 "\"%s\" must be between %" PRId64 " and %" PRId64 " milliseconds, not %" PRIu64, field->name,
-                 field->minimum, field->maximum, *ms);
-    return false;
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "between %" PRId64 " and %" PRId64 " milliseconds", field->minimum, field->maximum);
+    return schema_refuse(reading, field, node, NULL, wanted);
 }
 
 /* "10", "0.5", "2.25": at most three digits behind the point, so that milliseconds are exact. */
@@ -164,18 +165,24 @@ static bool parse_seconds(struct slice text, uint64_t *ms)
     return true;
 }
 
+static const char *seconds_hint(const struct node *node)
+{
+    if (node->kind != NODE_SCALAR) return NULL;
+    if (has_unit_of_time(node->text)) return "in seconds, without a unit";
+    if (!node->quoted && slice_find_byte(node->text, '.') != SLICE_NOT_FOUND) return "with at most three decimals";
+    return number_hint(node);
+}
+
 static bool read_seconds(struct schema_reading *reading, const struct field *field, const struct node *node,
                          uint64_t *ms)
 {
-    if (!is_plain(node) || !parse_seconds(node->text, ms)) {
-        bool has_unit = node->kind == NODE_SCALAR && has_unit_of_time(node->text);
-        return schema_refuse(reading, field, node, has_unit ? "in seconds, without a unit" : number_hint(node),
-                             "a number of seconds");
-    }
+    if (!is_plain(node) || !parse_seconds(node->text, ms))
+        return schema_refuse(reading, field, node, seconds_hint(node), "a number of seconds");
     if (is_within(field, *ms)) return true;
-    problems_add(reading->problems, node, NULL, "\"%s\" must be between %g and %g seconds, not %g", field->name,
-                 (double)field->minimum / 1000, (double)field->maximum / 1000, (double)*ms / 1000);
-    return false;
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "between %g and %.10g seconds", (double)field->minimum / 1000,
+             (double)field->maximum / 1000);
+    return schema_refuse(reading, field, node, NULL, wanted);
 }
 
 static bool read_boolean(struct schema_reading *reading, const struct field *field, const struct node *node,

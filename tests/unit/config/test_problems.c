@@ -1,0 +1,124 @@
+/* Problems stand in the file's order, are bounded, and say what was probably meant. */
+#include "config/kinds.h"
+
+#include "base/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void assert_text(const struct problems *problems, const char *expected)
+{
+    char *text = problems_to_text(problems);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void a_problem_shows_its_place_its_words_and_its_mend(void **state)
+{
+    struct problems problems;
+    problems_init(&problems, "sluice.yaml");
+    struct node node = { .line = 12, .column = 14, .key = SLICE("servce"), .key_line = 12, .key_column = 5 };
+    problems_add_at_key(&problems, &node, "did you mean \"service\"?", "unknown field \"%s\"", "servce");
+    assert_text(&problems, "sluice.yaml:12:5: unknown field \"servce\" (did you mean \"service\"?)\n");
+    const struct problem *problem = vector_at(&problems.list, 0);
+    assert_string_equal(problem->message, "unknown field \"servce\"");
+    assert_string_equal(problem->hint, "did you mean \"service\"?");
+    problems_release(&problems);
+}
+
+static void what_was_found_late_stands_where_it_is_in_the_file(void **state)
+{
+    struct problems problems;
+    problems_init(&problems, "a");
+    problems_add_at(&problems, 9, 1, NULL, "ninth");
+    problems_add_at(&problems, 3, 7, NULL, "third, seventh");
+    problems_add_at(&problems, 3, 7, NULL, "found later at the same place");
+    problems_add_at(&problems, 3, 2, NULL, "third, second");
+    problems.file = "b";
+    problems_add_at(&problems, 1, 1, NULL, "of another file");
+    assert_text(&problems, "a:3:2: third, second\na:3:7: third, seventh\na:3:7: found later at the same place\n"
+                           "a:9:1: ninth\nb:1:1: of another file\n");
+    problems_release(&problems);
+}
+
+/* The last problems come first in the file: the list keeps the first hundred by place, not by time. */
+static void a_hundred_are_listed_and_the_rest_is_counted(void **state)
+{
+    struct problems problems;
+    problems_init(&problems, "a");
+    for (uint32_t line = 150; line > 0; line--) problems_add_at(&problems, line, 1, "hint", "line %u", line);
+    assert_int_equal(problems.count, 150);
+    assert_int_equal(problems.list.count, PROBLEMS_LISTED_MAX + 1);
+    const struct problem *first = vector_at(&problems.list, 0), *hundredth = vector_at(&problems.list, 99);
+    const struct problem *last = vector_at(&problems.list, 100);
+    assert_int_equal(first->line, 1);
+    assert_int_equal(hundredth->line, 100);
+    assert_string_equal(last->message, "... and 50 more");
+    problems_release(&problems);
+}
+
+static void a_problem_without_a_place_is_still_told(void **state)
+{
+    struct problems problems;
+    problems_init(&problems, NULL);
+    problems_add(&problems, NULL, NULL, "nothing works");
+    assert_text(&problems, "nothing works\n");
+    problems_release(&problems);
+}
+
+static void the_nearest_name_is_the_one_with_the_fewest_typing_mistakes(void **state)
+{
+    static const char *const names[] = { "service", "services", "serviceId", "stripPrefix", "id", "on" };
+    static const struct {
+        const char *typed, *meant;
+    } cases[] = {
+        { "servce", "service" },           { "serivce", "service" }, { "Services", "services" },
+        { "service_id", "serviceId" },     { "idd", "id" },          { "stripprefix", "stripPrefix" },
+        { "strip-prefix", "stripPrefix" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_string_equal(problems_nearest(slice_from_cstring(cases[i].typed), names, COUNT_OF(names)),
+                            cases[i].meant);
+}
+
+static void what_is_far_from_every_name_is_near_to_none(void **state)
+{
+    static const char *const names[] = { "service", "id" };
+    static const char *const typed[] = { "",  "_",  "route",
+                                         "x", "xy", "serviceserviceserviceserviceserviceserviceserviceserviceservice" };
+    for (size_t i = 0; i < COUNT_OF(typed); i++)
+        assert_null(problems_nearest(slice_from_cstring(typed[i]), names, COUNT_OF(names)));
+    assert_null(problems_nearest(SLICE("service"), NULL, 0));
+}
+
+static void an_excerpt_is_short_printable_and_cut_between_characters(void **state)
+{
+    assert_string_equal(problems_excerpt(SLICE("plain")).text, "plain");
+    assert_string_equal(problems_excerpt(SLICE("a\nb\x1b\x7f")).text, "a?b??");
+    assert_string_equal(problems_excerpt(SLICE_ABSENT).text, "");
+    char text[200];
+    for (size_t i = 0; i < sizeof text; i += 2) memcpy(text + i, "\xC3\xA4", 2);
+    for (size_t length = 60; length < sizeof text; length++) {
+        struct excerpt excerpt = problems_excerpt(slice_of(text, length));
+        size_t shown = strlen(excerpt.text);
+        assert_true(shown < sizeof excerpt.text);
+        if (length > sizeof excerpt.text) assert_string_equal(excerpt.text + shown - 3, "...");
+        if (length > sizeof excerpt.text) assert_int_equal(shown % 2, 1); /* whole pairs and three dots */
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_problem_shows_its_place_its_words_and_its_mend),
+        cmocka_unit_test(what_was_found_late_stands_where_it_is_in_the_file),
+        cmocka_unit_test(a_hundred_are_listed_and_the_rest_is_counted),
+        cmocka_unit_test(a_problem_without_a_place_is_still_told),
+        cmocka_unit_test(the_nearest_name_is_the_one_with_the_fewest_typing_mistakes),
+        cmocka_unit_test(what_is_far_from_every_name_is_near_to_none),
+        cmocka_unit_test(an_excerpt_is_short_printable_and_cut_between_characters),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
