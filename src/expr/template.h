@@ -1,7 +1,8 @@
 /* expr/template.h: text with ${…} in it, compiled once, rendered into an arena.
  *
  * Known today: ${path.NAME} (a route's capture), ${request.id}, ${request.method}, ${request.host}, ${request.path},
- * ${source.ip}. Anything else in ${…} is an error at compile time. "$${" writes a literal "${". */
+ * ${source.ip}. Anything else in ${…} is an error at compile time. "$${" writes a literal "${".
+ * A text holds at most 64 pieces, variables and what stands between them. Immutable once compiled: any thread renders. */
 #ifndef SLUICE_EXPR_TEMPLATE_H
 #define SLUICE_EXPR_TEMPLATE_H
 
@@ -30,7 +31,8 @@ bool template_is_constant(const struct template *);
 
 /* Answers a variable; `name` only for captures. Absent counts as empty. */
 typedef struct slice template_lookup(const void *argument, enum template_variable, struct slice name);
-/* Absent when memory is short. The result lives in the arena (or, constant, as long as the template). */
+/* Absent when memory is short. The result lives in the arena; of a template that is constant as long as the template, and of one
+ * that is a variable alone as long as the variable's value. */
 struct slice template_render(const struct template *, template_lookup *, const void *argument, struct arena *);
 
 #endif
