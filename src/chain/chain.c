@@ -2,6 +2,7 @@
 #include "chain/chain.h"
 
 #include "base/memory.h"
+#include "expr/template.h"
 
 struct policy_kinds policy_registry_kinds(const struct policy_registry *registry)
 {
@@ -26,6 +27,16 @@ const struct filter *policy_registry_find(const struct policy_registry *registry
     for (const struct filter *const *filter = registry->filters; *filter; filter++) {
         if (strcmp((*filter)->name, kind->name) == 0) return *filter;
     }
+    return NULL;
+}
+
+struct template *filter_compile_template(const struct filter_compile *compile, const char *field, struct slice text)
+{
+    struct error error;
+    struct template *template = template_compile(text, compile->captures, compile->captures_argument, &error);
+    if (template) return template;
+    const struct node *node = compile->node ? node_find(compile->node, field) : NULL;
+    problems_add(compile->problems, node ? node : compile->node, NULL, "\"%s\": %s", field, error.text);
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 #include "http/body_pipe.h"
 
 struct exchange; /* exchange/exchange.h */
+struct template; /* expr/template.h */
 
 /* In this order on requests, backwards on responses. Security rests on this order; `priority` only orders inside a phase. */
 enum phase {
@@ -51,6 +52,9 @@ struct filter_compile {
     const void *captures_argument;
     enum filter_side side;
 };
+
+/* A text of the configuration with ${…} in it. NULL: a problem was added, at the field's value where it is there. */
+struct template *filter_compile_template(const struct filter_compile *, const char *field, struct slice text) MUST_USE;
 
 struct filter {
     const char *name;    /* kebab-case */

@@ -17,7 +17,7 @@ struct handler {
     /* Begins. The answer is given by exchange_answer() or exchange_fail(), inside this call or later from the run queue. */
     void (*start)(struct exchange *, const void *compiled, void *state);
     /* The exchange ends before or after the answer: give everything back now; no call of the handler's may come after.
-     * Exactly once where `start` ran. */
+     * Exactly once where `start` ran. NULL: nothing to give back. */
     void (*finish)(struct exchange *, const void *compiled, void *state);
 };
 

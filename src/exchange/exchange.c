@@ -293,7 +293,7 @@ static enum step_result step_reply(struct exchange *exchange)
 static enum step_result step_log(struct exchange *exchange)
 {
     wait_abandon(exchange);
-    if (exchange->handler_started) {
+    if (exchange->handler_started && exchange->route->handler->finish) {
         exchange->route->handler->finish(exchange, exchange->route->handler_compiled, exchange->handler_state);
     }
     for (uint32_t i = exchange->filters_begun; i > 0; i--) {
