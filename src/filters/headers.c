@@ -1,0 +1,260 @@
+/* add-header, set-header, remove-header: edit the fields of the request on its way to the service, or of the answer on its way back.
+ *
+ * Names are checked at load, values are templates; one without variables costs nothing to render. Request side: the
+ * service sees the change; X-Request-ID, X-Forwarded-* and the identity's headers are written behind all filters, so editing
+ * them is refused at load. Response side: runs for the service's answers and for those that later filters made.
+ * State: the compiled edit (route). Never waits; memory comes from the exchange's arena. RFC 9110 5. */
+#include "filters/filters.h"
+
+#include "base/memory.h"
+#include "filters/private.h"
+
+struct header_edit_config {
+    struct slice name, value;
+};
+
+struct header_edit {
+    enum filter_side side;
+    bool is_prefix; /* remove-header: all names that begin with it */
+    char *name_text;
+    struct slice name;
+    struct template *value; /* NULL: remove-header */
+};
+
+static bool check_removed_name(struct schema_reading *, const struct node *, const void *name);
+
+static const struct field written_fields[] = {
+    { .name = "name",
+      .type = FIELD_STRING,
+      .into = offsetof(struct header_edit_config, name),
+      .required = true,
+      .check = check_header_name,
+      .summary = "The header's name." },
+    { .name = "value",
+      .type = FIELD_STRING,
+      .into = offsetof(struct header_edit_config, value),
+      .required = true,
+      .check = check_header_value,
+      .summary = "Its value; may hold variables such as `${path.NAME}`." },
+    FIELDS_END,
+};
+
+static const struct field removed_fields[] = {
+    { .name = "name",
+      .type = FIELD_STRING,
+      .into = offsetof(struct header_edit_config, name),
+      .required = true,
+      .check = check_removed_name,
+      .summary = "The header's name, or its beginning and a `*`." },
+    FIELDS_END,
+};
+
+static bool header_edit_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool header_removal_compile(const struct filter_compile *, const void *config, void **compiled);
+static void header_edit_release(void *compiled);
+static enum filter_result add_header_request(struct exchange *, const void *compiled, void *state);
+static enum filter_result add_header_response(struct exchange *, const void *compiled, void *state);
+static enum filter_result set_header_request(struct exchange *, const void *compiled, void *state);
+static enum filter_result set_header_response(struct exchange *, const void *compiled, void *state);
+static enum filter_result remove_header_request(struct exchange *, const void *compiled, void *state);
+static enum filter_result remove_header_response(struct exchange *, const void *compiled, void *state);
+
+const struct filter filter_add_header = {
+    .name = "add-header",
+    .summary = "Adds a header to the request or the response, beside those of the same name.",
+    .phase = PHASE_TRANSFORM,
+    .fields = written_fields,
+    .config_size = sizeof(struct header_edit_config),
+    .all_scopes_apply = true,
+    .on_response_allowed = true,
+    .compile = header_edit_compile,
+    .release = header_edit_release,
+    .request = add_header_request,
+    .response_head = add_header_response,
+};
+
+const struct filter filter_set_header = {
+    .name = "set-header",
+    .summary = "Sets a header of the request or the response, in place of those of the same name.",
+    .phase = PHASE_TRANSFORM,
+    .fields = written_fields,
+    .config_size = sizeof(struct header_edit_config),
+    .all_scopes_apply = true,
+    .on_response_allowed = true,
+    .compile = header_edit_compile,
+    .release = header_edit_release,
+    .request = set_header_request,
+    .response_head = set_header_response,
+};
+
+const struct filter filter_remove_header = {
+    .name = "remove-header",
+    .summary = "Removes headers of the request or the response by name or by the beginning of their names.",
+    .phase = PHASE_TRANSFORM,
+    .fields = removed_fields,
+    .config_size = sizeof(struct header_edit_config),
+    .all_scopes_apply = true,
+    .on_response_allowed = true,
+    .compile = header_removal_compile,
+    .release = header_edit_release,
+    .request = remove_header_request,
+    .response_head = remove_header_response,
+};
+
+/* --- loading --- */
+
+/* A lone `*` would take off the Host and the like with the rest: it must say more. */
+static bool check_removed_name(struct schema_reading *reading, const struct node *node, const void *value)
+{
+    const struct slice *name = value;
+    if (!slice_ends_with(*name, SLICE("*"))) return check_header_name(reading, node, value);
+    struct slice prefix = slice_before(*name, name->length - 1);
+    if (header_name_is_valid(prefix) && slice_find_byte(prefix, '*') == SLICE_NOT_FOUND) return true;
+    problems_add(reading->problems, node, "a name, or its beginning and a *: X-Internal-*", "not a header name: \"%s\"",
+                 problems_excerpt(*name).text);
+    return false;
+}
+
+/* Behind all filters the proxy writes these anew. */
+static bool is_written_later(enum header_id id)
+{
+    switch (id) {
+    case HEADER_X_AUTHENTICATED_USER:
+    case HEADER_X_CLIENT_ID:
+    case HEADER_X_FORWARDED_FOR:
+    case HEADER_X_FORWARDED_HOST:
+    case HEADER_X_FORWARDED_PROTO:
+    case HEADER_X_REQUEST_ID: return true;
+    default: return false;
+    }
+}
+
+static struct header_edit *header_edit_create(const struct filter_compile *compile, struct slice name)
+{
+    enum header_id id = header_id_find(name);
+    if (compile->side == FILTER_ON_REQUEST && is_written_later(id)) {
+        const struct node *node = compile->node ? node_find(compile->node, "name") : NULL;
+        problems_add(compile->problems, node ? node : compile->node, "it may be changed with on: response",
+                     "request header \"%s\" is written by Sluice itself", header_id_name(id).at);
+        return NULL;
+    }
+    struct header_edit *edit = memory_allocate(sizeof *edit);
+    edit->side = compile->side;
+    edit->name_text = memory_copy_slice(name);
+    edit->name = slice_of(edit->name_text, name.length);
+    return edit;
+}
+
+static bool header_edit_compile(const struct filter_compile *compile, const void *config, void **compiled)
+{
+    const struct header_edit_config *written = config;
+    struct header_edit *edit = header_edit_create(compile, written->name);
+    if (!edit) return false;
+    edit->value = filter_compile_template(compile, "value", written->value);
+    if (!edit->value) {
+        header_edit_release(edit);
+        return false;
+    }
+    *compiled = edit;
+    return true;
+}
+
+static bool header_removal_compile(const struct filter_compile *compile, const void *config, void **compiled)
+{
+    struct header_edit *edit = header_edit_create(compile, ((const struct header_edit_config *)config)->name);
+    if (!edit) return false;
+    edit->is_prefix = slice_ends_with(edit->name, SLICE("*"));
+    if (edit->is_prefix) edit->name.length--;
+    *compiled = edit;
+    return true;
+}
+
+static void header_edit_release(void *compiled)
+{
+    struct header_edit *edit = compiled;
+    template_destroy(edit->value);
+    free(edit->name_text);
+    free(edit);
+}
+
+/* --- requests and answers --- */
+
+typedef bool header_edit_apply(const struct header_edit *, const struct exchange *, struct headers *);
+
+static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
+                                       header_edit_apply *apply)
+{
+    if (edit->side != FILTER_ON_REQUEST || apply(edit, exchange, &exchange->request->headers)) return FILTER_NEXT;
+    respond_no_memory(exchange);
+    return FILTER_RESPOND;
+}
+
+static enum filter_result edit_response(struct exchange *exchange, const struct header_edit *edit,
+                                        header_edit_apply *apply)
+{
+    if (edit->side == FILTER_ON_RESPONSE && !apply(edit, exchange, &exchange->response->headers)) {
+        respond_no_memory(exchange);
+    }
+    return FILTER_NEXT;
+}
+
+static bool add(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+{
+    struct slice value = exchange_render(exchange, edit->value);
+    return !slice_is_absent(value) && headers_add(headers, edit->name, value);
+}
+
+static enum filter_result add_header_request(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_request(exchange, compiled, add);
+}
+
+static enum filter_result add_header_response(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_response(exchange, compiled, add);
+}
+
+static bool set(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+{
+    struct slice value = exchange_render(exchange, edit->value);
+    return !slice_is_absent(value) && headers_set(headers, edit->name, value);
+}
+
+static enum filter_result set_header_request(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_request(exchange, compiled, set);
+}
+
+static enum filter_result set_header_response(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_response(exchange, compiled, set);
+}
+
+/* What is Sluice's own stays also where a prefix would cover it. */
+static bool begins_with(struct slice name, struct slice prefix)
+{
+    return name.length >= prefix.length && slice_equal_ignore_case(slice_before(name, prefix.length), prefix) &&
+           !header_is_sluices_own(header_id_find(name));
+}
+
+static bool remove_some(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+{
+    if (!edit->is_prefix) {
+        headers_remove(headers, edit->name);
+        return true;
+    }
+    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (begins_with(header->name, edit->name)) headers_remove_one(headers, header);
+    }
+    return true;
+}
+
+static enum filter_result remove_header_request(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_request(exchange, compiled, remove_some);
+}
+
+static enum filter_result remove_header_response(struct exchange *exchange, const void *compiled, void *state)
+{
+    return edit_response(exchange, compiled, remove_some);
+}
