@@ -1,0 +1,3 @@
+#include "handlers/handlers.h"
+
+const struct handler *const handlers_all[] = { &handler_proxy, &handler_respond, &handler_redirect, NULL };

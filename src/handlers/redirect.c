@@ -1,0 +1,85 @@
+/* redirect: sends the client elsewhere.
+ *
+ * `to` is a template. What comes out is checked, as captures are the client's words: a Location holds no blanks, control or other odd
+ * bytes, and a path of this host doesn't become another host ("/${path.rest}" of "//evil.example" would).
+ * State: the compiled target (route). Never waits. RFC 9110 15.4, 10.2.2. */
+#include "handlers/handlers.h"
+
+#include "base/memory.h"
+#include "exchange/exchange.h"
+
+struct redirect {
+    unsigned status;
+    bool stays_here; /* `to` is written as a path of this host */
+    struct template *to;
+};
+
+static bool redirect_takes(const struct route_config *);
+static bool redirect_compile(const struct filter_compile *, const struct route_config *, void **compiled);
+static void redirect_release(void *compiled);
+static void redirect_start(struct exchange *, const void *compiled, void *state);
+
+const struct handler handler_redirect = {
+    .name = "redirect",
+    .summary = "Sends the client elsewhere.",
+    .takes = redirect_takes,
+    .compile = redirect_compile,
+    .release = redirect_release,
+    .start = redirect_start,
+};
+
+static bool redirect_takes(const struct route_config *route) { return route->has_redirect; }
+
+static bool redirect_compile(const struct filter_compile *compile, const struct route_config *route, void **compiled)
+{
+    struct filter_compile here = *compile;
+    const struct node *node = compile->node ? node_find(compile->node, "redirect") : NULL;
+    if (node) here.node = node;
+    struct slice text = route->redirect.to;
+    struct template *to = filter_compile_template(&here, "to", text);
+    if (!to) return false;
+    struct redirect *redirect = memory_allocate(sizeof *redirect);
+    redirect->status = (unsigned)route->redirect.status;
+    redirect->stays_here = slice_starts_with(text, SLICE("/")) && !slice_starts_with(text, SLICE("//"));
+    redirect->to = to;
+    *compiled = redirect;
+    return true;
+}
+
+static void redirect_release(void *compiled)
+{
+    struct redirect *redirect = compiled;
+    template_destroy(redirect->to);
+    free(redirect);
+}
+
+/* --- */
+
+/* RFC 3986 2: what a URI never holds raw. */
+static bool is_uri_byte(char byte) { return byte > ' ' && byte < 0x7f && !strchr("\"<>\\^`{|}", byte); }
+
+static bool is_location(struct slice text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        if (!is_uri_byte(text.at[i])) return false;
+    }
+    return text.length > 0;
+}
+
+static void redirect_start(struct exchange *exchange, const void *compiled, void *state)
+{
+    const struct redirect *redirect = compiled;
+    struct slice to = exchange_render(exchange, redirect->to);
+    if (slice_is_absent(to)) {
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+    } else if (!is_location(to) || (redirect->stays_here && slice_starts_with(to, SLICE("//")))) {
+        exchange_respond_problem(exchange, 400, "bad-redirect", SLICE_ABSENT,
+                                 "the request's path makes no place to be sent to");
+    } else {
+        exchange_respond(exchange, redirect->status, SLICE_ABSENT, SLICE_ABSENT);
+        if (!headers_add_known(&exchange->own_response.headers, HEADER_LOCATION, to)) {
+            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+        }
+    }
+    exchange_answer_prepared(exchange);
+}

@@ -1,0 +1,125 @@
+/* respond: answers by itself, with a fixed status, headers and body.
+ *
+ * Header values and body are templates; a body without variables is sent from the compiled route, never copied. The content type is
+ * the one among the headers, else text/plain in UTF-8. State: the compiled answer (route). Never waits. */
+#include "handlers/handlers.h"
+
+#include "base/memory.h"
+#include "exchange/exchange.h"
+
+struct respond_header {
+    char *name_text;
+    struct slice name;
+    struct template *value;
+};
+
+struct respond {
+    unsigned status;
+    struct template *body;
+    struct template *content_type; /* NULL: the usual one */
+    size_t header_count;
+    struct respond_header headers[]; /* without Content-Type */
+};
+
+static bool respond_takes(const struct route_config *);
+static bool respond_compile(const struct filter_compile *, const struct route_config *, void **compiled);
+static void respond_release(void *compiled);
+static void respond_start(struct exchange *, const void *compiled, void *state);
+
+const struct handler handler_respond = {
+    .name = "respond",
+    .summary = "Answers with a fixed status, headers and body.",
+    .takes = respond_takes,
+    .compile = respond_compile,
+    .release = respond_release,
+    .start = respond_start,
+};
+
+static bool respond_takes(const struct route_config *route) { return route->has_respond; }
+
+/* Problems of a template stand at the answer's own map of the route. */
+static struct filter_compile at_respond(const struct filter_compile *compile, const char *map)
+{
+    struct filter_compile inside = *compile;
+    const struct node *respond = compile->node ? node_find(compile->node, "respond") : NULL;
+    if (respond) inside.node = respond;
+    const struct node *node = map && respond ? node_find(respond, map) : NULL;
+    if (node) inside.node = node;
+    return inside;
+}
+
+static bool compile_header(const struct filter_compile *compile, const struct pair *pair, struct respond *respond)
+{
+    struct template *value = filter_compile_template(compile, pair->name.at, pair->value);
+    if (!value) return false;
+    if (header_id_find(pair->name) == HEADER_CONTENT_TYPE) {
+        template_destroy(respond->content_type);
+        respond->content_type = value;
+        return true;
+    }
+    struct respond_header *header = &respond->headers[respond->header_count++];
+    header->name_text = memory_copy_slice(pair->name);
+    header->name = slice_of(header->name_text, pair->name.length);
+    header->value = value;
+    return true;
+}
+
+static bool respond_compile(const struct filter_compile *compile, const struct route_config *route, void **compiled)
+{
+    const struct respond_config *config = &route->respond;
+    struct respond *respond = memory_allocate(sizeof *respond + config->headers.count * sizeof respond->headers[0]);
+    struct filter_compile here = at_respond(compile, NULL), at_headers = at_respond(compile, "headers");
+    respond->status = (unsigned)config->status;
+    respond->body = filter_compile_template(&here, "body", config->body);
+    bool good = respond->body != NULL;
+    for (size_t i = 0; i < config->headers.count; i++)
+        good &= compile_header(&at_headers, &config->headers.items[i], respond);
+    if (good) {
+        *compiled = respond;
+    } else {
+        respond_release(respond);
+    }
+    return good;
+}
+
+static void respond_release(void *compiled)
+{
+    struct respond *respond = compiled;
+    for (size_t i = 0; i < respond->header_count; i++) {
+        template_destroy(respond->headers[i].value);
+        free(respond->headers[i].name_text);
+    }
+    template_destroy(respond->content_type);
+    template_destroy(respond->body);
+    free(respond);
+}
+
+/* --- */
+
+/* False when memory is short. */
+static bool prepare(struct exchange *exchange, const struct respond *respond)
+{
+    struct slice type = SLICE_ABSENT, body = exchange_render(exchange, respond->body);
+    if (slice_is_absent(body)) return false;
+    if (respond->content_type) {
+        type = exchange_render(exchange, respond->content_type);
+        if (slice_is_absent(type)) return false;
+    } else if (body.length > 0) {
+        type = SLICE("text/plain; charset=utf-8");
+    }
+    exchange_respond(exchange, respond->status, type, body);
+    for (size_t i = 0; i < respond->header_count; i++) {
+        struct slice value = exchange_render(exchange, respond->headers[i].value);
+        if (slice_is_absent(value) || !headers_add(&exchange->own_response.headers, respond->headers[i].name, value))
+            return false;
+    }
+    return true;
+}
+
+static void respond_start(struct exchange *exchange, const void *compiled, void *state)
+{
+    if (!prepare(exchange, compiled)) {
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+    }
+    exchange_answer_prepared(exchange);
+}
