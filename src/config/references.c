@@ -17,14 +17,15 @@ struct slice id_from_content(struct arena *arena, const char *kind, struct slice
     XXH64_hash_t seed = XXH3_64bits(kind, strlen(kind));
     XXH128_canonical_t bytes;
     XXH128_canonicalFromHash(&bytes, XXH3_128bits_withSeed(content.at, content.length, seed));
-    unsigned char *b = bytes.digest;
-    b[6] = (unsigned char)((b[6] & 0x0F) | 0x80);
-    b[8] = (unsigned char)((b[8] & 0x3F) | 0x80);
-    struct slice id = arena_format(arena, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
-                                   b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
-                                   b[14], b[15]);
-    PROMISE(id.at != NULL);
-    return id;
+    bytes.digest[6] = (unsigned char)((bytes.digest[6] & 0x0F) | 0x80); /* version 8 */
+    bytes.digest[8] = (unsigned char)((bytes.digest[8] & 0x3F) | 0x80); /* variant 10 */
+    char text[36], *next = text;
+    for (size_t i = 0; i < sizeof bytes.digest; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) *next++ = '-';
+        *next++ = "0123456789abcdef"[bytes.digest[i] >> 4];
+        *next++ = "0123456789abcdef"[bytes.digest[i] & 15];
+    }
+    return config_copy(arena, slice_of(text, sizeof text));
 }
 
 /* "line 12", or where there are no lines the pointer. */

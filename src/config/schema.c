@@ -193,7 +193,7 @@ void schema_defaults(struct schema_reading *reading, const struct field *fields,
 
 static bool is_name(const char *name, struct slice key)
 {
-    return name && strncmp(name, key.at, key.length) == 0 && name[key.length] == '\0';
+    return name && name[0] == key.at[0] && strncmp(name, key.at, key.length) == 0 && name[key.length] == '\0';
 }
 
 static const struct field *find_field(const struct field *fields, struct slice key, size_t *index)

@@ -230,7 +230,8 @@ const struct field configuration_fields[] = {
       .into = offsetof(struct configuration, half_close),
       .names = half_close_names,
       .fallback = "serve",
-      .summary = "What a client's closing of its sending half means while it waits for an answer:" },
+      .summary =
+          "What a client's closing of its sending half means while it waits for an answer: it is served, or its request is cancelled." },
     { .name = "store",
       .type = FIELD_CUSTOM,
       .into = offsetof(struct configuration, store),
