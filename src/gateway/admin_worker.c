@@ -7,7 +7,7 @@
 
 #define ADMIN_CONNECTIONS_MAX 256
 
-static const char admin_configuration[] = "listeners: []\n"
+static const char admin_configuration[] = "listeners: [\"127.0.0.1:1\"] # not used: its sockets come like all others, from the master\n"
                                           "routes:\n"
                                           "  - { name: admin, path: /*, respond: { status: 404 } }\n";
 
