@@ -524,7 +524,7 @@ static void look_for_connect(struct h1_client *client)
     char address[ADDRESS_TEXT_BYTES];
     address_write(&client->base.address, address);
     error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502, "connect-failure", "cannot connect to %s: %s", address,
-              strerror(outcome));
+              error_from_errno(outcome));
     report_lost(client, &error);
 }
 

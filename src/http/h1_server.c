@@ -303,6 +303,7 @@ void h1_server_released(struct h1_server *server)
         end(server);
         return;
     }
+    server->state = SERVER_DISCARD; /* the slot is ours again, whichever way this goes */
     bool body_is_over = !slot->body || slot->body->reader.over;
     if (!slot->keep_alive) {
         bool unread = !body_is_over || !h1_input_is_empty(&server->input) || server->stream.may_read;
@@ -315,7 +316,6 @@ void h1_server_released(struct h1_server *server)
     } else if (slot->body->broken) {
         linger(server);
     } else {
-        server->state = SERVER_DISCARD;
         body_pipe_stop(&slot->body->pipe);
         set_deadline(server, LINGER_MS);
         come_back(server);

@@ -115,8 +115,8 @@ char *h1_write_trailers(const struct headers *trailers, char *into, struct error
 static size_t fields_size(const struct headers *headers)
 {
     size_t size = 0;
-    for (const struct header *item = headers->items, *end = item + headers->count; item < end; item++)
-        size += item->name.length + item->value.length + sizeof(": \r\n") - 1;
+    for (unsigned i = 0; i < headers->count; i++)
+        size += headers->items[i].name.length + headers->items[i].value.length + sizeof(": \r\n") - 1;
     return size;
 }
 
@@ -139,7 +139,8 @@ static bool check_field(const struct header *item, struct error *error)
 
 static char *put_fields(char *into, const struct headers *headers, uint64_t skipped, struct error *error)
 {
-    for (const struct header *item = headers->items, *end = item + headers->count; item < end; item++) {
+    for (unsigned i = 0; i < headers->count; i++) {
+        const struct header *item = &headers->items[i];
         if (!item->name.at || (skipped & HEADER_BIT(item->id))) continue;
         if (!item->from_wire && !check_field(item, error)) return NULL;
         into = put(into, item->name);

@@ -170,7 +170,8 @@ struct header *headers_find(const struct headers *headers, struct slice name)
 {
     enum header_id id = header_id_find(name);
     if (id != HEADER_OTHER) return headers_find_known(headers, id);
-    for (struct header *item = headers->items, *end = item + headers->count; item < end; item++) {
+    for (unsigned i = 0; i < headers->count; i++) {
+        struct header *item = &headers->items[i];
         if (item->id == HEADER_OTHER && item->name.at && slice_equal_ignore_case(item->name, name)) return item;
     }
     return NULL;
