@@ -96,20 +96,31 @@ static void identify(struct references *references, struct map *taken, const str
 
 /* --- listeners, trusted proxies --- */
 
+/* The listeners that were written; without any there is the default one, which no node stands for. */
 static void check_listeners(struct references *references, const struct node *list)
 {
-    struct configuration *configuration = references->configuration;
-    struct listener_config *listeners = configuration->listeners.items;
-    const struct node *item = list ? list->first : NULL;
-    for (size_t i = 0; i < configuration->listeners.count; i++, item = item ? item->next : NULL) {
-        listeners[i].node = item;
-        for (size_t j = 0; j < i && listeners[i].address.any.sa_family != AF_UNSPEC; j++) {
-            if (!address_equal(&listeners[i].address, &listeners[j].address)) continue;
-            refuse_twice(references, item, "listener", listeners[i].address_text, listeners[j].node);
+    struct listener_config *listeners = references->configuration->listeners.items;
+    size_t index = 0;
+    for (const struct node *item = list ? list->first : NULL; item; item = item->next, index++) {
+        listeners[index].node = item;
+        for (size_t j = 0; j < index && listeners[index].address.any.sa_family != AF_UNSPEC; j++) {
+            if (!address_equal(&listeners[index].address, &listeners[j].address)) continue;
+            refuse_twice(references, item, "listener", listeners[index].address_text, listeners[j].node);
             break;
         }
-        if (item && configuration->admin.enabled && address_equal(&listeners[i].address, &configuration->admin.address))
-            problems_add(references->reading->problems, item, NULL, "the admin listener has the same address");
+    }
+}
+
+static void check_admin(struct references *references, const struct node *admin)
+{
+    const struct configuration *configuration = references->configuration;
+    const struct listener_config *listeners = configuration->listeners.items;
+    if (configuration->admin.address.any.sa_family == AF_UNSPEC) return;
+    for (size_t i = 0; i < configuration->listeners.count; i++) {
+        if (!address_equal(&listeners[i].address, &configuration->admin.address)) continue;
+        problems_add(references->reading->problems, admin, NULL,
+                     "the admin listener has the address of another listener: \"%s\"",
+                     problems_excerpt(listeners[i].address_text).text);
     }
 }
 
@@ -290,6 +301,7 @@ void configuration_check_references(struct schema_reading *reading, const struct
     map_init(&references.routes);
     map_init(&references.plugins);
     check_listeners(&references, list_if_read(root, "listeners", &configuration->listeners));
+    check_admin(&references, node_find(root, "admin"));
     parse_trusted_proxies(&references);
     check_services(&references, list_if_read(root, "services", &configuration->services));
     check_routes(&references, list_if_read(root, "routes", &configuration->routes));
