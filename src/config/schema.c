@@ -308,7 +308,8 @@ bool schema_read(struct schema_reading *reading, const struct field *fields, con
 struct slice schema_path(struct schema_reading *reading, struct slice path)
 {
     if (slice_starts_with(path, SLICE("/"))) return path;
-    struct slice pieces[] = { slice_from_cstring(reading->folder), SLICE("/"), path };
+    struct slice folder = slice_from_cstring(reading->folder);
+    struct slice pieces[] = { folder, slice_ends_with(folder, SLICE("/")) ? SLICE("") : SLICE("/"), path };
     struct slice absolute = arena_join(reading->arena, pieces, COUNT_OF(pieces));
     PROMISE(absolute.at != NULL);
     return absolute;

@@ -160,6 +160,8 @@ static void relative_paths_count_from_the_folder(void **state)
     read_everything(&reading, "flag: true\n");
     assert_string_equal(schema_path(&reading.schema, SLICE("logs/access.log")).at, "/etc/sluice/logs/access.log");
     assert_string_equal(schema_path(&reading.schema, SLICE("/var/log/access.log")).at, "/var/log/access.log");
+    reading.schema.folder = "/";
+    assert_string_equal(schema_path(&reading.schema, SLICE("access.log")).at, "/access.log");
     release(&reading);
 }
 
