@@ -4,6 +4,7 @@
  * an answer is there. An exchange ends only in its own task, off the run queue: so whoever calls into it (a handler whose
  * call has answered, a filter that resumes) can still return through its own frames. */
 #include "exchange/private.h"
+#include "http/status.h"
 
 enum step_result {
     STEP_GO_ON,
@@ -72,6 +73,7 @@ void exchange_begin(struct exchange_worker *worker, struct server_stream *stream
     struct exchange *exchange = arena_allocate_zeroed(stream->arena, sizeof *exchange);
     if (!exchange) {
         /* Not even a struct fits: a clean cut is all that is left. */
+        metrics_count_error(worker->metrics, worker->index, "out-of-memory");
         server_stream_reset(stream);
         server_stream_release(stream);
         return;
@@ -262,9 +264,11 @@ static bool send_answer(struct exchange *exchange, struct error *error)
     return server_stream_send_head(exchange->stream, exchange->response, exchange->response_body, error);
 }
 
-/* The answer can't be written (a filter made a header with a line break in it): say so with a bare one instead. */
+/* The answer can't be written (a filter made a header with a line break in it): say so with a bare one instead. Stages go first:
+ * one that reads own_body would take the new answer's body for its own. */
 static void send_plain_failure(struct exchange *exchange, const struct error *error)
 {
+    stages_release(exchange);
     if (exchange->response_body) {
         body_pipe_stop(exchange->response_body);
         body_pipe_detach_consumer(exchange->response_body);
@@ -279,9 +283,9 @@ static enum step_result step_reply(struct exchange *exchange)
 {
     struct error error;
     const struct compiled_route *route = exchange->route;
-    if (route && route->chain->has_response_stages && exchange->response_body) {
-        exchange->response->body_length = BODY_LENGTH_UNKNOWN;
-        if (!stages_put(exchange, true, &exchange->response_body)) {
+    if (route && route->chain->has_response_stages && !status_has_no_content(exchange->response->status)) {
+        exchange->response->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
+        if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body)) {
             server_stream_reset(exchange->stream);
             return STEP_PAUSE;
         }

@@ -141,7 +141,8 @@ struct exchange {
     struct route_match match;
 };
 
-/* A request has come: the exchange is made in stream's arena and runs until it waits. When memory is short it answers 503. */
+/* A request has come: the exchange is made in stream's arena and runs until it waits. When memory is short it answers 503, and where
+ * not even its struct fits the stream is cut. */
 void exchange_begin(struct exchange_worker *, struct server_stream *);
 /* A request that the session refused by itself is logged and counted like any other. */
 void exchange_refused(struct exchange_worker *, const struct request_head *, const struct peer *, const struct error *,

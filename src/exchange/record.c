@@ -18,6 +18,13 @@ static void write_out(struct exchange_worker *worker, struct route_metrics *metr
     if (worker->access_log && access_log_is_on(worker->access_log)) access_log_append(worker->access_log, record);
 }
 
+/* An answer that was prepared but of which nothing went out was not given. */
+static unsigned given_status(const struct exchange *exchange)
+{
+    bool given = exchange->response && !(exchange->gone && exchange->stream->bytes_out == 0);
+    return given ? exchange->response->status : STATUS_CLIENT_GONE;
+}
+
 void record_write(struct exchange *exchange)
 {
     struct exchange_worker *worker = exchange->worker;
@@ -27,7 +34,7 @@ void record_write(struct exchange *exchange)
         .wall_ns = worker->loop->wall_ns - duration_ns,
         .request_id = exchange->request_id,
         .instance = exchange->instance_name,
-        .status = exchange->response ? exchange->response->status : STATUS_CLIENT_GONE,
+        .status = (uint16_t)given_status(exchange),
         .duration_ns = duration_ns,
         .upstream_ns = exchange->upstream_ns,
         .bytes_in = exchange->stream->bytes_in,

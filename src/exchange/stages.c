@@ -15,6 +15,7 @@ struct stage_runner {
 static void stage_finish(struct stage_runner *runner)
 {
     runner->finished = true;
+    if (!body_pipe_is_drained(runner->in)) body_pipe_stop(runner->in); /* what is left interests nobody */
     body_pipe_detach_consumer(runner->in);
     body_pipe_detach_producer(&runner->out);
 }
@@ -23,6 +24,8 @@ static void stage_task(struct task *task)
 {
     struct stage_runner *runner = CONTAINER_OF(task, struct stage_runner, task);
     if (runner->finished) return;
+    /* Somebody wants the stage's output: now its input is wanted too (a client may wait for 100 (Continue) until then). */
+    if (runner->out.attached && !runner->in->attached) body_pipe_attach_consumer(runner->in, &runner->task);
     if (runner->in->state == BODY_ABORTED) {
         body_pipe_abort(&runner->out, &runner->in->failure);
         stage_finish(runner);
@@ -73,10 +76,7 @@ void stages_release(struct exchange *exchange)
 {
     for (struct stage_runner *runner = exchange->stages; runner; runner = runner->next) {
         loop_dequeue(exchange->worker->loop, &runner->task);
-        if (!runner->finished) {
-            body_pipe_stop(runner->in);
-            stage_finish(runner);
-        }
+        if (!runner->finished) stage_finish(runner);
         body_pipe_detach_consumer(&runner->out);
         body_pipe_release(&runner->out);
     }
