@@ -55,6 +55,7 @@ static bool prepare_request(struct exchange *exchange)
     struct headers *headers = &exchange->request->headers;
     headers_remove_hop_by_hop(headers);
     if (!exchange->from_trusted_proxy) headers_remove_known(headers, HEADER_FORWARDED);
+    if (!exchange->request->expects_continue) headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
     return set_forwarded_for(exchange) &&
            set_forwarded(exchange, HEADER_X_FORWARDED_HOST, exchange->request->authority) &&
            set_forwarded(exchange, HEADER_X_FORWARDED_PROTO, exchange->stream->peer->tls ? SLICE("https") : SLICE("http")) &&
