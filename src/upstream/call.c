@@ -77,9 +77,20 @@ static void end(struct upstream_call *call)
     gauge_add(&call->worker->counters.calls, -1);
 }
 
+/* Where nobody takes the rest of the request's body any more its producer must not wait for that: a backend that answers early has
+ * enough of it. */
+static void let_go_of_body(struct upstream_call *call)
+{
+    struct body_pipe *body = call->plan.body;
+    if (LIKELY(!body)) return;
+    body_pipe_forget_replay(body);
+    if (!body->consumer_task && !body_pipe_is_drained(body)) body_pipe_stop(body);
+}
+
 static void succeed(struct upstream_call *call, uint8_t events)
 {
     end(call);
+    let_go_of_body(call);
     emit(call, events | CALL_DONE);
 }
 
@@ -117,7 +128,7 @@ static void fail(struct upstream_call *call, const struct error *error)
     call->error = *error;
     if (error->blame != BLAME_CLIENT) describe(call, &call->error);
     end(call);
-    if (call->plan.body) body_pipe_stop(call->plan.body);
+    let_go_of_body(call);
     emit(call, CALL_DONE);
 }
 
@@ -305,8 +316,8 @@ static bool retry_after_response(struct upstream_call *call)
 static uint64_t bytes_moved(const struct upstream_call *call)
 {
     const struct client_stream *stream = &call->try->stream;
-    uint64_t moved = stream->bytes_sent + stream->bytes_received;
-    return stream->response.has_body ? moved + stream->response_body.pushed - stream->response_body.buffered : moved;
+    uint64_t taken_by_client = stream->response_body.pushed - stream->response_body.buffered;
+    return stream->bytes_sent + stream->bytes_received + taken_by_client;
 }
 
 static void watch_idleness(struct upstream_call *call)
@@ -328,12 +339,12 @@ static void deliver(struct upstream_call *call)
     call->response = &stream->response;
     call->response_body = stream->response.has_body ? &stream->response_body : NULL;
     call->head_ns = stream->head_ns;
-    if (call->plan.body) body_pipe_forget_replay(call->plan.body);
     if (LIKELY(stream->events & CLIENT_STREAM_DONE)) { /* a small answer: head and end in one */
         succeed(call, CALL_HEAD);
         return;
     }
     call->state = CALL_ANSWERING;
+    let_go_of_body(call);
     watch_idleness(call);
     emit(call, CALL_HEAD);
 }
@@ -405,8 +416,8 @@ static void no_answer_in_time(struct upstream_call *call)
 /* Neither side moved a byte. While the client is who doesn't take what is there for it, that is for its session to end. */
 static void look_for_idleness(struct upstream_call *call)
 {
-    struct client_stream *stream = &call->try->stream;
-    bool client_holds_back = stream->response.has_body && stream->response_body.buffered > 0;
+    const struct body_pipe *body = &call->try->stream.response_body;
+    bool client_holds_back = body->spliced ? !body->starved : body->buffered > 0;
     if (client_holds_back || bytes_moved(call) != call->bytes_moved) {
         watch_idleness(call);
         return;

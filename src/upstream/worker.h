@@ -36,7 +36,7 @@ struct upstream_worker {
 
 /* Sets defaults; the owner may change h1_settings and idle_connections_total_max afterwards, at any time. */
 bool upstream_worker_init(struct upstream_worker *, struct h1_worker *, unsigned index, struct error *) MUST_USE;
-/* All calls have ended. Closes the pools. */
+/* All calls have ended, and the loop has turned since. Closes the pools. */
 void upstream_worker_release(struct upstream_worker *);
 /* The instance has no service any more: closes its pool. */
 void upstream_worker_forget(struct upstream_worker *, const struct instance *);
