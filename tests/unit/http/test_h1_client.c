@@ -1,0 +1,854 @@
+/* A backend's connection, over loopback TCP: the test is the backend at one end, and pool and owner of the request at the other. */
+#include "sessions.h"
+
+struct fixture {
+    struct bench bench;
+    struct h1_client_settings settings;
+    struct wire backend;
+    int listener;
+    struct address address;
+    /* As the pool. */
+    struct client_connection *connection; /* NULL: lost or forgotten */
+    unsigned connected, freed, freed_reusable, lost;
+    char lost_text[300];
+    /* As the owner of a request. */
+    struct arena arena;
+    struct request_head request;
+    struct body_pipe body;
+    struct client_stream stream;
+    struct task task;
+    unsigned heads, done, interims;
+    bool head_came_first, is_open;
+    char *answer;
+    size_t answer_length, answer_limit;
+    bool answer_ended, answer_aborted;
+    char trailer[64];
+};
+
+static void connected(struct client_connection *connection)
+{
+    struct fixture *f = connection->owner;
+    f->connected++;
+}
+
+static void free_again(struct client_connection *connection, bool reusable)
+{
+    struct fixture *f = connection->owner;
+    f->freed++;
+    f->freed_reusable += reusable;
+    if (!reusable) f->connection = NULL;
+}
+
+static void lost(struct client_connection *connection, const struct error *error)
+{
+    struct fixture *f = connection->owner;
+    f->lost++;
+    snprintf(f->lost_text, sizeof f->lost_text, "%s: %s", error->reason, error->text);
+    f->connection = NULL;
+}
+
+static const struct client_connection_events events = { connected, free_again, lost };
+
+static void collect_answer(struct fixture *f)
+{
+    struct body_pipe *body = &f->stream.response_body;
+    struct iovec pieces[BODY_PIPE_PIECES];
+    int count = body_pipe_peek(body, pieces, BODY_PIPE_PIECES);
+    size_t total = 0;
+    for (int i = 0; i < count; i++) {
+        size_t length = pieces[i].iov_len;
+        if (f->answer_length + length > f->answer_limit) length = f->answer_limit - f->answer_length;
+        memcpy(f->answer + f->answer_length, pieces[i].iov_base, length);
+        f->answer_length += length;
+        total += length;
+    }
+    body_pipe_consume(body, total);
+    f->answer[f->answer_length] = '\0';
+    f->answer_ended = body_pipe_is_drained(body);
+    f->answer_aborted = body->state == BODY_ABORTED;
+    if (f->answer_ended && body->trailers) {
+        struct header *trailer = headers_next(body->trailers, NULL);
+        snprintf(f->trailer, sizeof f->trailer, "%.*s=%.*s", SLICE_PRINT(trailer->name), SLICE_PRINT(trailer->value));
+    }
+}
+
+static void owner_ran(struct task *task)
+{
+    struct fixture *f = CONTAINER_OF(task, struct fixture, task);
+    f->interims = 0;
+    for (struct interim_response *interim = f->stream.interim; interim; interim = interim->next) f->interims++;
+    if (f->stream.events & CLIENT_STREAM_HEAD) {
+        if (f->heads++ == 0) body_pipe_attach_consumer(&f->stream.response_body, &f->task);
+        collect_answer(f);
+    }
+    if (f->stream.events & CLIENT_STREAM_DONE) f->done++;
+}
+
+static void connect_to_backend(struct fixture *f)
+{
+    struct error error;
+    f->connection = h1_client_connect(&f->bench.worker, &f->settings, &f->address, &events, f, &error);
+    assert_non_null(f->connection);
+    wire_open(&f->backend, accept_soon(f->listener));
+    for (int i = 0; i < 100 && f->connected == 0; i++) loop_turn(&f->bench.loop, 1);
+    assert_int_equal(f->connected, 1);
+}
+
+static int set_up_unconnected(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    bench_set_up(&f->bench);
+    f->settings = (struct h1_client_settings){
+        .limits = { .request_line_bytes = 8192, .header_bytes = 65536, .header_count = 200 },
+    };
+    f->task.run = owner_ran;
+    f->answer = malloc((16 << 20) + 1);
+    f->answer_limit = 16 << 20;
+    f->listener = listen_on_loopback(&f->address);
+    *state = f;
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    set_up_unconnected(state);
+    connect_to_backend(*state);
+    return 0;
+}
+
+static void settle(struct fixture *f) { bench_settle(&f->bench, &f->backend); }
+
+/* What an owner does at an exchange's end. */
+static void end_request(struct fixture *f)
+{
+    if (!f->is_open) return;
+    f->is_open = false;
+    if (f->stream.connection) f->stream.connection->operations->cancel(f->stream.connection, &f->stream);
+    loop_dequeue(&f->bench.loop, &f->task);
+    client_stream_release(&f->stream);
+    body_pipe_release(&f->body);
+    arena_release(&f->arena);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    end_request(f);
+    if (f->backend.received) settle(f);
+    if (f->connection) f->connection->operations->close(f->connection);
+    if (f->backend.received) wire_close(&f->backend);
+    close(f->listener);
+    bench_tear_down(&f->bench);
+    free(f->answer);
+    free(f);
+    return 0;
+}
+
+static void prepare(struct fixture *f, enum method method, uint64_t body_length)
+{
+    end_request(f);
+    arena_init(&f->arena, &f->bench.arenas);
+    request_head_init(&f->request, &f->arena);
+    f->request.method = method;
+    f->request.method_text = method_name(method);
+    f->request.authority = SLICE("service:80");
+    f->request.has_body = body_length > 0;
+    f->request.body_length = body_length;
+    body_pipe_init(&f->body, &f->bench.loop, body_length);
+    f->stream = (struct client_stream){
+        .arena = &f->arena,
+        .request = &f->request,
+        .target = SLICE("/path?q"),
+        .request_body = body_length > 0 ? &f->body : NULL,
+        .owner_task = &f->task,
+    };
+    f->heads = f->done = f->interims = 0;
+    f->answer_length = 0;
+    f->answer_ended = f->answer_aborted = false;
+    f->is_open = true;
+}
+
+static void open_stream(struct fixture *f)
+{
+    f->connection->operations->open(f->connection, &f->stream);
+    settle(f);
+}
+
+static void get(struct fixture *f)
+{
+    prepare(f, METHOD_GET, 0);
+    open_stream(f);
+}
+
+static void push(struct fixture *f, const char *text)
+{
+    assert_true(body_pipe_push_copy(&f->body, &f->bench.slabs, slice_from_cstring(text)));
+}
+
+static void reply(struct fixture *f, const char *text)
+{
+    wire_say(&f->backend, text);
+    settle(f);
+}
+
+static void backend_closes(struct fixture *f)
+{
+    close(f->backend.descriptor);
+    f->backend.descriptor = -1;
+    settle(f);
+}
+
+static void assert_answer(struct fixture *f, unsigned status, const char *body)
+{
+    assert_int_equal(f->heads > 0, 1);
+    assert_int_equal(f->stream.response.status, status);
+    assert_string_equal(f->answer, body);
+    assert_true(f->answer_ended);
+    assert_int_equal(f->stream.events & CLIENT_STREAM_DONE, CLIENT_STREAM_DONE);
+    assert_null(f->stream.failure.reason);
+    assert_null(f->stream.connection);
+}
+
+static void assert_failure(struct fixture *f, const char *reason, enum retry_advice retry)
+{
+    assert_int_equal(f->stream.events & CLIENT_STREAM_DONE, CLIENT_STREAM_DONE);
+    assert_non_null(f->stream.failure.reason);
+    assert_string_equal(f->stream.failure.reason, reason);
+    assert_int_equal(f->stream.failure.retry, retry);
+    assert_int_equal(f->stream.failure.blame, BLAME_UPSTREAM);
+    assert_int_equal(f->stream.failure.status, 502);
+    assert_null(f->stream.connection);
+    assert_null(f->connection);
+}
+
+#define OK(length) "HTTP/1.1 200 OK\r\nContent-Length: " length "\r\n\r\n"
+
+/* --- the good way --- */
+
+static void a_request_is_written_and_its_answer_read(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    assert_string_equal(f->backend.received, "GET /path?q HTTP/1.1\r\nHost: service:80\r\n\r\n");
+    reply(f, "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
+    assert_answer(f, 200, "hello");
+    assert_slice_is(headers_find(&f->stream.response.headers, SLICE("x-a"))->value, "b");
+    assert_int_equal(f->freed_reusable, 1);
+    assert_int_equal(f->stream.bytes_sent, f->backend.length);
+    end_request(f);
+    assert_int_equal(f->bench.slabs.taken_bytes, 0);
+}
+
+static void the_heads_bytes_outlive_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nX-A: kept\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert_answer(f, 200, "");
+    assert_null(f->connection);
+    loop_turn(&f->bench.loop, 0);
+    assert_slice_is(headers_find(&f->stream.response.headers, SLICE("x-a"))->value, "kept");
+}
+
+static void a_kept_connection_costs_one_sendmsg_and_one_recv_a_request(void **state)
+{
+    struct fixture *f = *state;
+    system_calls = (struct system_calls){ 0 };
+    for (int i = 0; i < 10; i++) {
+        get(f);
+        reply(f, OK("5") "hello");
+        assert_answer(f, 200, "hello");
+    }
+    assert_int_equal(system_calls.sendmsg, 10);
+    assert_int_equal(system_calls.recv, 10);
+    assert_int_equal(system_calls.epoll_ctl, 0);
+    assert_int_equal(f->freed_reusable, 10);
+    assert_int_equal(f->connection->served, 10);
+}
+
+static void head_and_buffered_body_go_out_in_one_write(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 11);
+    push(f, "hello world");
+    body_pipe_finish(&f->body, NULL);
+    system_calls.sendmsg = 0;
+    open_stream(f);
+    assert_int_equal(system_calls.sendmsg, 1);
+    assert_received(&f->backend, "Content-Length: 11\r\n");
+    assert_true(ends_with(&f->backend, "\r\n\r\nhello world"));
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+static void a_body_of_unknown_length_goes_out_chunked_with_trailers(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, BODY_LENGTH_UNKNOWN);
+    push(f, "first");
+    open_stream(f);
+    push(f, "second");
+    settle(f);
+    struct headers trailers;
+    headers_init(&trailers, &f->arena);
+    assert_true(headers_add(&trailers, SLICE("X-Sum"), SLICE("1")));
+    body_pipe_finish(&f->body, &trailers);
+    settle(f);
+    assert_received(&f->backend, "Transfer-Encoding: chunked\r\n");
+    assert_true(ends_with(&f->backend, "\r\n\r\n5\r\nfirst\r\n6\r\nsecond\r\n0\r\nX-Sum: 1\r\n\r\n"));
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+static void a_large_request_body_follows_the_backends_pace(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 8 << 20, pushed = 0;
+    prepare(f, METHOD_POST, length);
+    open_stream(f);
+    f->backend.deaf = true;
+    char block[4096];
+    memset(block, 'b', sizeof block);
+    for (int turns = 0; turns < 20000 && pushed < length; turns++) {
+        while (pushed < length && body_pipe_credit(&f->body) >= sizeof block) {
+            assert_true(body_pipe_push_copy(&f->body, &f->bench.slabs, slice_of(block, sizeof block)));
+            pushed += sizeof block;
+        }
+        if (turns == 300) {
+            assert_true(pushed < length);
+            f->backend.deaf = false;
+        }
+        loop_turn(&f->bench.loop, 0);
+        wire_read(&f->backend);
+    }
+    body_pipe_finish(&f->body, NULL);
+    settle(f);
+    assert_true(f->backend.length > length);
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+}
+
+static void a_chunked_answer_arrives_with_its_trailers(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
+    reply(f, "lo\r\n6\r\n world\r\n0\r\nX-Sum: 7\r\n\r\n");
+    assert_answer(f, 200, "hello world");
+    assert_string_equal(f->trailer, "X-Sum=7");
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+static void a_large_answer_arrives_by_credit_within_bounds(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 8 << 20, sent = 0;
+    get(f);
+    f->answer_limit = 0; /* takes nothing */
+    wire_say(&f->backend, OK("8388608"));
+    char *bytes = malloc(length);
+    for (size_t i = 0; i < length; i++) bytes[i] = (char)(i % 251);
+    for (int i = 0; i < 200; i++) {
+        sent += wire_write(&f->backend, bytes + sent, length - sent);
+        loop_turn(&f->bench.loop, 0);
+    }
+    assert_true(sent < length);
+    assert_true(f->bench.slabs.taken_bytes <= 160 * 1024);
+    f->answer_limit = 16 << 20;
+    collect_answer(f);
+    for (int i = 0; i < 10000 && !f->answer_ended; i++) {
+        sent += wire_write(&f->backend, bytes + sent, length - sent);
+        loop_turn(&f->bench.loop, 0);
+    }
+    assert_int_equal(f->answer_length, length);
+    assert_memory_equal(f->answer, bytes, length);
+    assert_int_equal(f->freed_reusable, 1);
+    free(bytes);
+}
+
+static void an_answer_to_head_has_a_length_but_no_body(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_HEAD, 0);
+    open_stream(f);
+    reply(f, OK("1000"));
+    assert_answer(f, 200, "");
+    assert_int_equal(f->stream.response.body_length, 1000);
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+static void an_answer_that_ends_with_the_connection_is_whole(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\n\r\nuntil");
+    assert_int_equal(f->stream.events & CLIENT_STREAM_DONE, 0);
+    wire_say(&f->backend, " close");
+    backend_closes(f);
+    assert_answer(f, 200, "until close");
+    assert_int_equal(f->freed, 1);
+    assert_int_equal(f->freed_reusable, 0);
+}
+
+static void data_and_fin_in_one_segment_are_both_seen(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    wire_say(&f->backend, "HTTP/1.0 200 OK\r\n\r\nall at once");
+    backend_closes(f);
+    assert_answer(f, 200, "all at once");
+    assert_null(f->connection);
+}
+
+static void a_counted_answer_that_came_with_the_fin_is_whole_but_its_connection_gone(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    wire_say(&f->backend, OK("5") "hello");
+    backend_closes(f);
+    assert_answer(f, 200, "hello");
+    assert_int_equal(f->freed, 1);
+    assert_int_equal(f->freed_reusable, 0);
+}
+
+static void connection_close_is_obeyed(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(f->freed_reusable, 0);
+    assert_true(f->backend.ended);
+}
+
+static void a_head_that_outgrows_its_slab_moves_to_a_larger_one(void **state)
+{
+    struct fixture *f = *state;
+    char value[20001];
+    memset(value, 'v', 20000);
+    value[20000] = '\0';
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nX-First: 1\r\nX-Large: ");
+    reply(f, value);
+    reply(f, value);
+    reply(f, "\r\nContent-Length: 2\r\n\r\nok");
+    assert_answer(f, 200, "ok");
+    assert_slice_is(headers_find(&f->stream.response.headers, SLICE("x-first"))->value, "1");
+    assert_int_equal(headers_find(&f->stream.response.headers, SLICE("x-large"))->value.length, 40000);
+}
+
+/* --- interim answers --- */
+
+static void interim_answers_come_in_order_before_the_final_one(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n");
+    assert_int_equal(f->interims, 2);
+    assert_int_equal(f->stream.interim->head.status, 103);
+    assert_slice_is(headers_find(&f->stream.interim->head.headers, SLICE("link"))->value, "</a>");
+    assert_int_equal(f->stream.interim->next->head.status, 102);
+    assert_int_equal(f->stream.events, CLIENT_STREAM_INTERIM);
+    reply(f, "HTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n" OK("2") "ok");
+    assert_int_equal(f->interims, 3);
+    assert_answer(f, 200, "ok");
+}
+
+static void endless_interim_answers_are_a_bad_response(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    for (int i = 0; i < 40; i++) wire_write(&f->backend, "HTTP/1.1 102 Processing\r\n\r\n", 27);
+    settle(f);
+    assert_failure(f, "bad-response", RETRY_NEVER);
+}
+
+static void a_101_that_nobody_asked_for_is_a_bad_response(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+    assert_failure(f, "bad-response", RETRY_NEVER);
+}
+
+static void a_body_waits_for_100_where_the_client_does(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 5);
+    f->stream.wait_for_continue = true;
+    push(f, "hello");
+    body_pipe_finish(&f->body, NULL);
+    open_stream(f);
+    assert_true(ends_with(&f->backend, "\r\n\r\n"));
+    assert_false(f->body.attached);
+    reply(f, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_true(ends_with(&f->backend, "\r\n\r\nhello"));
+    assert_int_equal(f->interims, 1);
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+static void a_backend_that_never_says_100_gets_the_body_after_a_second(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 5);
+    f->stream.wait_for_continue = true;
+    push(f, "hello");
+    body_pipe_finish(&f->body, NULL);
+    open_stream(f);
+    bench_wait(&f->bench, &f->backend, 500);
+    assert_true(ends_with(&f->backend, "\r\n\r\n"));
+    bench_wait(&f->bench, &f->backend, 700);
+    assert_true(ends_with(&f->backend, "\r\n\r\nhello"));
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+}
+
+static void after_a_final_answer_instead_of_100_the_body_is_not_sent(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 5);
+    f->stream.wait_for_continue = true;
+    push(f, "hello");
+    body_pipe_finish(&f->body, NULL);
+    open_stream(f);
+    reply(f, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+    assert_answer(f, 401, "no");
+    assert_true(ends_with(&f->backend, "\r\n\r\n"));
+    assert_int_equal(f->freed_reusable, 0);
+    assert_int_equal(f->body.buffered, 5); /* untouched, for a retry */
+}
+
+/* --- early answers --- */
+
+static void an_early_error_stops_the_sending_and_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 1000);
+    push(f, "begin");
+    open_stream(f);
+    reply(f, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
+    assert_answer(f, 413, "big");
+    push(f, "more");
+    settle(f);
+    assert_not_received(&f->backend, "more");
+    assert_int_equal(f->freed, 1);
+    assert_int_equal(f->freed_reusable, 0);
+}
+
+static void an_early_answer_is_seen_though_the_backend_resets(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, 64 << 20);
+    push(f, "begin");
+    open_stream(f);
+    wire_say(&f->backend, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig");
+    close(f->backend.descriptor); /* with unread bytes in its socket, perhaps */
+    f->backend.descriptor = -1;
+    push(f, "more");
+    settle(f);
+    settle(f);
+    assert_answer(f, 413, "big");
+}
+
+static void a_good_answer_may_begin_while_the_request_is_still_being_sent(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_POST, BODY_LENGTH_UNKNOWN);
+    push(f, "ping");
+    open_stream(f);
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npong\r\n");
+    assert_int_equal(f->heads > 0, 1);
+    push(f, "ping");
+    body_pipe_finish(&f->body, NULL);
+    settle(f);
+    assert_true(ends_with(&f->backend, "4\r\nping\r\n4\r\nping\r\n0\r\n\r\n"));
+    reply(f, "4\r\npong\r\n0\r\n\r\n");
+    assert_answer(f, 200, "pongpong");
+    assert_int_equal(f->freed_reusable, 1);
+}
+
+/* --- failures --- */
+
+static void a_refused_connect_is_told_with_its_cause(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    close(f->listener);
+    f->connection = h1_client_connect(&f->bench.worker, &f->settings, &f->address, &events, f, &error);
+    assert_non_null(f->connection);
+    for (int i = 0; i < 100 && f->lost == 0; i++) loop_turn(&f->bench.loop, 1);
+    assert_int_equal(f->lost, 1);
+    assert_int_equal(f->connected, 0);
+    assert_non_null(strstr(f->lost_text, "connect-failure: cannot connect to 127.0.0.1:"));
+    assert_non_null(strstr(f->lost_text, "onnection refused"));
+    f->listener = listen_on_loopback(&f->address);
+}
+
+static void a_connection_being_made_can_be_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    f->connection = h1_client_connect(&f->bench.worker, &f->settings, &f->address, &events, f, &error);
+    assert_non_null(f->connection);
+    f->connection->operations->close(f->connection);
+    f->connection = NULL;
+    for (int i = 0; i < 10; i++) loop_turn(&f->bench.loop, 1);
+    assert_int_equal(f->connected + f->lost, 0);
+}
+
+static void an_idle_connection_that_the_backend_closes_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    backend_closes(f);
+    assert_int_equal(f->lost, 1);
+    assert_null(f->connection);
+}
+
+static void bytes_on_an_idle_connection_make_it_stale(void **state)
+{
+    struct fixture *f = *state;
+    assert_false(f->connection->operations->is_stale(f->connection));
+    reply(f, "HTTP/1.1 408 Request Timeout\r\n\r\n");
+    assert_int_equal(f->lost, 1);
+}
+
+static void a_kept_connection_that_closes_before_any_byte_asks_for_another_connection(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    get(f);
+    backend_closes(f);
+    assert_failure(f, "stale-connection", RETRY_OTHER_CONNECTION);
+    assert_int_equal(f->stream.response_begun, 0);
+    assert_int_equal(f->stream.events & CLIENT_STREAM_HEAD, 0);
+}
+
+static void a_fresh_connection_that_closes_before_any_byte_is_the_instances_fault(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    backend_closes(f);
+    assert_failure(f, "reset", RETRY_OTHER_INSTANCE);
+    assert_non_null(strstr(f->stream.failure.text, "before it answered"));
+}
+
+static void a_reset_before_the_answer_is_told_as_one(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    wire_reset(&f->backend);
+    settle(f);
+    assert_failure(f, "reset", RETRY_OTHER_INSTANCE);
+    assert_non_null(strstr(f->stream.failure.text, "reset"));
+}
+
+static void an_end_inside_the_head_is_a_reset(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nConte");
+    backend_closes(f);
+    assert_failure(f, "reset", RETRY_OTHER_INSTANCE);
+    assert_true(f->stream.response_begun);
+}
+
+static void a_truncated_body_aborts_its_pipe(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    wire_say(&f->backend, OK("10") "half");
+    backend_closes(f);
+    assert_failure(f, "truncated-body", RETRY_NEVER);
+    assert_true(f->answer_aborted);
+    assert_int_equal(f->heads > 0, 1);
+}
+
+static void a_truncated_chunked_body_aborts_its_pipe(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    backend_closes(f);
+    assert_failure(f, "truncated-body", RETRY_NEVER);
+    assert_true(f->answer_aborted);
+}
+
+static void bad_framing_is_a_bad_response(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello");
+    assert_failure(f, "bad-response", RETRY_NEVER);
+    assert_int_equal(f->stream.events & CLIENT_STREAM_HEAD, 0);
+}
+
+static void bad_chunks_abort_the_body_as_a_bad_response(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    reply(f, "xx\r\n");
+    assert_failure(f, "bad-response", RETRY_NEVER);
+    assert_true(f->answer_aborted);
+}
+
+static void garbage_behind_the_body_is_never_the_next_answer(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok" OK("4") "evil");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(f->freed, 1);
+    assert_int_equal(f->freed_reusable, 0);
+}
+
+static void a_request_body_that_aborts_never_looks_whole_to_the_backend(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 400, "bad-chunk", "text");
+    prepare(f, METHOD_POST, BODY_LENGTH_UNKNOWN);
+    push(f, "half");
+    open_stream(f);
+    body_pipe_abort(&f->body, &error);
+    settle(f);
+    assert_int_equal(f->stream.events, CLIENT_STREAM_DONE);
+    assert_string_equal(f->stream.failure.reason, "bad-chunk");
+    assert_int_equal(f->stream.failure.blame, BLAME_CLIENT);
+    assert_true(f->backend.ended);
+    assert_true(ends_with(&f->backend, "4\r\nhalf\r\n"));
+}
+
+static void a_head_that_can_not_be_written_sends_nothing(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_GET, 0);
+    assert_true(headers_add(&f->request.headers, SLICE("X-Bad"), SLICE("a\r\nX: b")));
+    open_stream(f);
+    assert_int_equal(f->stream.failure.status, 500);
+    assert_int_equal(f->stream.events, CLIENT_STREAM_DONE);
+    assert_false(f->stream.request_sent);
+    assert_int_equal(f->backend.length, 0);
+}
+
+/* --- cancelling --- */
+
+static void after_cancel_no_event_follows_and_the_connection_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    f->connection->operations->cancel(f->connection, &f->stream);
+    assert_int_equal(f->freed, 0); /* told later, never inside the call */
+    settle(f);
+    assert_int_equal(f->freed, 1);
+    assert_int_equal(f->freed_reusable, 0);
+    assert_int_equal(f->stream.events, 0);
+    assert_null(f->stream.connection);
+    assert_true(f->backend.ended);
+}
+
+static void cancelling_inside_a_body_leaves_the_pipe_alone(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("1000") "begin");
+    f->connection->operations->cancel(f->connection, &f->stream);
+    settle(f);
+    assert_int_equal(f->stream.response_body.state, BODY_OPEN);
+    assert_null(f->stream.response_body.producer_task);
+    assert_int_equal(f->freed, 1);
+}
+
+static void at_the_ceiling_an_answer_waits_for_buffers(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    f->bench.slabs.taken_bytes_max = 1;
+    reply(f, OK("5") "hello");
+    bench_wait(&f->bench, &f->backend, 30);
+    assert_int_equal(f->stream.events, 0);
+    f->bench.slabs.taken_bytes_max = 0;
+    bench_wait(&f->bench, &f->backend, 40);
+    assert_answer(f, 200, "hello");
+}
+
+static void a_tunnel_carries_bytes_both_ways_after_101(void **state)
+{
+    struct fixture *f = *state;
+    prepare(f, METHOD_GET, 0);
+    assert_true(headers_add(&f->request.headers, SLICE("Upgrade"), SLICE("echo")));
+    f->stream.upgrade = true;
+    f->stream.request_body = &f->body;
+    push(f, "early");
+    open_stream(f);
+    assert_received(&f->backend, "Connection: upgrade\r\nUpgrade: echo\r\n");
+    assert_not_received(&f->backend, "early");
+    reply(f, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhi");
+    assert_int_equal(f->stream.response.status, 101);
+    assert_true(ends_with(&f->backend, "\r\n\r\nearly"));
+    push(f, " late");
+    settle(f);
+    assert_true(ends_with(&f->backend, "early late"));
+    reply(f, " there");
+    backend_closes(f);
+    assert_string_equal(f->answer, "hi there");
+    assert_int_equal(f->stream.events & CLIENT_STREAM_DONE, CLIENT_STREAM_DONE);
+    assert_null(f->stream.failure.reason);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_UNCONNECTED(name) cmocka_unit_test_setup_teardown(name, set_up_unconnected, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_request_is_written_and_its_answer_read),
+        TEST(the_heads_bytes_outlive_the_connection),
+        TEST(a_kept_connection_costs_one_sendmsg_and_one_recv_a_request),
+        TEST(head_and_buffered_body_go_out_in_one_write),
+        TEST(a_body_of_unknown_length_goes_out_chunked_with_trailers),
+        TEST(a_large_request_body_follows_the_backends_pace),
+        TEST(a_chunked_answer_arrives_with_its_trailers),
+        TEST(a_large_answer_arrives_by_credit_within_bounds),
+        TEST(an_answer_to_head_has_a_length_but_no_body),
+        TEST(an_answer_that_ends_with_the_connection_is_whole),
+        TEST(data_and_fin_in_one_segment_are_both_seen),
+        TEST(a_counted_answer_that_came_with_the_fin_is_whole_but_its_connection_gone),
+        TEST(connection_close_is_obeyed),
+        TEST(a_head_that_outgrows_its_slab_moves_to_a_larger_one),
+        TEST(interim_answers_come_in_order_before_the_final_one),
+        TEST(endless_interim_answers_are_a_bad_response),
+        TEST(a_101_that_nobody_asked_for_is_a_bad_response),
+        TEST(a_body_waits_for_100_where_the_client_does),
+        TEST(a_backend_that_never_says_100_gets_the_body_after_a_second),
+        TEST(after_a_final_answer_instead_of_100_the_body_is_not_sent),
+        TEST(an_early_error_stops_the_sending_and_ends_the_connection),
+        TEST(an_early_answer_is_seen_though_the_backend_resets),
+        TEST(a_good_answer_may_begin_while_the_request_is_still_being_sent),
+        TEST_UNCONNECTED(a_refused_connect_is_told_with_its_cause),
+        TEST_UNCONNECTED(a_connection_being_made_can_be_closed),
+        TEST(an_idle_connection_that_the_backend_closes_is_lost),
+        TEST(bytes_on_an_idle_connection_make_it_stale),
+        TEST(a_kept_connection_that_closes_before_any_byte_asks_for_another_connection),
+        TEST(a_fresh_connection_that_closes_before_any_byte_is_the_instances_fault),
+        TEST(a_reset_before_the_answer_is_told_as_one),
+        TEST(an_end_inside_the_head_is_a_reset),
+        TEST(a_truncated_body_aborts_its_pipe),
+        TEST(a_truncated_chunked_body_aborts_its_pipe),
+        TEST(bad_framing_is_a_bad_response),
+        TEST(bad_chunks_abort_the_body_as_a_bad_response),
+        TEST(garbage_behind_the_body_is_never_the_next_answer),
+        TEST(a_request_body_that_aborts_never_looks_whole_to_the_backend),
+        TEST(a_head_that_can_not_be_written_sends_nothing),
+        TEST(after_cancel_no_event_follows_and_the_connection_is_closed),
+        TEST(cancelling_inside_a_body_leaves_the_pipe_alone),
+        TEST(at_the_ceiling_an_answer_waits_for_buffers),
+        TEST(a_tunnel_carries_bytes_both_ways_after_101),
+    };
+    return cmocka_run_group_tests_name("h1 client", tests, NULL, NULL);
+}
