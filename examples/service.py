@@ -163,6 +163,8 @@ async def main():
         connections.add(task)
         try:
             await serve_connection(name, reader, writer)
+        except asyncio.CancelledError:
+            pass  # the service stops; nobody awaits this task but asyncio's own callback, which would print a traceback
         finally:
             connections.discard(task)
 
