@@ -107,14 +107,6 @@ static inline void backend_stop(struct backend *backend)
     backend->listener = -1;
 }
 
-/* A port that refuses: bound once, closed again. */
-static inline uint16_t refusing_port(void)
-{
-    struct backend backend = backend_start(1);
-    backend_stop(&backend);
-    return backend.port;
-}
-
 static inline int backend_try_accept(const struct backend *backend)
 {
     return accept4(backend->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
