@@ -3,8 +3,8 @@
 /* ---- From text to pieces ----------------------------------------------------------------------------------------- */
 
 /* Literals are brought into the normal form of request paths while they are read; see http/target.h for the rules. What a
- * request can't carry is refused, as the route would never match, except for what has one obvious spelling in a request:
- * a space and other than ASCII characters are percent-encoded. */
+ * request can't carry is refused, as the route would never match, except for what has one spelling in a request: a space,
+ * quotes, brackets and the like and all characters beyond ASCII are percent-encoded. */
 struct pattern_reader {
     struct slice text;
     size_t at;
@@ -226,10 +226,11 @@ static bool read_ordinary(struct pattern_reader *reader, unsigned char byte)
         }
         if (byte == '?') return refuse(reader, reader->at, "a path has no query; ask for it with queryParams");
         if (byte == '}') return refuse(reader, reader->at, "'}' without '{'");
-        if (byte == ' ')
-            add_encoded(reader, byte);
-        else
+        /* pchar, RFC 3986 3.3: the rest reaches us percent-encoded only */
+        if (is_unreserved(byte) || strchr("!$&'()+,;=:@", byte))
             add_byte(reader, (char)byte);
+        else
+            add_encoded(reader, byte);
     }
     reader->at++;
     return true;

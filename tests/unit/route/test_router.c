@@ -215,12 +215,34 @@ static void a_pattern_is_normalised_as_paths_are(void **state)
 {
     struct fixture fixture;
     SET_UP(&fixture, ROUTE("tilde", "/%7euser"), ROUTE("slash", "/a%2fb"), ROUTE("umlaut", "/\xc3\xa4/{x}"),
-           ROUTE("space", "/a b"));
+           ROUTE("space", "/a b"), ROUTE("brace", "/%7b[a]"));
     ANSWERS(&fixture, "GET - /~user", "tilde");
     ANSWERS(&fixture, "GET - /a%2Fb", "slash");
     ANSWERS(&fixture, "GET - /%C3%A4/1", "umlaut");
     ANSWERS(&fixture, "GET - /a%20b", "space");
+    ANSWERS(&fixture, "GET - /%7B%5Ba%5D", "brace");
     tear_down(&fixture);
+}
+
+/* Whatever a request target with these bytes becomes, the pattern with the same bytes becomes. */
+static void every_byte_of_a_pattern_becomes_what_requests_carry(void **state)
+{
+    struct arena arena;
+    arena_init(&arena, NULL);
+    for (unsigned byte = 1; byte < 512; byte++) {
+        char text[16];
+        snprintf(text, sizeof text, byte < 256 ? "/a%c" : "/a%%%02x", byte % 256);
+        if (byte < 256 && strchr("{}*?", (int)byte)) continue; /* signs of the pattern */
+        struct target target;
+        struct error error;
+        bool carried = target_parse(slice_from_cstring(text), false, &arena, &target, &error);
+        struct route_matcher *matcher = matcher_of_path(text, 0, &error);
+        if (carried && !matcher) fail_msg("%s: %s", text, error.text);
+        if (carried) assert_true(slice_equal(matcher->pieces[0].text, target.path));
+        if (!carried && byte >= 256) assert_null(matcher);
+        route_matcher_drop(matcher);
+    }
+    arena_release(&arena);
 }
 
 static void a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place(void **state)
@@ -507,6 +529,7 @@ int main(void)
         cmocka_unit_test(a_star_in_the_middle_crosses_slashes),
         cmocka_unit_test(a_regex_is_looked_for_anywhere_unless_it_is_anchored),
         cmocka_unit_test(a_pattern_is_normalised_as_paths_are),
+        cmocka_unit_test(every_byte_of_a_pattern_becomes_what_requests_carry),
         cmocka_unit_test(a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place),
         cmocka_unit_test(rule_1_the_higher_priority_wins_over_everything_else),
         cmocka_unit_test(rule_2_an_exact_host_then_the_longer_suffix_then_none),
