@@ -57,12 +57,11 @@ struct body_pipe {
     uint8_t state;                              /* enum body_pipe_state */
     bool stopped;                               /* the consumer wants no more; pushes are dropped, credit is 0 */
     bool attached;                              /* a consumer has begun: see body_pipe_attach_consumer */
-    bool
-        spliced; /* the consumer took the splice offer: the producer pushes nothing by itself, it only tells of bytes */
-    bool starved;                     /* spliced: at the last move the producer had nothing, it isn't the consumer who waits */
-    bool credit_wanted;               /* the producer found none and waits */
-    struct headers *trailers;         /* set by finish; NULL: none */
-    struct error failure;             /* set by abort */
+    bool spliced;             /* the consumer took the offer: the producer pushes nothing, it only tells of bytes */
+    bool starved;             /* spliced: at the last move the producer had nothing; it isn't the consumer who waits */
+    bool credit_wanted;       /* the producer found none and waits */
+    struct headers *trailers; /* set by finish; NULL: none */
+    struct error failure;     /* set by abort */
     const struct body_splice *splice; /* the producer's offer; NULL: none */
     void *producer;                   /* for body_splice's callee */
     struct body_tee *tees;

@@ -1,0 +1,335 @@
+/* Both sessions joined as a proxy joins them: client, our server session, our client session, backend. What only shows when the two
+ * share pipes: splice, bodies both ways, system calls of a whole request. */
+#include "sessions.h"
+
+#include "http/h1_server.h"
+
+struct fixture {
+    struct bench bench;
+    struct h1_server_settings server_settings;
+    const struct h1_server_settings *server_settings_now;
+    struct h1_client_settings client_settings;
+    struct peer peer;
+    struct wire client, backend;
+    struct h1_server *session;
+    struct client_connection *connection;
+    struct server_stream *stream;
+    struct client_stream upstream;
+    struct task task;
+    bool answering;
+    unsigned served, gone, failed;
+};
+
+static void pool_heard(struct client_connection *connection) {}
+
+static void free_again(struct client_connection *connection, bool reusable)
+{
+    if (!reusable) ((struct fixture *)connection->owner)->connection = NULL;
+}
+
+static void lost(struct client_connection *connection, const struct error *error)
+{
+    ((struct fixture *)connection->owner)->connection = NULL;
+}
+
+static const struct client_connection_events pool_events = { pool_heard, free_again, lost };
+
+static void end_exchange(struct fixture *f)
+{
+    struct server_stream *stream = f->stream;
+    if (f->upstream.connection) f->upstream.connection->operations->cancel(f->upstream.connection, &f->upstream);
+    client_stream_release(&f->upstream);
+    loop_dequeue(&f->bench.loop, &f->task);
+    f->stream = NULL;
+    server_stream_release(stream);
+}
+
+static void proxy_ran(struct task *task)
+{
+    struct fixture *f = CONTAINER_OF(task, struct fixture, task);
+    if (f->stream->events) {
+        f->served += (f->stream->events & SERVER_STREAM_SENT) != 0;
+        f->gone += (f->stream->events & SERVER_STREAM_GONE) != 0;
+        end_exchange(f);
+        return;
+    }
+    if (f->upstream.failure.reason && !f->answering) {
+        f->failed++;
+        server_stream_reset(f->stream);
+        return;
+    }
+    if (!(f->upstream.events & CLIENT_STREAM_HEAD) || f->answering) return;
+    struct error error;
+    f->answering = true;
+    bool has_body = f->upstream.response.has_body;
+    assert_true(server_stream_send_head(f->stream, &f->upstream.response, has_body ? &f->upstream.response_body : NULL,
+                                        &error));
+}
+
+static void opened(struct h1_server *session, struct server_stream *stream, void *owner)
+{
+    struct fixture *f = owner;
+    f->stream = stream;
+    f->answering = false;
+    stream->owner_task = &f->task;
+    f->upstream = (struct client_stream){
+        .arena = stream->arena,
+        .request = &stream->request,
+        .target = stream->request.target.path,
+        .request_body = stream->request_body,
+        .owner_task = &f->task,
+    };
+    f->connection->operations->open(f->connection, &f->upstream);
+}
+
+static void refused(struct h1_server *session, const struct request_head *head, const struct error *error,
+                    uint64_t bytes_in, void *owner)
+{
+    fail_msg("refused: %s", error->text);
+}
+
+static void closed(struct h1_server *session, void *owner) { ((struct fixture *)owner)->session = NULL; }
+
+static const struct h1_server_events table_events = { opened, refused, closed };
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    bench_set_up(&f->bench);
+    struct h1_limits limits = { .request_line_bytes = 8192, .header_bytes = 65536, .header_count = 200 };
+    f->server_settings = (struct h1_server_settings){
+        .limits = limits,
+        .body_bytes_max = 64 << 20,
+        .head_timeout_ms = 5000,
+        .body_timeout_ms = 5000,
+        .idle_timeout_ms = 5000,
+        .splice_bytes_min = 100000,
+    };
+    f->server_settings_now = &f->server_settings;
+    f->client_settings = (struct h1_client_settings){ .limits = limits, .splice_bytes_min = 100000 };
+    f->task.run = proxy_ran;
+
+    struct address address;
+    struct error error;
+    int listener = listen_on_loopback(&address), accepted, connected;
+    f->connection = h1_client_connect(&f->bench.worker, &f->client_settings, &address, &pool_events, f, &error);
+    assert_non_null(f->connection);
+    wire_open(&f->backend, accept_soon(listener));
+    close(listener);
+    for (int i = 0; i < 100 && !f->connection->connected; i++) loop_turn(&f->bench.loop, 1);
+    connect_pair(&accepted, &connected);
+    wire_open(&f->client, connected);
+    f->session = h1_server_start(&f->bench.worker, &f->server_settings_now, accepted, &f->peer, &table_events, f);
+    bench_settle(&f->bench, &f->client);
+    *state = f;
+    return 0;
+}
+
+static void settle(struct fixture *f)
+{
+    bench_settle(&f->bench, &f->client);
+    wire_read(&f->backend);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    if (f->session) h1_server_abort(f->session);
+    settle(f);
+    assert_null(f->session);
+    if (f->connection) f->connection->operations->close(f->connection);
+    wire_close(&f->client);
+    wire_close(&f->backend);
+    bench_tear_down(&f->bench);
+    free(f);
+    return 0;
+}
+
+#define GET "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+
+static void exchange_small(struct fixture *f)
+{
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    settle(f);
+}
+
+static void a_proxied_keep_alive_request_costs_two_reads_and_two_writes(void **state)
+{
+    struct fixture *f = *state;
+    exchange_small(f);
+    system_calls = (struct system_calls){ 0 };
+    for (int i = 0; i < 10; i++) exchange_small(f);
+    assert_int_equal(f->served, 11);
+    assert_int_equal(system_calls.recv, 20);
+    assert_int_equal(system_calls.sendmsg, 20);
+    assert_int_equal(system_calls.epoll_ctl, 0);
+    assert_int_equal(f->bench.slabs.taken_bytes, 0);
+}
+
+static char *pattern(size_t length)
+{
+    char *bytes = malloc(length);
+    for (size_t i = 0; i < length; i++) bytes[i] = (char)(i % 251);
+    return bytes;
+}
+
+/* `from` writes all of it while `to` reads; returns when `to` has so many bytes behind its head. */
+static void pass_body(struct fixture *f, struct wire *from, struct wire *to, const char *bytes, size_t length)
+{
+    size_t sent = 0;
+    for (int i = 0; i < 20000; i++) {
+        if (sent < length) sent += wire_write(from, bytes + sent, length - sent);
+        loop_turn(&f->bench.loop, 0);
+        wire_read(to);
+        const char *body = strstr(to->received, "\r\n\r\n");
+        if (body && to->length - (size_t)(body + 4 - to->received) == length) break;
+    }
+    const char *body = strstr(to->received, "\r\n\r\n") + 4;
+    assert_int_equal(to->length - (size_t)(body - to->received), length);
+    assert_memory_equal(body, bytes, length);
+}
+
+static void a_large_answer_passes_inside_the_kernel(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 4 << 20;
+    char *bytes = pattern(length);
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
+    system_calls = (struct system_calls){ 0 };
+    pass_body(f, &f->backend, &f->client, bytes, length);
+    free(bytes);
+    settle(f);
+    assert_true(system_calls.splice > 10);
+    assert_true(system_calls.recv < 20);
+    assert_int_equal(f->served, 1);
+    assert_non_null(f->connection);
+    wire_forget(&f->client);
+    exchange_small(f); /* both connections are fit for the next request */
+    assert_true(ends_with(&f->client, "hello"));
+}
+
+static void a_large_request_body_passes_inside_the_kernel(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 4 << 20;
+    char *bytes = pattern(length);
+    wire_say(&f->client, "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4194304\r\n\r\n");
+    settle(f);
+    system_calls = (struct system_calls){ 0 };
+    pass_body(f, &f->client, &f->backend, bytes, length);
+    free(bytes);
+    assert_true(system_calls.splice > 10);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    settle(f);
+    assert_int_equal(f->served, 1);
+    assert_true(ends_with(&f->client, "ok"));
+    wire_forget(&f->client);
+    exchange_small(f);
+    assert_true(ends_with(&f->client, "hello"));
+}
+
+static void without_kernel_pipes_bodies_are_copied(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 4 << 20;
+    char *bytes = pattern(length);
+    struct kernel_pipe *taken[4];
+    for (int i = 0; i < 4; i++) taken[i] = kernel_pipes_take(f->bench.worker.kernel_pipes);
+    assert_null(kernel_pipes_take(f->bench.worker.kernel_pipes));
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
+    system_calls = (struct system_calls){ 0 };
+    pass_body(f, &f->backend, &f->client, bytes, length);
+    assert_int_equal(system_calls.splice, 0);
+    free(bytes);
+    settle(f);
+    assert_int_equal(f->served, 1);
+    for (int i = 0; i < 4; i++) kernel_pipes_give(f->bench.worker.kernel_pipes, taken[i]);
+}
+
+static void a_chunked_answer_goes_on_as_chunks(void **state)
+{
+    struct fixture *f = *state;
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x\r\n!\r\n");
+    settle(f);
+    wire_say(&f->backend, "0\r\nX-Sum: 1\r\n\r\n");
+    settle(f);
+    assert_true(ends_with(&f->client, "\r\n\r\n6\r\nhello!\r\n0\r\nX-Sum: 1\r\n\r\n"));
+    assert_int_equal(f->served, 1);
+}
+
+static void a_spliced_answer_that_is_truncated_cuts_the_client(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes = pattern(500000);
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    pass_body(f, &f->backend, &f->client, bytes, 500000);
+    free(bytes);
+    assert_null(f->upstream.failure.reason);
+    wire_reset(&f->backend);
+    settle(f);
+    assert_true(f->client.ended);
+    assert_int_equal(f->served, 0);
+    assert_int_equal(f->gone, 1);
+}
+
+static void a_client_that_resets_inside_a_spliced_answer_cancels_it(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes = pattern(8 << 20);
+    wire_say(&f->client, GET);
+    settle(f);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n");
+    f->client.deaf = true;
+    for (int i = 0; i < 100; i++) {
+        wire_write(&f->backend, bytes, 100000);
+        loop_turn(&f->bench.loop, 0);
+    }
+    wire_reset(&f->client);
+    settle(f);
+    assert_int_equal(f->gone, 1);
+    assert_null(f->connection);
+    free(bytes);
+}
+
+static void a_client_that_resets_inside_a_spliced_upload_cancels_it(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes = pattern(8 << 20);
+    wire_say(&f->client, "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 8388608\r\n\r\n");
+    for (int i = 0; i < 100; i++) {
+        wire_write(&f->client, bytes, 100000);
+        loop_turn(&f->bench.loop, 0);
+    }
+    wire_reset(&f->client);
+    settle(f);
+    assert_int_equal(f->gone, 1);
+    assert_null(f->connection);
+    free(bytes);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_proxied_keep_alive_request_costs_two_reads_and_two_writes),
+        TEST(a_large_answer_passes_inside_the_kernel),
+        TEST(a_large_request_body_passes_inside_the_kernel),
+        TEST(without_kernel_pipes_bodies_are_copied),
+        TEST(a_chunked_answer_goes_on_as_chunks),
+        TEST(a_spliced_answer_that_is_truncated_cuts_the_client),
+        TEST(a_client_that_resets_inside_a_spliced_answer_cancels_it),
+        TEST(a_client_that_resets_inside_a_spliced_upload_cancels_it),
+    };
+    return cmocka_run_group_tests_name("h1 pair", tests, NULL, NULL);
+}
