@@ -568,6 +568,7 @@ static void take_down(struct gateway *gateway)
     struct list_link *link;
     while ((link = list_first(&gateway->names)) != NULL) forget_name(CONTAINER_OF(link, struct watched_name, link));
     if (gateway->resolver) resolver_destroy(gateway->resolver);
+    gateway->resolver = NULL; /* mail about names may still come */
     if (gateway->access_log) access_log_destroy(gateway->access_log);
     loop_turn(&gateway->loop, 0);
     publisher_destroy(gateway->publisher);

@@ -39,7 +39,8 @@ struct publishing {
 
 struct control_mail {
     struct message message;
-    struct publisher *publisher;
+    const struct publisher_events *events; /* not the publisher, which may be gone when the last mail is delivered */
+    void *owner;
     uint64_t command;
     struct facts *facts;
     char *failure;
@@ -51,17 +52,23 @@ static void deliver_reloaded(struct message *message, void *receiver)
 {
     (void)receiver;
     struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
-    const struct publisher_options *options = &mail->publisher->options;
-    options->events->reloaded(options->owner, mail->command, mail->facts, mail->failure);
+    mail->events->reloaded(mail->owner, mail->command, mail->facts, mail->failure);
     free(mail->failure);
     free(mail);
 }
 
-static void tell_reloaded(struct publisher *publisher, uint64_t command, struct facts *facts, char *failure)
+static struct control_mail *make_control_mail(const struct publisher *publisher, void (*deliver)(struct message *, void *receiver))
 {
     struct control_mail *mail = memory_allocate(sizeof *mail);
-    mail->message.deliver = deliver_reloaded;
-    mail->publisher = publisher;
+    mail->message.deliver = deliver;
+    mail->events = publisher->options.events;
+    mail->owner = publisher->options.owner;
+    return mail;
+}
+
+static void tell_reloaded(struct publisher *publisher, uint64_t command, struct facts *facts, char *failure)
+{
+    struct control_mail *mail = make_control_mail(publisher, deliver_reloaded);
     mail->command = command;
     mail->facts = facts;
     mail->failure = failure;
@@ -72,20 +79,18 @@ static void deliver_name(struct message *message, void *receiver)
 {
     (void)receiver;
     struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
-    const struct publisher_options *options = &mail->publisher->options;
-    options->events->name_used(options->owner, slice_from_cstring(mail->host), mail->in_use);
+    mail->events->name_used(mail->owner, slice_from_cstring(mail->host), mail->in_use);
     free(mail->host);
     free(mail);
 }
 
 static void name_used(void *argument, struct slice host, bool in_use)
 {
-    struct control_mail *mail = memory_allocate(sizeof *mail);
-    mail->message.deliver = deliver_name;
-    mail->publisher = argument;
+    const struct publisher *publisher = argument;
+    struct control_mail *mail = make_control_mail(publisher, deliver_name);
     mail->host = memory_copy_slice(host);
     mail->in_use = in_use;
-    mailbox_post(mail->publisher->options.control, &mail->message);
+    mailbox_post(publisher->options.control, &mail->message);
 }
 
 /* --- instances that nobody refers to --- */
