@@ -80,7 +80,7 @@ FAILURES = {
     "it closes after an interim answer": ([send(b"HTTP/1.1 103 Early Hints\r\n\r\n"), close()], 502),
     "it never answers": ([hang()], 504),
     "its head never ends": ([drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 400, size=1, pause=0.05), hang()], 504),
-    "it sends interim answers without end": ([drip(b"HTTP/1.1 102 Processing\r\n\r\n" * 200, size=27, pause=0.02), hang()], 504),
+    "it sends more interim answers than anybody needs": ([drip(b"HTTP/1.1 102 Processing\r\n\r\n" * 200, size=27, pause=0.02), hang()], 502),
 }
 
 

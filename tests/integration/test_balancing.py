@@ -56,7 +56,7 @@ def test_the_fewest_connections_win(gateway, backends):
     free = ({"one", "two", "three"} - busy).pop()
     assert set(served(running, 10)) == {free}
     for holder in holders:
-        holder.close()
+        holder.reset()
     running.gauges_at_zero()
 
 

@@ -179,7 +179,7 @@ def test_underscores_and_hyphens_name_the_same_policy(gateway, backend):
 
 # Browsers
 
-CORS = {"type": "cors", "origins": ["https://app.example.com"], "methods": ["GET", "PUT"], "headers": ["Content-Type", "X-Token"], "credentials": True, "maxAge": 600}
+CORS = {"type": "cors", "origins": ["https://app.example.com"], "methods": ["GET", "PUT"], "headers": ["Content-Type", "X-Token"], "allowCredentials": True, "maxAge": 600}
 
 
 def preflight(running, origin="https://app.example.com", method="PUT", headers="content-type"):

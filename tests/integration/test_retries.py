@@ -26,7 +26,7 @@ def test_a_5xx_answer_is_tried_elsewhere_and_the_last_one_is_passed_on(gateway, 
     for one in backends[:2]:
         one.by_default(answer(503, body=one.name.encode()))
     running = gateway(proxy(*backends, route={"retryCount": 2}))
-    assert [running.get("/").status for _ in range(6)] == [200] * 6
+    assert [running.get("/").status for _ in range(3)] == [200] * 3
     backends[2].by_default(answer(500, body=b"three"))
     response = running.get("/last")
     assert response.status in (500, 503) and response.body in (b"one", b"two", b"three")
@@ -45,8 +45,9 @@ def test_no_more_tries_than_the_route_says(gateway, backend):
 def test_retry_on_is_exact(gateway, backend):
     backend.on("/503", answer(503)).on("/reset", reset()).on("/404", answer(404))
     running = gateway(proxy(backend, route={"retryOn": ["reset"], "retryCount": 1}))
-    assert running.get("/503").status == 503 and reached([backend], "/503") == [1]
+    # First, on a connection of its own: what a reused one loses may be its age, and is sent again apart from the count.
     assert running.get("/reset").status == 502 and reached([backend], "/reset") == [2]
+    assert running.get("/503").status == 503 and reached([backend], "/503") == [1]
     assert running.get("/404").status == 404 and reached([backend], "/404") == [1]
 
 
