@@ -204,6 +204,15 @@ static void search_place(struct search *search, const struct place *place, size_
     if (place->regex_count) search_regexes(search, place);
 }
 
+static void search_value_of_path(struct search *search, const struct part *value, size_t at)
+{
+    if (value->kind == PART_PLACE) {
+        search_place(search, CONTAINER_OF(value, const struct place, part), at);
+    } else if (at == search->request.path.length) {
+        search_rank(search, CONTAINER_OF(value, const struct candidates, part));
+    }
+}
+
 static void search_path(struct search *search, const struct radix_node *node, size_t at)
 {
     struct slice path = search->request.path;
@@ -214,7 +223,7 @@ static void search_path(struct search *search, const struct radix_node *node, si
         const struct radix_node *child = at < path.length ? radix_child(node, path.at[at]) : NULL;
         if (node->value) {
             if (child) search_path(search, child, at);
-            search_place(search, CONTAINER_OF(node->value, const struct place, part), at);
+            search_value_of_path(search, node->value, at);
             return;
         }
         node = child;

@@ -273,21 +273,47 @@ static int32_t highest_priority(const struct place *place)
     return highest;
 }
 
-static bool place_is_empty(const struct place *place)
+static void edit_exact(struct part **value, const struct tree_edit *edit)
 {
-    return !place->exact && !place->rest && place->parameter_count == 0 && place->glob_count == 0 &&
-           place->regex_count == 0;
+    struct candidates *candidates = (struct candidates *)*value;
+    candidates_edit(&candidates, edit, 0);
+    *value = candidates ? &candidates->part : NULL;
+}
+
+/* From the short form to a place. */
+static void widen(struct part **value)
+{
+    if (!*value || (*value)->kind == PART_PLACE) return;
+    struct place *place = place_create();
+    place->exact = CONTAINER_OF(*value, struct candidates, part);
+    *value = &place->part;
+}
+
+/* To the short form, where no more than that is left. */
+static void narrow(struct part **value)
+{
+    struct place *place = CONTAINER_OF(*value, struct place, part);
+    if (place->rest || place->parameter_count || place->glob_count || place->regex_count) return;
+    *value = place->exact ? &place->exact->part : NULL;
+    place->exact = NULL;
+    part_drop(&place->part);
 }
 
 static void edit_place(struct part **value, void *argument)
 {
     const struct path_edit *path = argument;
     const struct route_matcher *matcher = path->edit->matcher;
+    bool ends_here = !matcher->has_regex && path->at == matcher->piece_count;
     PROMISE(*value || path->edit->adding);
+    if (ends_here && (!*value || (*value)->kind == PART_CANDIDATES)) {
+        edit_exact(value, path->edit);
+        return;
+    }
+    widen(value);
     struct place *place = place_own(value);
     if (matcher->has_regex)
         edit_regex(place, path->edit);
-    else if (path->at == matcher->piece_count)
+    else if (ends_here)
         candidates_edit(&place->exact, path->edit, 0);
     else if (matcher->pieces[path->at].kind == PIECE_PARAMETER)
         edit_parameter(place, path);
@@ -295,12 +321,8 @@ static void edit_place(struct part **value, void *argument)
         candidates_edit(&place->rest, path->edit, 0);
     else
         edit_glob(place, path);
-
     place->part.priority_max = highest_priority(place);
-    if (place_is_empty(place)) {
-        part_drop(&place->part);
-        *value = NULL;
-    }
+    narrow(value);
 }
 
 static void edit_from(struct radix_node **root, const struct tree_edit *edit, unsigned at)
@@ -327,8 +349,8 @@ void path_learn(struct radix_node **slot, const struct router_prefilter *prefilt
         unknown += node->value->unknown;
     }
     for (unsigned i = 0; i < node->child_count; i++) {
-        path_learn(&node->children[i], prefilter);
-        unknown += node->children[i]->part.unknown;
+        path_learn(&radix_children(node)[i], prefilter);
+        unknown += radix_children(node)[i]->part.unknown;
     }
     node->part.unknown = unknown;
 }

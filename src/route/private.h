@@ -168,30 +168,36 @@ struct tree_edit {
 
 /* ---- Radix trees (radix.c) --------------------------------------------------------------------------------------- */
 
-/* Behind it lie `capacity` child pointers, the byte each child's label begins with, and the label. */
+/* In `bytes` lie the label, the byte that each child's label begins with (room for `capacity`), and, aligned, pointers to the
+ * children: in the order a search needs them, so that it touches few cache lines. */
 struct radix_node {
     struct part part;
     uint16_t label_length, child_count, capacity;
     struct part *value; /* NULL: none */
-    struct radix_node *children[];
+    char bytes[];
 };
 
-static inline const char *radix_keys(const struct radix_node *node)
+static inline const char *radix_label(const struct radix_node *node) { return node->bytes; }
+static inline const char *radix_keys(const struct radix_node *node) { return node->bytes + node->label_length; }
+static inline size_t radix_children_offset(size_t capacity, size_t label_length)
 {
-    return (const char *)(node->children + node->capacity);
+    return (offsetof(struct radix_node, bytes) + label_length + capacity + 7) & ~(size_t)7;
 }
 
-static inline const char *radix_label(const struct radix_node *node) { return radix_keys(node) + node->capacity; }
+static inline struct radix_node **radix_children(const struct radix_node *node)
+{
+    return (struct radix_node **)((char *)node + radix_children_offset(node->capacity, node->label_length));
+}
 
 static inline const struct radix_node *radix_child(const struct radix_node *node, char byte)
 {
     const char *keys = radix_keys(node);
     if (node->child_count > 8) {
         const char *hit = memchr(keys, byte, node->child_count);
-        return hit ? node->children[hit - keys] : NULL;
+        return hit ? radix_children(node)[hit - keys] : NULL;
     }
     for (unsigned i = 0; i < node->child_count; i++) {
-        if (keys[i] == byte) return node->children[i];
+        if (keys[i] == byte) return radix_children(node)[i];
     }
     return NULL;
 }
@@ -274,6 +280,8 @@ struct place_regex {
 /* From this many regexes on one place on, the prefilter is asked before PCRE2. */
 #define PLACE_CROWD 8
 
+/* The value of a node in a path tree. Where nothing but a path's end is there, as on most leaves, the value is the struct
+ * candidates of that end itself. */
 struct place {
     struct part part;
     uint16_t parameter_count, glob_count;

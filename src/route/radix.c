@@ -8,11 +8,10 @@
 
 static size_t node_size(unsigned capacity, size_t label_length)
 {
-    return sizeof(struct radix_node) + capacity * (sizeof(struct radix_node *) + 1) + label_length;
+    return radix_children_offset(capacity, label_length) + capacity * sizeof(struct radix_node *);
 }
 
-static char *keys_of(struct radix_node *node) { return (char *)(node->children + node->capacity); }
-static char *label_of(struct radix_node *node) { return keys_of(node) + node->capacity; }
+static char *keys_of(struct radix_node *node) { return node->bytes + node->label_length; }
 
 static struct radix_node *node_create(unsigned capacity, struct slice label)
 {
@@ -21,7 +20,7 @@ static struct radix_node *node_create(unsigned capacity, struct slice label)
     node->part = (struct part){ .references = 1, .kind = PART_NODE, .priority_max = INT32_MIN };
     node->capacity = (uint16_t)capacity;
     node->label_length = (uint16_t)label.length;
-    if (label.length) memcpy(label_of(node), label.at, label.length);
+    if (label.length) memcpy(node->bytes, label.at, label.length);
     return node;
 }
 
@@ -40,14 +39,14 @@ static struct radix_node *node_remake(struct radix_node *old, unsigned capacity,
     node->part.references = references;
     node->child_count = old->child_count;
     node->value = old->value;
-    memcpy(node->children, old->children, old->child_count * sizeof(struct radix_node *));
+    memcpy(radix_children(node), radix_children(old), old->child_count * sizeof(struct radix_node *));
     memcpy(keys_of(node), radix_keys(old), old->child_count);
     if (moves) {
         free(old);
         return node;
     }
     part_retain(node->value);
-    for (unsigned i = 0; i < node->child_count; i++) part_retain(&node->children[i]->part);
+    for (unsigned i = 0; i < node->child_count; i++) part_retain(&radix_children(node)[i]->part);
     return node;
 }
 
@@ -64,7 +63,7 @@ struct radix_node *radix_own(struct radix_node **slot)
 void radix_node_free(struct radix_node *node)
 {
     part_drop(node->value);
-    for (unsigned i = 0; i < node->child_count; i++) part_drop(&node->children[i]->part);
+    for (unsigned i = 0; i < node->child_count; i++) part_drop(&radix_children(node)[i]->part);
     free(node);
 }
 
@@ -106,7 +105,7 @@ static void split(struct radix_node **slot, size_t length)
     bool is_shared = lower->part.references > 1;
     struct radix_node *shorter = node_remake(lower, lower->capacity, slice_after(label, length), !is_shared);
     if (is_shared) part_drop(&lower->part);
-    upper->children[0] = shorter;
+    radix_children(upper)[0] = shorter;
     keys_of(upper)[0] = radix_label(shorter)[0];
     upper->child_count = 1;
     *slot = upper;
@@ -115,7 +114,7 @@ static void split(struct radix_node **slot, size_t length)
 /* A node without value and with one child adds nothing but its label. */
 static void merge_with_child(struct radix_node **slot)
 {
-    struct radix_node *upper = *slot, *lower = upper->children[0];
+    struct radix_node *upper = *slot, *lower = radix_children(upper)[0];
     size_t upper_length = upper->label_length, lower_length = lower->label_length;
     char label[PATTERN_TEXT_BYTES_MAX]; /* no longer than the key it is part of; paths have the longest */
     PROMISE(upper_length + lower_length <= sizeof label);
@@ -135,14 +134,14 @@ static unsigned add_child(struct radix_node **slot, char key)
         node = *slot = node_remake(node, capacity, label_slice(node), true);
     }
     keys_of(node)[node->child_count] = key;
-    node->children[node->child_count] = NULL;
+    radix_children(node)[node->child_count] = NULL;
     return node->child_count++;
 }
 
 static void remove_child(struct radix_node *node, unsigned index)
 {
     unsigned last = --node->child_count;
-    node->children[index] = node->children[last];
+    radix_children(node)[index] = radix_children(node)[last];
     keys_of(node)[index] = keys_of(node)[last];
 }
 
@@ -150,7 +149,7 @@ static int32_t highest_priority(const struct radix_node *node)
 {
     int32_t highest = node->value ? node->value->priority_max : INT32_MIN;
     for (unsigned i = 0; i < node->child_count; i++) {
-        if (node->children[i]->part.priority_max > highest) highest = node->children[i]->part.priority_max;
+        if (radix_children(node)[i]->part.priority_max > highest) highest = radix_children(node)[i]->part.priority_max;
     }
     return highest;
 }
@@ -187,10 +186,10 @@ static void edit_child(struct radix_node **slot, struct slice key, const struct 
     const char *hit = node->child_count ? memchr(radix_keys(node), key.at[0], node->child_count) : NULL;
     unsigned index = hit ? (unsigned)(hit - radix_keys(node)) : add_child(slot, key.at[0]);
     node = *slot;
-    struct part before = snapshot_of(node->children[index] ? &node->children[index]->part : NULL);
-    edit_node(&node->children[index], key, change);
-    struct part after = snapshot_of(node->children[index] ? &node->children[index]->part : NULL);
-    if (!node->children[index]) remove_child(node, index);
+    struct part before = snapshot_of(radix_children(node)[index] ? &radix_children(node)[index]->part : NULL);
+    edit_node(&radix_children(node)[index], key, change);
+    struct part after = snapshot_of(radix_children(node)[index] ? &radix_children(node)[index]->part : NULL);
+    if (!radix_children(node)[index]) remove_child(node, index);
     summarise(node, &before, &after);
 }
 

@@ -98,8 +98,8 @@ static void learn_hosts(struct radix_node **slot, const struct router_prefilter 
         unknown += paths->part.unknown;
     }
     for (unsigned i = 0; i < node->child_count; i++) {
-        learn_hosts(&node->children[i], prefilter);
-        unknown += node->children[i]->part.unknown;
+        learn_hosts(&radix_children(node)[i], prefilter);
+        unknown += radix_children(node)[i]->part.unknown;
     }
     node->part.unknown = unknown;
 }
@@ -125,7 +125,7 @@ static void collect_crowded(const struct part *part, struct vector *texts)
     }
     const struct radix_node *node = CONTAINER_OF(part, const struct radix_node, part);
     collect_crowded(node->value, texts);
-    for (unsigned i = 0; i < node->child_count; i++) collect_crowded(&node->children[i]->part, texts);
+    for (unsigned i = 0; i < node->child_count; i++) collect_crowded(&radix_children(node)[i]->part, texts);
 }
 
 void router_crowded_regexes(const struct router *router, struct vector *texts)
@@ -165,7 +165,7 @@ static void collect_matchers(const struct part *part, struct vector *matchers)
     } else {
         const struct radix_node *node = CONTAINER_OF(part, const struct radix_node, part);
         collect_matchers(node->value, matchers);
-        for (unsigned i = 0; i < node->child_count; i++) collect_matchers(&node->children[i]->part, matchers);
+        for (unsigned i = 0; i < node->child_count; i++) collect_matchers(&radix_children(node)[i]->part, matchers);
     }
 }
 
