@@ -82,9 +82,16 @@ static bool compile_link(struct chain_link *link, const struct candidate *candid
     } else if (!filter->compile(&here, candidate->config->config, &compiled)) {
         return false;
     }
-    link->filter = filter;
-    link->compiled = compiled;
-    link->side = here.side;
+    bool both_sides = !filter->on_response_allowed;
+    *link = (struct chain_link){ .filter = filter, .compiled = compiled };
+    if (both_sides || here.side == FILTER_ON_REQUEST) {
+        link->request = filter->request;
+        link->request_body = filter->request_body;
+    }
+    if (both_sides || here.side == FILTER_ON_RESPONSE) {
+        link->response_head = filter->response_head;
+        link->response_body = filter->response_body;
+    }
     return true;
 }
 
@@ -93,8 +100,8 @@ static void place_link(struct chain *chain, uint32_t index)
     struct chain_link *link = &chain->links[index];
     link->state_offset = chain->state_bytes;
     chain->state_bytes += (uint32_t)((link->filter->state_size + 15) & ~(size_t)15);
-    chain->has_request_stages |= link->filter->request_body != NULL;
-    chain->has_response_stages |= link->filter->response_body != NULL;
+    chain->has_request_stages |= link->request_body != NULL;
+    chain->has_response_stages |= link->response_body != NULL;
     if (link->filter->answers_preflight) chain->cors_at = index + 1;
 }
 

@@ -19,11 +19,15 @@ struct policy_registry {
 struct policy_kinds policy_registry_kinds(const struct policy_registry *);
 const struct filter *policy_registry_find(const struct policy_registry *, const struct policy_kind *);
 
+/* A filter as a route has it. Of one that may be written with on: response, only the functions of the side it was written for are
+ * there. */
 struct chain_link {
     const struct filter *filter;
-    const void *compiled;  /* filter->compile's result */
+    const void *compiled; /* filter->compile's result */
+    enum filter_result (*request)(struct exchange *, const void *compiled, void *state);
+    enum filter_result (*response_head)(struct exchange *, const void *compiled, void *state);
+    filter_stage *request_body, *response_body;
     uint32_t state_offset; /* of the filter's state in the exchange's block */
-    enum filter_side side;
 };
 
 struct chain {

@@ -64,7 +64,7 @@ struct filter {
     size_t config_size;         /* of the struct that the fields fill */
     size_t state_size;          /* per exchange, zeroed, in its arena */
     bool all_scopes_apply;      /* IP lists, access rules, header, path and query edits: the scopes add up */
-    bool on_response_allowed;   /* may be written with on: response */
+    bool on_response_allowed;   /* may be written with on: response; then only the functions of the side written for run */
     bool answers_preflight;     /* cors */
     bool (*check)(struct schema_reading *, const struct node *, const void *config); /* across fields, at load; NULL: none */
     /* Checked configuration -> immutable, shared by workers. NULL `compile`: the config itself is copied as the compiled form
@@ -74,7 +74,8 @@ struct filter {
     enum filter_result (*request)(struct exchange *, const void *compiled, void *state);
     enum filter_result (*response_head)(struct exchange *, const void *compiled, void *state); /* NEXT or WAIT */
     filter_stage *request_body, *response_body; /* NULL: bytes pass untouched */
-    void (*finish)(struct exchange *, const void *compiled, void *state); /* exactly once where `request` ran, on cancel too */
+    /* Exactly once where the request came to the filter, on cancel too; also where it has nothing to do on that side. */
+    void (*finish)(struct exchange *, const void *compiled, void *state);
 };
 
 #endif

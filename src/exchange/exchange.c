@@ -202,8 +202,8 @@ static enum step_result step_request_filters(struct exchange *exchange)
     while (exchange->next_link < chain->count) {
         const struct chain_link *link = &chain->links[exchange->next_link];
         exchange->filters_begun = exchange->next_link + 1;
-        if (link->filter->request) {
-            switch (link->filter->request(exchange, link->compiled, link_state(exchange, link))) {
+        if (link->request) {
+            switch (link->request(exchange, link->compiled, link_state(exchange, link))) {
             case FILTER_NEXT:
                 break;
             case FILTER_RESPOND:
@@ -248,11 +248,10 @@ static enum step_result step_response_filters(struct exchange *exchange)
 {
     while (exchange->next_link > 0) {
         const struct chain_link *link = &exchange->route->chain->links[exchange->next_link - 1];
-        if (link->filter->response_head) {
-            if (link->filter->response_head(exchange, link->compiled, link_state(exchange, link)) == FILTER_WAIT) {
-                PROMISE(exchange->wait != NULL);
-                return STEP_PAUSE;
-            }
+        if (link->response_head &&
+            link->response_head(exchange, link->compiled, link_state(exchange, link)) == FILTER_WAIT) {
+            PROMISE(exchange->wait != NULL);
+            return STEP_PAUSE;
         }
         exchange->next_link--;
     }
@@ -387,7 +386,6 @@ uint64_t exchange_deadline_ms(const struct exchange *exchange)
 bool exchange_worker_init(struct exchange_worker *worker, struct error *error)
 {
     list_init(&worker->exchanges);
-    random_secure_bytes(worker->id_prefix, sizeof worker->id_prefix);
     worker->stage_sample = STAGE_SAMPLE_EVERY;
     worker->waits = wait_table_create();
     worker->router_scratch = router_scratch_create();

@@ -63,7 +63,7 @@ bool stages_put(struct exchange *exchange, bool response, struct body_pipe **pip
     uint32_t count = response ? exchange->filters_begun : chain->count;
     for (uint32_t i = 0; i < count; i++) {
         const struct chain_link *link = &chain->links[response ? count - 1 - i : i];
-        filter_stage *run = response ? link->filter->response_body : link->filter->request_body;
+        filter_stage *run = response ? link->response_body : link->request_body;
         if (!run) continue;
         struct stage_runner *runner = stage_put(exchange, link, run, *pipe);
         if (!runner) return false;

@@ -14,7 +14,6 @@ struct header_edit_config {
 };
 
 struct header_edit {
-    enum filter_side side;
     bool is_prefix; /* remove-header: all names that begin with it */
     char *name_text;
     struct slice name;
@@ -139,7 +138,6 @@ static struct header_edit *header_edit_create(const struct filter_compile *compi
         return NULL;
     }
     struct header_edit *edit = memory_allocate(sizeof *edit);
-    edit->side = compile->side;
     edit->name_text = memory_copy_slice(name);
     edit->name = slice_of(edit->name_text, name.length);
     return edit;
@@ -184,7 +182,7 @@ typedef bool header_edit_apply(const struct header_edit *, const struct exchange
 static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
                                        header_edit_apply *apply)
 {
-    if (edit->side != FILTER_ON_REQUEST || apply(edit, exchange, &exchange->request->headers)) return FILTER_NEXT;
+    if (apply(edit, exchange, &exchange->request->headers)) return FILTER_NEXT;
     respond_no_memory(exchange);
     return FILTER_RESPOND;
 }
@@ -192,9 +190,7 @@ static enum filter_result edit_request(struct exchange *exchange, const struct h
 static enum filter_result edit_response(struct exchange *exchange, const struct header_edit *edit,
                                         header_edit_apply *apply)
 {
-    if (edit->side == FILTER_ON_RESPONSE && !apply(edit, exchange, &exchange->response->headers)) {
-        respond_no_memory(exchange);
-    }
+    if (!apply(edit, exchange, &exchange->response->headers)) respond_no_memory(exchange);
     return FILTER_NEXT;
 }
 
