@@ -146,22 +146,25 @@ void upstream_call_cancel(struct upstream_call *call)
 
 /* --- tries --- */
 
-static struct instance *choose_instance(struct upstream_call *call, struct error *error)
+/* Into call->instance. False: there is none to choose. */
+static bool choose_instance(struct upstream_call *call, struct error *error)
 {
-    if (call->plan.only_instance) return call->plan.only_instance;
+    if (call->plan.only_instance) {
+        call->instance = call->plan.only_instance;
+        return true;
+    }
     const struct service *service = call->plan.service;
     struct balancer_question *question = &call->question;
     question->now_ms = now_of(call);
     uint32_t index = balancer_pick(service, question, &call->worker->random);
     if (UNLIKELY(index == ENDPOINT_NONE)) {
-        error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-instance",
-                  service->endpoint_count ? "every instance has weight 0"
-                                          : "it has no instance whose address is known");
-        return NULL;
+        return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-instance",
+                         service->endpoint_count ? "every instance has weight 0" : "no instance has a known address");
     }
     /* Beyond TRIED_MAX the latest ones count. */
     question->tried[question->tried_count < TRIED_MAX ? question->tried_count++ : call->tries % TRIED_MAX] = index;
-    return service->endpoints[index].instance;
+    call->instance = service->endpoints[index].instance;
+    return true;
 }
 
 static void follow(struct upstream_call *call, struct try *try)
@@ -272,14 +275,12 @@ static void try_failed(struct upstream_call *call, const struct error *failed)
 static void next_try(struct upstream_call *call)
 {
     struct error error;
-    struct instance *instance = choose_instance(call, &error);
-    if (UNLIKELY(!instance)) {
+    if (UNLIKELY(!choose_instance(call, &error))) {
         fail(call, &error);
         return;
     }
-    call->instance = instance;
     call->tries++;
-    struct try *try = try_begin(call, instance, false, &error);
+    struct try *try = try_begin(call, call->instance, false, &error);
     if (LIKELY(try))
         follow(call, try);
     else

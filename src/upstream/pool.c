@@ -65,7 +65,11 @@ static void close_and_forget(struct pooled *pooled)
     connection->operations->close(connection);
 }
 
-void upstream_pool_close_idle(struct pooled *pooled) { close_and_forget(pooled); }
+void upstream_pool_close_idle(struct pooled *pooled)
+{
+    PROMISE(pooled->state == POOLED_IDLE);
+    close_and_forget(pooled);
+}
 
 /* Over the worker's total: the oldest one of a pool that has more than its share goes, else the oldest of all. */
 static void close_for_fairness(struct upstream_worker *worker)
@@ -75,10 +79,10 @@ static void close_for_fairness(struct upstream_worker *worker)
     for (int i = 0; i < FAIR_SEARCH_MAX && link != &worker->idle_order; i++, link = link->next) {
         struct pooled *pooled = CONTAINER_OF(link, struct pooled, order);
         if (pooled->pool->idle_count <= share) continue;
-        close_and_forget(pooled);
+        upstream_pool_close_idle(pooled);
         return;
     }
-    close_and_forget(CONTAINER_OF(worker->idle_order.next, struct pooled, order));
+    upstream_pool_close_idle(CONTAINER_OF(worker->idle_order.next, struct pooled, order));
 }
 
 static void put_idle(struct pooled *pooled)
@@ -95,7 +99,7 @@ static void put_idle(struct pooled *pooled)
         timer_set(&worker->loop->timers, &worker->sweep, worker->loop->now_ms + POOL_SWEEP_EVERY_MS);
     }
     if (UNLIKELY(pool->idle_count > pool->idle_max)) {
-        close_and_forget(connection_of(pool->idle.previous)->owner);
+        upstream_pool_close_idle(connection_of(pool->idle.previous)->owner);
     } else if (UNLIKELY(gauge_read(&worker->counters.idle_connections) > worker->idle_connections_total_max)) {
         close_for_fairness(worker);
     }
@@ -336,7 +340,7 @@ enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct
         return POOL_FAIL;
     }
     if (LIKELY(!fresh) && (*connection = take_idle(pool))) return POOL_READY;
-    if (is_full(pool) && pool->idle_count > 0) close_and_forget(connection_of(pool->idle.previous)->owner);
+    if (is_full(pool) && pool->idle_count > 0) upstream_pool_close_idle(connection_of(pool->idle.previous)->owner);
     if (!is_full(pool) && pool->making_count <= pool->waiting_count && !begin_connection(pool, error)) return POOL_FAIL;
     waiter->fresh = fresh;
     enter_line(pool, waiter, false);
@@ -385,7 +389,11 @@ void upstream_pool_close_making(struct upstream_pool *pool)
 void upstream_pool_destroy(struct upstream_pool *pool)
 {
     PROMISE(pool->waiting_count == 0);
-    while (!list_is_empty(&pool->idle)) close_and_forget(connection_of(pool->idle.next)->owner);
+    struct list_link *next;
+    for (struct list_link *link = pool->idle.next; link != &pool->idle; link = next) {
+        next = link->next;
+        upstream_pool_close_idle(connection_of(link)->owner);
+    }
     upstream_pool_close_making(pool);
     PROMISE(pool->open_count == 0);
     pool->worker->pools[pool->instance->slot] = NULL;

@@ -441,17 +441,14 @@ static void stranger_ready(struct event_source *source, uint32_t events)
     unsigned char question[512], answer[4096];
     struct sockaddr_in from;
     socklen_t from_length = sizeof from;
-    ssize_t length;
-    while ((length = recvfrom(source->descriptor, question, sizeof question, MSG_DONTWAIT, (struct sockaddr *)&from,
-                              &from_length)) > 0) {
+    while (recvfrom(source->descriptor, question, sizeof question, MSG_DONTWAIT, (struct sockaddr *)&from,
+                    &from_length) > 0) {
         size_t end = 12;
         while (question[end]) end += question[end] + 1u;
         bool is_v4 = question[end + 2] == 1;
-        size_t answer_length = write_answer(answer, question, end + 5, is_v4, 10);
-        if (is_v4 && stranger.questions++ < stranger.misdeeds) answer_length = misbehave(answer, question, end + 5);
-        if (answer_length) {
-            sendto(source->descriptor, answer, answer_length, 0, (struct sockaddr *)&from, from_length);
-        }
+        size_t length = write_answer(answer, question, end + 5, is_v4, 10);
+        if (is_v4 && stranger.questions++ < stranger.misdeeds) length = misbehave(answer, question, end + 5);
+        if (length) sendto(source->descriptor, answer, length, 0, (struct sockaddr *)&from, from_length);
     }
 }
 
