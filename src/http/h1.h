@@ -37,7 +37,7 @@ void h1_parser_init(struct h1_parser *);
  * h1_request_rebase first). At most one empty line before the request line is skipped (RFC 9112 2.2).
  * On H1_COMPLETE the head is whole and checked: Host rules, framing, target form for the method.
  * Errors (400 unless said): RFC 9112 2.2 bare LF/CR, 5 field syntax, 5.2 obs-fold, 6.1-6.3 framing, 3.2 Host and target;
- * 414, 431 by the limits; 501 CONNECT; 505 a major version other than 1; 417 an Expect that isn't 100-continue. */
+ * 414, 431 by the limits (and for more than 1 KiB of Connection); 501 CONNECT; 505 a major version other than 1; 417 an Expect that isn't 100-continue. */
 enum h1_result h1_parse_request(struct h1_parser *, const char *bytes, size_t length, const struct h1_limits *,
                                 struct request_head *, struct error *);
 /* The same for a backend's response; `method` is the request's (HEAD has no body). Errors carry BLAME_UPSTREAM, status 502.

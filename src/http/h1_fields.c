@@ -1,6 +1,9 @@
 /* What the heads of requests and responses have in common: lines, fields, and the fields that frame a body. */
 #include "http/private.h"
 
+/* Each option that Connection names is looked for among all fields: the product must stay small. */
+#define CONNECTION_BYTES_MAX 1024
+
 void h1_parser_init(struct h1_parser *parser) { *parser = (struct h1_parser){ .stage = H1_STAGE_START }; }
 
 enum h1_result h1_refuse(enum h1_sender sender, struct error *error, unsigned status, const char *reason,
@@ -142,10 +145,16 @@ enum h1_result h1_read_body_fields(struct h1_reading *reading, enum http_version
     return H1_COMPLETE;
 }
 
-bool h1_keeps_alive(enum http_version version, const struct headers *headers)
+enum h1_result h1_read_connection(struct h1_reading *reading, enum http_version version, const struct headers *headers)
 {
-    if (headers_list_has(headers, HEADER_CONNECTION, SLICE("close"))) return false;
-    return version != HTTP_1_0 || headers_list_has(headers, HEADER_CONNECTION, SLICE("keep-alive"));
+    size_t bytes = 0;
+    const struct header *field = headers_find_known(headers, HEADER_CONNECTION);
+    for (; field; field = headers_find_next(headers, field)) bytes += field->value.length;
+    if (bytes > CONNECTION_BYTES_MAX) return refuse_too_large(reading, "its Connection names too much");
+    bool closes = headers_list_has(headers, HEADER_CONNECTION, SLICE("close"));
+    reading->parser->keep_alive = !closes && (version != HTTP_1_0 ||
+                                              headers_list_has(headers, HEADER_CONNECTION, SLICE("keep-alive")));
+    return H1_COMPLETE;
 }
 
 bool h1_read_version(const char *at, unsigned *major, enum http_version *version)

@@ -27,10 +27,10 @@ enum h1_result h1_parse_request(struct h1_parser *parser, const char *bytes, siz
     if (result == H1_COMPLETE) result = read_host(&reading, head);
     if (result == H1_COMPLETE) result = read_body(&reading, head);
     if (result == H1_COMPLETE) result = read_expectation(&reading, head);
+    if (result == H1_COMPLETE) result = h1_read_connection(&reading, head->version, &head->headers);
     if (result != H1_COMPLETE) return result;
 
     const struct headers *headers = &head->headers;
-    parser->keep_alive = h1_keeps_alive(head->version, headers);
     /* RFC 9110 7.8: ignored in HTTP/1.0. */
     head->wants_upgrade = head->version == HTTP_1_1 && headers_find_known(headers, HEADER_UPGRADE) &&
                           headers_list_has(headers, HEADER_CONNECTION, SLICE("upgrade"));

@@ -71,7 +71,8 @@ static enum h1_result read_body(struct h1_reading *reading, enum method method, 
     head->has_body = method != METHOD_HEAD && !status_has_no_content(head->status);
     head->body_length = bodiless ? 0 : body.has_length ? body.length : BODY_LENGTH_UNKNOWN;
     parser->chunked = body.chunked;
-    bool until_close = head->has_body && !body.chunked && !body.has_length;
-    parser->keep_alive = !until_close && h1_keeps_alive(head->version, &head->headers);
+    if (h1_read_connection(reading, head->version, &head->headers) != H1_COMPLETE) return H1_BAD;
+    if (head->has_body && !body.chunked && !body.has_length)
+        parser->keep_alive = false; /* it ends with the connection */
     return H1_COMPLETE;
 }

@@ -108,8 +108,8 @@ struct h1_body_fields {
 enum h1_result h1_read_body_fields(struct h1_reading *, enum http_version, const struct headers *,
                                    struct h1_body_fields *);
 
-/* RFC 9112 9.3. */
-bool h1_keeps_alive(enum http_version, const struct headers *);
+/* Whether the connection is kept (RFC 9112 9.3) goes to the parser. */
+enum h1_result h1_read_connection(struct h1_reading *, enum http_version, const struct headers *);
 /* "HTTP/1.1" and the like: 8 bytes. False: no version at all. `major` other than 1 leaves *version as it is. */
 bool h1_read_version(const char *at, unsigned *major, enum http_version *version);
 

@@ -147,6 +147,15 @@ static bool plain_framing(struct plain *plain)
     return true;
 }
 
+static bool plain_connection_is_short(const struct plain *plain)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < plain->field_count; i++) {
+        if (alike(plain->fields[i].name, "Connection")) length += plain->fields[i].value.length;
+    }
+    return length <= 1024;
+}
+
 static bool plain_keep_alive(const struct plain *plain)
 {
     if (any_lists(plain, "Connection", "close")) return false;
@@ -371,7 +380,7 @@ static enum verdict plain_request(struct plain *plain, struct slice bytes)
 
     verdict = plain_fields(plain, &rest);
     if (verdict != ACCEPTED) return verdict;
-    if (!plain_host(plain, is_absolute) || !plain_framing(plain)) return REFUSED;
+    if (!plain_host(plain, is_absolute) || !plain_framing(plain) || !plain_connection_is_short(plain)) return REFUSED;
     plain->has_body = plain->has_length || plain->chunked;
     bool nonempty = plain->chunked || plain->length > 0, version_0 = same(plain->version, "HTTP/1.0");
     if (same(plain->method, "TRACE") && nonempty) return REFUSED;
@@ -402,7 +411,7 @@ static enum verdict plain_response(struct plain *plain, struct slice bytes, enum
 
     verdict = plain_fields(plain, &rest);
     if (verdict != ACCEPTED) return verdict;
-    if (!plain_framing(plain)) return REFUSED;
+    if (!plain_framing(plain) || !plain_connection_is_short(plain)) return REFUSED;
     bool never_framed = plain->status < 200 || plain->status == 204;
     if (never_framed && (plain->chunked || plain->length > 0)) return REFUSED;
     plain->has_body = !never_framed && plain->status != 304 && method != METHOD_HEAD;

@@ -416,6 +416,23 @@ static void limits_are_exact_and_named(void **state)
     read_rows(&narrow, rows, COUNT_OF(rows));
 }
 
+/* What Connection names is looked for among all fields, so it can't be a list without end. */
+static void a_connection_field_names_a_kilobyte_at_most(void **state)
+{
+    for (int more = 0; more <= 1; more++) {
+        char text[2048], options[513];
+        memset(options, ',', sizeof options);
+        int length = snprintf(text, sizeof text,
+                              "GET / HTTP/1.1\r\nHost: a\r\nConnection: %.*s\r\nConnection: %.*s\r\n\r\n", 512, options,
+                              512 + more, options);
+        struct reading reading;
+        read_head_every_way(&client, slice_of(text, (size_t)length), &reading);
+        assert_int_equal(reading.result, more ? H1_BAD : H1_COMPLETE);
+        if (more) assert_int_equal(reading.error.status, 431);
+        reading_release(&reading);
+    }
+}
+
 static void the_size_of_no_piece_matters_where_the_vectors_end(void **state)
 {
     char text[256];
@@ -472,6 +489,7 @@ int main(void)
         cmocka_unit_test(what_follows_the_head_is_left_alone),
         cmocka_unit_test(every_beginning_of_a_good_head_asks_for_more),
         cmocka_unit_test(limits_are_exact_and_named),
+        cmocka_unit_test(a_connection_field_names_a_kilobyte_at_most),
         cmocka_unit_test(the_size_of_no_piece_matters_where_the_vectors_end),
         cmocka_unit_test(without_memory_a_request_is_refused_with_503),
     };
