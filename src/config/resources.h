@@ -31,6 +31,7 @@ struct limits_config {
     uint64_t head_timeout_ms;                       /* 10,000 */
     uint64_t body_timeout_ms;                       /* 30,000: between two pieces of a request's body */
     uint64_t idle_timeout_ms;                       /* 75,000: a kept connection without a request */
+    uint64_t half_close_timeout_ms;                 /* from a client's FIN to the start of its answer; 0: it counts as gone */
     int64_t connections_per_worker;                 /* 10,000 */
     int64_t connections_per_address;                /* 0: no limit */
     int64_t new_connections_per_address_per_second; /* 0: no limit */
@@ -140,8 +141,6 @@ struct route_config {
     const struct node *node;
 };
 
-enum half_close { HALF_CLOSE_SERVE, HALF_CLOSE_CANCEL };
-
 enum store_kind { STORE_FILE };
 
 struct configuration {
@@ -162,7 +161,6 @@ struct configuration {
     uint64_t stall_timeout_ms; /* 5 s: a worker that doesn't turn for so long is restarted with its process */
     struct slice user;         /* absent: stay */
     bool merge_slashes;
-    int half_close;              /* clientHalfClose: serve (default) | cancel */
     struct object_list services; /* struct service_config */
     struct object_list routes;   /* struct route_config, in the file's order */
     struct object_list plugins;  /* struct plugin_config */

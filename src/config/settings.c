@@ -80,6 +80,14 @@ const struct field limits_fields[] = {
       .minimum = 1,
       .maximum = DAY_MS,
       .summary = "Time between two pieces of a request's body; then the answer is 408." },
+    { .name = "halfCloseTimeoutMs",
+      .type = FIELD_MILLISECONDS,
+      .into = offsetof(struct limits_config, half_close_timeout_ms),
+      .fallback = "3000",
+      .minimum = 0,
+      .maximum = DAY_MS,
+      .summary = "A client that has finished sending may be waiting or have gone: its request is cancelled when no answer has begun "
+                 "so long after. 0: at once." },
     { .name = "idleTimeoutMs",
       .type = FIELD_MILLISECONDS,
       .into = offsetof(struct limits_config, idle_timeout_ms),
@@ -142,8 +150,6 @@ static const struct field resolver_fields[] = {
       .summary = "An answer is kept at most so long, whatever its TTL says." },
     FIELDS_END,
 };
-
-static const char *const half_close_names[] = { "serve", "cancel", NULL };
 
 const struct field configuration_fields[] = {
     { .name = "workers",
@@ -225,13 +231,6 @@ const struct field configuration_fields[] = {
       .into = offsetof(struct configuration, merge_slashes),
       .fallback = "false",
       .summary = "Reads `//` in a path as `/`." },
-    { .name = "clientHalfClose",
-      .type = FIELD_ENUM,
-      .into = offsetof(struct configuration, half_close),
-      .names = half_close_names,
-      .fallback = "serve",
-      .summary =
-          "What a client's closing of its sending half means while it waits for an answer: it is served, or its request is cancelled." },
     { .name = "store",
       .type = FIELD_CUSTOM,
       .into = offsetof(struct configuration, store),

@@ -52,16 +52,6 @@ static bool is_usable_id(struct slice id)
     return true;
 }
 
-static void write_hex(uint64_t value, char *into)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 15; i >= 0; i--) {
-        into[i] = digits[value & 15];
-        value >>= 4;
-    }
-}
-
-/* 128 bits in hex: a random half of the worker's life, and a counter spread over the other half by an odd factor. */
 bool edge_find_request_id(struct exchange *exchange)
 {
     if (exchange->from_trusted_proxy) {
@@ -71,11 +61,9 @@ bool edge_find_request_id(struct exchange *exchange)
             return true;
         }
     }
-    char *text = arena_allocate(exchange->arena, 32);
+    char *text = arena_allocate(exchange->arena, REQUEST_ID_BYTES);
     if (!text) return false;
-    struct exchange_worker *worker = exchange->worker;
-    write_hex(worker->id_prefix[0], text);
-    write_hex(worker->id_prefix[1] + ++worker->id_counter * 0x9e3779b97f4a7c15u, text + 16);
-    exchange->request_id = slice_of(text, 32);
+    request_id_write(exchange->worker->ids, text);
+    exchange->request_id = slice_of(text, REQUEST_ID_BYTES);
     return true;
 }

@@ -12,6 +12,7 @@
 #include "event/event.h"
 #include "expr/template.h"
 #include "http/http.h"
+#include "http/request_id.h"
 #include "observe/access_log.h"
 #include "observe/metrics.h"
 #include "shared/counter.h"
@@ -53,8 +54,7 @@ struct exchange_worker {
     struct snapshot_pin *current;
     struct list_link exchanges;       /* all that live, oldest first */
     struct wait_table *waits;         /* slots for waits that other threads complete */
-    uint64_t id_prefix[2];            /* request ids: random once a process ... */
-    uint64_t id_counter;              /* ... and counted */
+    struct request_id_source *ids;
     uint32_t stage_sample;            /* counts down to the next sampled exchange */
     struct gauge active;              /* exchanges */
     struct gauge waiting;             /* waits */
@@ -145,8 +145,14 @@ struct exchange {
  * not even its struct fits the stream is cut. */
 void exchange_begin(struct exchange_worker *, struct server_stream *);
 /* A request that the session refused by itself is logged and counted like any other. */
-void exchange_refused(struct exchange_worker *, const struct request_head *, const struct peer *, const struct error *,
-                      uint64_t bytes_in);
+struct refused_request {
+    const struct request_head *head;
+    const struct peer *peer;
+    struct slice request_id;
+    const struct error *error;
+    uint64_t bytes_in, bytes_out;
+};
+void exchange_refused(struct exchange_worker *, const struct refused_request *);
 
 /* For handlers: the answer's head (and body, NULL for none) is there. Head and pipe live in the exchange's arena or handler state.
  * Runs the response filters from the run queue or at once; never call it twice. */

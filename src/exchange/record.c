@@ -58,17 +58,18 @@ void record_write(struct exchange *exchange)
     write_out(worker, route ? route->metrics : NULL, &record);
 }
 
-void exchange_refused(struct exchange_worker *worker, const struct request_head *request, const struct peer *peer,
-                      const struct error *error, uint64_t bytes_in)
+void exchange_refused(struct exchange_worker *worker, const struct refused_request *refused)
 {
     struct exchange_record record = {
         .wall_ns = worker->loop->wall_ns,
-        .status = error->status,
-        .bytes_in = bytes_in,
-        .client_ip = slice_of(peer->ip_text, peer->ip_length),
-        .error_type = error->reason,
-        .error_text = slice_from_cstring(error->text),
+        .request_id = refused->request_id,
+        .status = refused->error->status,
+        .bytes_in = refused->bytes_in,
+        .bytes_out = refused->bytes_out,
+        .client_ip = slice_of(refused->peer->ip_text, refused->peer->ip_length),
+        .error_type = refused->error->reason,
+        .error_text = slice_from_cstring(refused->error->text),
     };
-    fill_request(&record, request);
+    fill_request(&record, refused->head);
     write_out(worker, NULL, &record);
 }

@@ -93,12 +93,11 @@ static void session_open(struct h1_server *session, struct server_stream *stream
     connection->table->open(stream, connection->table->owner);
 }
 
-static void session_refused(struct h1_server *session, const struct request_head *head, const struct error *error, uint64_t bytes_in,
-                            void *owner)
+static void session_refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
 {
     (void)session;
     struct connection *connection = owner;
-    connection->table->refused(head, &connection->peer, error, bytes_in, connection->table->owner);
+    connection->table->refused(refusal, &connection->peer, connection->table->owner);
 }
 
 /* Once; sessions may already close inside the walk of a drain. */

@@ -30,7 +30,7 @@ struct connection_table {
     struct address_limits *addresses;
     struct connection_limits limits;
     void (*open)(struct server_stream *, void *owner); /* a request has come */
-    void (*refused)(const struct request_head *, const struct peer *, const struct error *, uint64_t bytes_in, void *owner);
+    void (*refused)(const struct h1_refusal *, const struct peer *, void *owner);
     void (*emptied)(void *owner); /* draining, and the last connection is gone */
     void *owner;
     /* Internal. */

@@ -73,7 +73,7 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .body_timeout_ms = (uint32_t)limits->body_timeout_ms,
             .idle_timeout_ms = (uint32_t)limits->idle_timeout_ms,
             .splice_bytes_min = SPLICE_BYTES_MIN,
-            .cancel_on_half_close = configuration->half_close == HALF_CLOSE_CANCEL,
+            .half_close_timeout_ms = (uint32_t)limits->half_close_timeout_ms,
         },
         .h1_client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },
         .connections = {

@@ -94,11 +94,18 @@ static void request_came(struct server_stream *stream, void *owner)
     exchange_begin(&worker->exchanges, stream);
 }
 
-static void request_refused(const struct request_head *head, const struct peer *peer, const struct error *error, uint64_t bytes_in,
-                            void *owner)
+static void request_refused(const struct h1_refusal *refusal, const struct peer *peer, void *owner)
 {
     struct worker *worker = owner;
-    exchange_refused(&worker->exchanges, head, peer, error, bytes_in);
+    struct refused_request refused = {
+        .head = refusal->head,
+        .peer = peer,
+        .request_id = refusal->request_id,
+        .error = refusal->error,
+        .bytes_in = refusal->bytes_in,
+        .bytes_out = refusal->bytes_out,
+    };
+    exchange_refused(&worker->exchanges, &refused);
 }
 
 static void connections_emptied(void *owner)
@@ -142,6 +149,7 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .arenas = &worker->arenas,
         .kernel_pipes = kernel_pipes_create(KERNEL_PIPES_MAX, KERNEL_PIPES_IDLE_MAX),
     };
+    request_id_source_init(&worker->h1.ids);
     worker->h1_server_settings_now = &worker->h1_server_settings;
     worker->connections = (struct connection_table){
         .h1 = &worker->h1,
@@ -162,6 +170,7 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .access_log = options->access_log,
         .mailbox = &worker->mailbox,
         .index = options->index,
+        .ids = &worker->h1.ids,
         .pin_released = pin_released,
         .owner = worker,
     };

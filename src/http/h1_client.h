@@ -6,6 +6,7 @@
 #include "event/event.h"
 #include "http/client_stream.h"
 #include "http/h1.h"
+#include "http/request_id.h"
 
 struct kernel_pipes;
 
@@ -20,6 +21,7 @@ struct h1_worker {
     struct slab_pool *slabs;
     struct arena_pool *arenas;
     struct kernel_pipes *kernel_pipes; /* NULL: no splice */
+    struct request_id_source ids;
     char date[32];                     /* the Date field's value, renewed each second */
 };
 

@@ -121,14 +121,15 @@ static void linger_on(struct h1_server *server)
 /* --- refusing --- */
 
 /* Into the caller's buffer, so that it works when all buffers are taken. No field holds bytes of the client's. */
-static size_t write_refusal(const struct h1_server *server, const struct error *error, bool with_body, char *into,
-                            size_t size)
+static size_t write_refusal(const struct h1_server *server, const struct error *error, struct slice request_id,
+                            bool with_body, char *into, size_t size)
 {
     struct slice title = status_reason(error->status);
     char body[256], retry_after[32] = "";
     int length = snprintf(body, sizeof body,
-                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"detail\":\"%s\"}\n",
-                          SLICE_PRINT(title), error->status, error->reason);
+                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"detail\":\"%s\","
+                          "\"requestId\":\"%.*s\"}\n",
+                          SLICE_PRINT(title), error->status, error->reason, SLICE_PRINT(request_id));
     if (error->status == 503) snprintf(retry_after, sizeof retry_after, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
     int total = snprintf(into, size,
                          "HTTP/1.1 %u %.*s\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
@@ -148,10 +149,13 @@ static void refuse(struct h1_server *server, const struct error *error)
     const struct request_head *head = server->slot ? &server->slot->stream.request : &empty;
     uint64_t bytes_in = h1_input_bytes(&server->input).length + (server->slot ? server->slot->stream.bytes_in : 0);
 
-    char text[768];
-    size_t moved, length = write_refusal(server, error, head->method != METHOD_HEAD, text, sizeof text);
+    char text[768], id[REQUEST_ID_BYTES];
+    request_id_write(&server->worker->ids, id);
+    struct slice request_id = slice_of(id, sizeof id);
+    size_t moved = 0, length = write_refusal(server, error, request_id, head->method != METHOD_HEAD, text, sizeof text);
     enum stream_result result = stream_write(&server->stream, &(struct iovec){ text, length }, 1, &moved);
-    server->events->refused(server, head, error, bytes_in, server->owner);
+    struct h1_refusal refusal = { head, request_id, error, bytes_in, result == STREAM_OK ? moved : 0 };
+    server->events->refused(server, &refusal, server->owner);
     if (result == STREAM_OK && moved == length)
         linger(server);
     else
@@ -241,7 +245,9 @@ static void open_exchange(struct h1_server *server)
     }
     server->state = SERVER_EXCHANGE;
     server->served++;
+    bool has_finished = server->stream.peer_finished;
     server->events->open(server, &slot->stream, server->owner); /* may have ended everything */
+    if (has_finished && server->state == SERVER_EXCHANGE) come_back(server); /* no further event will tell of it */
 }
 
 /* False: the head is over, in whichever way. */

@@ -18,19 +18,27 @@ struct h1_server_settings {
     uint64_t body_bytes_max;
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms;
     uint32_t splice_bytes_min;
-    bool cancel_on_half_close; /* a client's FIN counts as gone (default: it is answered) */
+    /* A client that has finished sending may be waiting for its answer (half-closed) or have gone without a word: a FIN says no more.
+     * It counts as gone when no answer has begun so long after; 0: at once. */
+    uint32_t half_close_timeout_ms;
 };
 
 struct h1_server;
+
+/* All of it holds during the call. */
+struct h1_refusal {
+    const struct request_head *head; /* may hold only the first parts (method, target) or nothing */
+    struct slice request_id;         /* as the answer says it */
+    const struct error *error;
+    uint64_t bytes_in, bytes_out;
+};
 
 struct h1_server_events {
     /* A request's head is complete. From the loop. The callee becomes the stream's owner (sets owner_task) until release.
      * It may answer at once, inside this call. */
     void (*open)(struct h1_server *, struct server_stream *, void *owner);
-    /* No exchange could be opened: the session answers status with a problem body by itself and closes. `head` may hold only the
-     * first parts (method, target) or nothing. For log and metrics. */
-    void (*refused)(struct h1_server *, const struct request_head *head, const struct error *, uint64_t bytes_in,
-                    void *owner);
+    /* No exchange could be opened: the session answers status with a problem body by itself and closes. For log and metrics. */
+    void (*refused)(struct h1_server *, const struct h1_refusal *, void *owner);
     /* The connection is gone and its memory goes at the end of this turn. Exactly once. */
     void (*closed)(struct h1_server *, void *owner);
 };

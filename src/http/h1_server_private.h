@@ -53,6 +53,7 @@ struct h1_slot {
     struct h1_writer writer;
     struct h1_request_body *body; /* NULL: none */
     uint64_t written_ms;          /* loop time of the last progress in writing */
+    uint64_t half_closed_ms;      /* loop time when the client was seen to have finished; 0: it has not */
     bool blocked;                 /* the client takes nothing at the moment */
     bool answering;               /* the final head was written */
     bool answered;                /* all of it was handed to the kernel */

@@ -24,7 +24,7 @@ struct h1_slot *h1_slot_create(struct h1_server *server)
     slot->connection = server;
     slot->head_slab = NULL;
     slot->body = NULL;
-    slot->written_ms = 0;
+    slot->written_ms = slot->half_closed_ms = 0;
     slot->blocked = slot->answering = slot->answered = slot->gone = slot->keep_alive = false;
     slot->continue_sent = slot->tunnel = false;
     slot->stream.operations = &slot_operations;
@@ -342,13 +342,18 @@ static const struct server_stream_operations slot_operations = {
 
 /* --- progress and time --- */
 
-static bool is_lost(const struct h1_slot *slot)
+/* Once an answer flows, its segments find out by RST whether anybody is there. */
+static uint64_t half_close_deadline(struct h1_slot *slot)
 {
-    const struct stream *stream = &slot->connection->stream;
-    if (stream->failed) return true;
     bool more_to_come = slot->body && !slot->body->reader.over;
-    return stream->peer_finished && !more_to_come && !slot->tunnel &&
-           h1_server_settings_of(slot->connection)->cancel_on_half_close;
+    if (!slot->connection->stream.peer_finished || more_to_come || slot->tunnel || slot->answering) return UINT64_MAX;
+    if (slot->half_closed_ms == 0) slot->half_closed_ms = slot->stream.loop->now_ms;
+    return slot->half_closed_ms + h1_server_settings_of(slot->connection)->half_close_timeout_ms;
+}
+
+static bool is_lost(struct h1_slot *slot)
+{
+    return slot->connection->stream.failed || slot->stream.loop->now_ms >= half_close_deadline(slot);
 }
 
 static uint64_t write_deadline(const struct h1_slot *slot)
@@ -368,7 +373,9 @@ static void arm_timer(struct h1_slot *slot)
 {
     struct h1_server *server = slot->connection;
     uint64_t next = write_deadline(slot), body = body_deadline(slot);
+    uint64_t half_close = half_close_deadline(slot);
     if (body < next) next = body;
+    if (half_close < next) next = half_close;
     if (slot->body && slot->body->starved && slot->stream.loop->now_ms + MEMORY_RETRY_MS < next)
         next = slot->stream.loop->now_ms + MEMORY_RETRY_MS;
     if (next == UINT64_MAX) return;

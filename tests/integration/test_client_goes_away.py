@@ -22,7 +22,7 @@ def running(module_gateway, module_backend):
     module_backend.on("/big", send(BIG), lambda wire, request: [wire.send(b"x" * 65536) for _ in range(1024)])
     module_backend.on("/early", before_body, answer(200, body=b"early"), read_body())
     module_backend.on("/unread", before_body, hang())
-    return module_gateway(proxy(module_backend, route={"timeoutMs": 20000, "retryCount": 2}, clientHalfClose="cancel"))
+    return module_gateway(proxy(module_backend, route={"timeoutMs": 20000, "retryCount": 2}, limits={"halfCloseTimeoutMs": 0}))
 
 
 def reading(count):
@@ -97,7 +97,7 @@ def test_while_a_connection_to_a_deaf_instance_is_opened(gateway):
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(deaf.getsockname())
-        running = gateway(proxy("127.0.0.1:%d" % deaf.getsockname()[1], service_fields={"connectTimeoutMs": 10000}, clientHalfClose="cancel"))
+        running = gateway(proxy("127.0.0.1:%d" % deaf.getsockname()[1], service_fields={"connectTimeoutMs": 10000}, limits={"halfCloseTimeoutMs": 0}))
         for leave in ("close", "reset"):
             wire = running.send(request_bytes())
             time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_while_a_connection_to_a_deaf_instance_is_opened(gateway):
 
 def test_while_it_waits_in_line_for_a_connection(gateway, backend):
     backend.on("/hang", hang())
-    running = gateway(proxy(backend, service_fields={"connectionsPerInstanceMax": 1}, clientHalfClose="cancel"))
+    running = gateway(proxy(backend, service_fields={"connectionsPerInstanceMax": 1}, limits={"halfCloseTimeoutMs": 0}))
     first = running.send(request_bytes(target="/hang"))
     backend.wait_for_requests(1)
     waiting = running.send(request_bytes(target="/"))
@@ -126,7 +126,7 @@ def test_while_a_retry_is_under_way(gateway, backends):
     from backend import reset
     backends[0].by_default(reset())
     backends[1].by_default(hang())
-    running = gateway(proxy(*backends[:2], route={"retryCount": 1}, clientHalfClose="cancel"))
+    running = gateway(proxy(*backends[:2], route={"retryCount": 1}, limits={"halfCloseTimeoutMs": 0}))
     for _ in range(4):
         wire = running.send(request_bytes())
         time.sleep(0.1)

@@ -187,7 +187,7 @@ def test_an_early_answer_on_a_kept_connection_leaves_it_in_step(running, module_
 
 
 def test_a_client_that_has_finished_sending_still_gets_its_answer(running, module_backend):
-    """Half-closed connections: the default is to serve (clientHalfClose: serve)."""
+    """Half-closed connections are served while an answer begins within limits.halfCloseTimeoutMs."""
     module_backend.on("/half", wait(0.2), answer(200, body=b"still here"))
     with running.send(request_bytes(target="/half")) as wire:
         wire.half_close()

@@ -82,10 +82,9 @@ static void opened(struct h1_server *session, struct server_stream *stream, void
     f->connection->operations->open(f->connection, &f->upstream);
 }
 
-static void refused(struct h1_server *session, const struct request_head *head, const struct error *error,
-                    uint64_t bytes_in, void *owner)
+static void refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
 {
-    fail_msg("refused: %s", error->text);
+    fail_msg("refused: %s", refusal->error->text);
 }
 
 static void closed(struct h1_server *session, void *owner) { ((struct fixture *)owner)->session = NULL; }

@@ -134,13 +134,13 @@ static void opened(struct h1_server *session, struct server_stream *stream, void
     if (f->answer_at_once) answer(f, 200, f->answer_at_once);
 }
 
-static void refused(struct h1_server *session, const struct request_head *head, const struct error *error,
-                    uint64_t bytes_in, void *owner)
+static void refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
 {
     struct fixture *f = owner;
     f->refused++;
-    f->refused_status = error->status;
-    f->refused_reason = error->reason;
+    assert_int_equal(refusal->request_id.length, REQUEST_ID_BYTES);
+    f->refused_status = refusal->error->status;
+    f->refused_reason = refusal->error->reason;
 }
 
 static void closed(struct h1_server *session, void *owner)
@@ -162,6 +162,7 @@ static int set_up(void **state)
         .head_timeout_ms = 5000,
         .body_timeout_ms = 5000,
         .idle_timeout_ms = 5000,
+        .half_close_timeout_ms = 5000,
     };
     f->settings_now = &f->settings;
     f->task.run = owner_ran;
@@ -881,7 +882,7 @@ static void a_half_closed_client_is_answered(void **state)
 static void a_half_close_counts_as_gone_where_that_is_wanted(void **state)
 {
     struct fixture *f = *state;
-    f->settings.cancel_on_half_close = true;
+    f->settings.half_close_timeout_ms = 0;
     ask(f, GET);
     shutdown(f->client.descriptor, SHUT_WR);
     settle(f);
