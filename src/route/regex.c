@@ -61,7 +61,18 @@ bool regex_match(const struct regex *regex, struct slice subject, struct router_
 
 /* ---- The literal prefix ------------------------------------------------------------------------------------------ */
 
-/* An alternative outside of all groups may begin without the prefix. Errs towards saying yes. */
+/* Text in which parentheses and bars may be no signs: quotations, comments, control characters, classes in classes, verbs
+ * and callouts. */
+static bool is_hard_to_read(struct slice text)
+{
+    static const char *const signs[] = { "\\Q", "#", "\\c", "[:", "(*", "(?C" };
+    for (size_t i = 0; i < COUNT_OF(signs); i++) {
+        if (slice_find(text, slice_from_cstring(signs[i])) != SLICE_NOT_FOUND) return true;
+    }
+    return false;
+}
+
+/* An alternative outside of all groups may begin without the prefix. */
 static bool has_top_alternative(struct slice text)
 {
     int depth = 0;
@@ -69,7 +80,6 @@ static bool has_top_alternative(struct slice text)
     for (size_t i = 0; i < text.length; i++) {
         char byte = text.at[i];
         if (byte == '\\') {
-            if (i + 1 < text.length && text.at[i + 1] == 'Q') return true;
             i++;
         } else if (in_class) {
             if (byte == ']') in_class = false;
@@ -81,7 +91,7 @@ static bool has_top_alternative(struct slice text)
             depth++;
         } else if (byte == ')') {
             depth--;
-        } else if (byte == '|' && depth <= 0) {
+        } else if (byte == '|' && depth == 0) {
             return true;
         }
     }
@@ -93,10 +103,16 @@ static bool is_alphanumeric(char byte)
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9');
 }
 
+/* What follows a character may make it optional: a quantifier, also behind a "\E", which counts as nothing. */
+static bool may_be_missing(struct slice rest)
+{
+    return rest.length > 0 && (strchr("*?{", rest.at[0]) || slice_starts_with(rest, SLICE("\\E")));
+}
+
 struct slice regex_literal_prefix(struct slice text, char into[REGEX_PREFIX_MAX])
 {
     struct slice prefix = slice_of(into, 0);
-    if (text.length == 0 || text.at[0] != '^' || has_top_alternative(text)) return prefix;
+    if (text.length == 0 || text.at[0] != '^' || is_hard_to_read(text) || has_top_alternative(text)) return prefix;
     size_t at = 1;
     while (at < text.length && prefix.length < REGEX_PREFIX_MAX) {
         char byte = text.at[at];
@@ -107,11 +123,10 @@ struct slice regex_literal_prefix(struct slice text, char into[REGEX_PREFIX_MAX]
         } else if (strchr("^$.[]|()?*+{}", byte)) {
             break;
         }
-        char quantifier = next < text.length ? text.at[next] : '\0';
-        if (quantifier == '*' || quantifier == '?' || quantifier == '{') break;
+        if (may_be_missing(slice_after(text, next))) break;
         into[prefix.length++] = byte;
         at = next;
-        if (quantifier == '+') break;
+        if (next < text.length && text.at[next] == '+') break;
     }
     return prefix;
 }

@@ -283,6 +283,36 @@ static void a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place(v
     }
 }
 
+static void the_literal_prefix_of_a_regex_is_what_every_match_begins_with(void **state)
+{
+    static const struct {
+        const char *regex, *prefix;
+    } rows[] = {
+        { "^/api/v[0-9]", "/api/v" },
+        { "^/a\\.b\\/c$", "/a.b/c" },
+        { "/api/", "" },
+        { "^/ab*", "/a" },
+        { "^/ab?c", "/a" },
+        { "^/ab{0,2}", "/a" },
+        { "^/ab+c", "/ab" },
+        { "^/ab\\E*c", "/a" },
+        { "^/a(?:b|c)", "/a" },
+        { "^/a[|]b", "/a" },
+        { "^/a|b", "" },
+        { "^/a[]|]b|c", "" },
+        { "^/a\\Q(\\E|b", "" },
+        { "^/a(?#()|b", "" },
+        { "^/a[[:alpha:](]|b", "" },
+        { "^/a\\x62", "/a" },
+        { "(?i)^/a", "" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char bytes[REGEX_PREFIX_MAX];
+        struct slice prefix = regex_literal_prefix(slice_from_cstring(rows[i].regex), bytes);
+        assert_slice_is(prefix, rows[i].prefix);
+    }
+}
+
 /* ---- The order, rule by rule ------------------------------------------------------------------------------------- */
 
 static void rule_1_the_higher_priority_wins_over_everything_else(void **state)
@@ -338,6 +368,36 @@ static void rule_3_segment_by_segment_literal_name_star_regex(void **state)
     ANSWERS(&fixture, "GET - /a/q/c/d", "middle");
     ANSWERS(&fixture, "GET - /ab", "short-regex");
     tear_down(&fixture);
+}
+
+/* The table in docs/routing.md: of two routes, the one written first here goes first, whichever is older. */
+static void rule_3_holds_in_the_examples_of_the_documentation(void **state)
+{
+    static const char *const rows[][3] = {
+        { "/a/b", "/a/b", "/a/{x}" },
+        { "/a/b", "/a/{x}", "/a/*" },
+        { "/a/b/c", "/a/{x}/c", "/a/*" },
+        { "/a/b/c", "/a/{x}/c", "/{x}/b/c" },
+        { "/a/b/c", "/a/b*", "/a/{x}/c" },
+        { "/a/q/b", "/a/*/b", "/a/*" },
+        { "/a", "/a", "/a*" },
+        { "/f/x.tar.gz", "/f/{n}.tar.gz", "/f/{n}.gz" },
+        { "/f/x.tar.gz", "/f/{n}.gz", "/f/{n}" },
+        { "/a/b", "/a/*", "~^/a/[a-z]+$" },
+        { "/a/b", "~^/a/b", "/a/*" },
+        { "/a/b", "/*", "~b$" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        for (unsigned first = 0; first < 2; first++) {
+            struct fixture fixture;
+            char request[64];
+            SET_UP(&fixture, ROUTE(first == 0 ? "right" : "wrong", rows[i][1 + first]),
+                   ROUTE(first == 0 ? "wrong" : "right", rows[i][2 - first]));
+            snprintf(request, sizeof request, "GET - %s", rows[i][0]);
+            ANSWERS(&fixture, request, "right");
+            tear_down(&fixture);
+        }
+    }
 }
 
 static void rule_3_a_regex_stands_behind_a_template_that_shares_its_prefix(void **state)
@@ -531,10 +591,12 @@ int main(void)
         cmocka_unit_test(a_pattern_is_normalised_as_paths_are),
         cmocka_unit_test(every_byte_of_a_pattern_becomes_what_requests_carry),
         cmocka_unit_test(a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place),
+        cmocka_unit_test(the_literal_prefix_of_a_regex_is_what_every_match_begins_with),
         cmocka_unit_test(rule_1_the_higher_priority_wins_over_everything_else),
         cmocka_unit_test(rule_2_an_exact_host_then_the_longer_suffix_then_none),
         cmocka_unit_test(rule_2_a_route_of_several_hosts_ranks_by_the_one_that_fits),
         cmocka_unit_test(rule_3_segment_by_segment_literal_name_star_regex),
+        cmocka_unit_test(rule_3_holds_in_the_examples_of_the_documentation),
         cmocka_unit_test(rule_3_a_regex_stands_behind_a_template_that_shares_its_prefix),
         cmocka_unit_test(rule_4_a_route_with_methods_goes_before_one_without),
         cmocka_unit_test(rule_5_more_headers_then_more_query_parameters),
