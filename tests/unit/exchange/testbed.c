@@ -249,10 +249,12 @@ void testbed_start(struct testbed *bed, const char *text)
     arena_pool_init(&bed->arenas, 16, 0);
     assert_true(mailbox_init(&bed->mailbox, &bed->loop, bed, &error));
     start_builder(bed);
+    request_id_source_init(&bed->ids);
     bed->worker = (struct exchange_worker){
         .loop = &bed->loop,
         .slabs = &bed->slabs,
         .metrics = bed->metrics,
+        .ids = &bed->ids,
         .mailbox = &bed->mailbox,
         .pin_released = pin_released,
         .owner = bed,

@@ -49,6 +49,7 @@ struct testbed {
     struct policy_kinds kinds;
     struct snapshot_builder *builder;
     struct snapshot_pin *pin;
+    struct request_id_source ids;
     struct exchange_worker worker;
     struct test_service service;
     unsigned pins_released;
