@@ -102,6 +102,12 @@ static void write_header(size_t index, struct route_rule *rule, char *text, size
     rule->header_count = 1;
 }
 
+static void write_middle_star(size_t index, struct route_rule *rule, char *text, size_t size)
+{
+    snprintf(text, size, "/api/*/orders/action-%zu", index);
+    rule->path = slice_from_cstring(text);
+}
+
 static void write_regex(size_t index, struct route_rule *rule, char *text, size_t size)
 {
     snprintf(text, size, "~/(?<kind>[a-z]+)-%zu/[0-9]+$", index);
@@ -273,6 +279,14 @@ static void bench_headers(size_t count)
     table_release(&table);
 }
 
+static void bench_middle_stars(size_t count)
+{
+    struct table table;
+    table_make(&table, "10000 routes with '*' in the middle", write_middle_star, count);
+    ROW("  %-42s %8.0f ns\n", "last", measure_path(&table, "/api/a/b/orders/action-9999", ROUTE_FOUND));
+    table_release(&table);
+}
+
 static void bench_hosts(size_t count)
 {
     struct table table;
@@ -321,6 +335,7 @@ int main(int argument_count, char **arguments)
     bench_mixed(100000);
     bench_headers(10000);
     bench_hosts(10000);
+    bench_middle_stars(10000);
     bench_regexes(1000);
     return 0;
 }

@@ -189,17 +189,24 @@ static void search_parameters(struct search *search, const struct place *place, 
     }
 }
 
+static void search_globs(struct search *search, const struct place *place, size_t at)
+{
+    struct slice path = search->request.path;
+    uint32_t tail_hash = hash_last_segment(path);
+    for (uint32_t i = 0; i < place->glob_count; i++) {
+        const struct place_glob *glob = &place->globs[i];
+        if (glob->tail_hash && glob->tail_hash != tail_hash) continue;
+        if (!is_of_interest(search, &glob->candidates->part)) continue;
+        if (pieces_match(glob->pieces, glob->piece_count, path, at, NULL)) search_rank(search, glob->candidates);
+    }
+}
+
 static void search_place(struct search *search, const struct place *place, size_t at)
 {
     if (!is_of_interest(search, &place->part)) return;
     if (place->parameter_count) search_parameters(search, place, at);
     if (place->exact && at == search->request.path.length) search_rank(search, place->exact);
-    for (unsigned i = 0; i < place->glob_count; i++) {
-        const struct place_glob *glob = &place->globs[i];
-        if (!is_of_interest(search, &glob->candidates->part)) continue;
-        if (!pieces_match(glob->pieces, glob->piece_count, search->request.path, at, NULL)) continue;
-        search_rank(search, glob->candidates);
-    }
+    if (place->glob_count) search_globs(search, place, at);
     if (place->rest) search_rank(search, place->rest);
     if (place->regex_count) search_regexes(search, place);
 }

@@ -113,6 +113,21 @@ static void remove_from(void *items, size_t count, size_t size, size_t at)
 
 /* ---- {name} ------------------------------------------------------------------------------------------------------ */
 
+/* FNV-1a. */
+uint32_t hash_text(struct slice text)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < text.length; i++) hash = (hash ^ (unsigned char)text.at[i]) * 16777619u;
+    return hash;
+}
+
+uint32_t hash_last_segment(struct slice path)
+{
+    size_t begin = path.length;
+    while (begin > 0 && path.at[begin - 1] != '/') begin--;
+    return hash_text(slice_after(path, begin)) | 1;
+}
+
 /* What is left of a matcher's pattern below a place. */
 struct path_edit {
     const struct tree_edit *edit;
@@ -145,20 +160,47 @@ static void edit_parameter(struct place *place, const struct path_edit *path)
 
 /* ---- '*' in the middle ------------------------------------------------------------------------------------------- */
 
+static uint32_t tail_hash_of(const struct piece *pieces, unsigned count)
+{
+    const struct piece *last = &pieces[count - 1];
+    bool is_whole = last->kind == PIECE_LITERAL && slice_find_byte(last->text, '/') != SLICE_NOT_FOUND;
+    return is_whole ? hash_last_segment(last->text) : 0;
+}
+
+/* Where the pieces are or belong. */
+static unsigned find_glob(const struct place *place, const struct piece *pieces, unsigned count, bool *found)
+{
+    unsigned low = 0, high = place->glob_count;
+    *found = false;
+    while (low < high && !*found) {
+        unsigned middle = low + (high - low) / 2;
+        const struct place_glob *glob = &place->globs[middle];
+        int order = pieces_compare(glob->pieces, glob->piece_count, pieces, count);
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+        *found = order == 0;
+    }
+    return *found ? high : low;
+}
+
 static void edit_glob(struct place *place, const struct path_edit *path)
 {
     struct route_matcher *matcher = path->edit->matcher;
     const struct piece *pieces = matcher->pieces + path->at;
-    unsigned count = matcher->piece_count - path->at, at = 0;
-    int order = 1;
-    for (; at < place->glob_count; at++) {
-        order = pieces_compare(place->globs[at].pieces, place->globs[at].piece_count, pieces, count);
-        if (order >= 0) break;
-    }
-    if (at == place->glob_count || order != 0) {
+    unsigned count = matcher->piece_count - path->at;
+    bool found;
+    unsigned at = find_glob(place, pieces, count, &found);
+    if (!found) {
         PROMISE(path->edit->adding);
         place->globs = insert_at(place->globs, place->glob_count, sizeof *place->globs, at);
-        place->globs[at] = (struct place_glob){ .example = matcher, .pieces = pieces, .piece_count = count };
+        place->globs[at] = (struct place_glob){
+            .example = matcher,
+            .pieces = pieces,
+            .piece_count = count,
+            .tail_hash = tail_hash_of(pieces, count),
+        };
         route_matcher_retain(matcher);
         place->glob_count++;
     }
@@ -171,14 +213,6 @@ static void edit_glob(struct place *place, const struct path_edit *path)
 }
 
 /* ---- Regexes ----------------------------------------------------------------------------------------------------- */
-
-/* FNV-1a: only to pass over other regexes quickly when one is edited; the texts are compared as well. */
-static uint32_t hash_text(struct slice text)
-{
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < text.length; i++) hash = (hash ^ (unsigned char)text.at[i]) * 16777619u;
-    return hash;
-}
 
 static uint32_t find_regex(const struct place *place, struct slice text, uint32_t hash)
 {

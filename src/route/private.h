@@ -258,13 +258,19 @@ struct place_parameter {
     struct radix_node *next;
 };
 
-/* A pattern from a '*' in its middle on: tried one by one. */
+/* A pattern from a '*' in its middle on: tried one by one, but for those whose last segment can't be the path's. */
 struct place_glob {
     struct route_matcher *example; /* whose pieces these are; a reference */
     const struct piece *pieces;
-    unsigned piece_count;
+    uint32_t piece_count;
+    uint32_t tail_hash; /* of the last segment if it is literal, else 0 */
     struct candidates *candidates;
 };
+
+/* For looking up only, what it finds is compared: not against clients who choose the text. */
+uint32_t hash_text(struct slice text);
+/* Of what follows the last '/'; never 0. */
+uint32_t hash_last_segment(struct slice path);
 
 #define PREFILTER_UNKNOWN UINT32_MAX      /* not in the prefilter: PCRE2 decides */
 #define PREFILTER_ALWAYS (UINT32_MAX - 1) /* the prefilter can't read it: PCRE2 decides */
@@ -284,8 +290,7 @@ struct place_regex {
  * candidates of that end itself. */
 struct place {
     struct part part;
-    uint16_t parameter_count, glob_count;
-    uint32_t regex_count;
+    uint32_t parameter_count, glob_count, regex_count;
     struct candidates *exact;           /* the path ends here */
     struct candidates *rest;            /* '*' to the end */
     struct place_parameter *parameters; /* the longest suffix first */
