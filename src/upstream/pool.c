@@ -98,8 +98,8 @@ static void put_idle(struct pooled *pooled)
     if (UNLIKELY(!timer_is_set(&worker->sweep))) {
         timer_set(&worker->loop->timers, &worker->sweep, worker->loop->now_ms + POOL_SWEEP_EVERY_MS);
     }
-    if (UNLIKELY(pool->idle_count > pool->idle_max)) {
-        upstream_pool_close_idle(connection_of(pool->idle.previous)->owner);
+    if (UNLIKELY(pool->idle_max == 0)) {
+        upstream_pool_close_idle(pooled);
     } else if (UNLIKELY(gauge_read(&worker->counters.idle_connections) > worker->idle_connections_total_max)) {
         close_for_fairness(worker);
     }
@@ -231,9 +231,16 @@ static bool is_full(const struct upstream_pool *pool)
     return pool->connections_max && pool->open_count >= pool->connections_max;
 }
 
+/* At the cap an idle connection gives way, for a waiter that insists on a fresh one. */
+static bool make_room(struct upstream_pool *pool)
+{
+    if (is_full(pool) && pool->idle_count > 0) upstream_pool_close_idle(connection_of(pool->idle.previous)->owner);
+    return !is_full(pool);
+}
+
 static void serve_line(struct upstream_pool *pool)
 {
-    while (pool->waiting_count > pool->making_count && !is_full(pool)) {
+    while (pool->waiting_count > pool->making_count && make_room(pool)) {
         struct error error;
         if (!begin_connection(pool, &error)) fail_first_waiter(pool, &error);
     }
@@ -265,13 +272,12 @@ static void connection_connected(struct client_connection *connection)
 static void connection_free_again(struct client_connection *connection, bool reusable)
 {
     struct pooled *pooled = connection->owner;
-    if (LIKELY(reusable)) {
-        offer(pooled);
-        return;
-    }
     struct upstream_pool *pool = pooled->pool;
-    forget(pooled);
-    serve_line(pool);
+    if (LIKELY(reusable))
+        offer(pooled);
+    else
+        forget(pooled);
+    if (UNLIKELY(pool->waiting_count > 0)) serve_line(pool);
 }
 
 static void connection_lost(struct client_connection *connection, const struct error *error)
@@ -340,8 +346,8 @@ enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct
         return POOL_FAIL;
     }
     if (LIKELY(!fresh) && (*connection = take_idle(pool))) return POOL_READY;
-    if (is_full(pool) && pool->idle_count > 0) upstream_pool_close_idle(connection_of(pool->idle.previous)->owner);
-    if (!is_full(pool) && pool->making_count <= pool->waiting_count && !begin_connection(pool, error)) return POOL_FAIL;
+    if (make_room(pool) && pool->making_count <= pool->waiting_count && !begin_connection(pool, error))
+        return POOL_FAIL;
     waiter->fresh = fresh;
     enter_line(pool, waiter, false);
     return POOL_WAIT;

@@ -35,7 +35,7 @@ struct service {
     enum lb_algorithm algorithm;
     uint32_t connect_timeout_ms, pool_idle_timeout_ms;
     uint32_t connections_per_instance_max; /* a worker; 0: no limit */
-    uint32_t idle_connections_max;         /* a worker and instance; 0: each connection carries one request */
+    uint32_t idle_connections_max; /* a worker and instance, for longer than a moment; 0: each carries one request */
     struct service_state *state;
     uint64_t weight_sum;
     struct hash_ring *ring; /* ip_hash; NULL else */

@@ -6,6 +6,15 @@
 #define SPLICE_BYTES_DEFAULT (256 * 1024u)
 #define POOLS_FIRST 16
 
+/* What a pool holds beyond its number of idle connections is closed here and not as it comes back: what was in use a moment ago
+ * will be again, and a burst wider than that number would connect anew all the time. */
+static bool is_due(const struct pooled *pooled, uint64_t now_ms)
+{
+    uint64_t idle_ms = now_ms - pooled->connection->idle_since_ms;
+    const struct upstream_pool *pool = pooled->pool;
+    return idle_ms >= pool->idle_timeout_ms || (pool->idle_count > pool->idle_max && idle_ms >= POOL_SWEEP_EVERY_MS);
+}
+
 /* Walks all idle connections: services differ in their idle timeouts, so the oldest isn't the first that is due. At most
  * idle_connections_total_max of them, once a second. */
 static void sweep(struct timer *timer)
@@ -16,8 +25,7 @@ static void sweep(struct timer *timer)
     for (struct list_link *link = worker->idle_order.next; link != &worker->idle_order; link = next) {
         next = link->next;
         struct pooled *pooled = CONTAINER_OF(link, struct pooled, order);
-        if (now_ms - pooled->connection->idle_since_ms >= pooled->pool->idle_timeout_ms)
-            upstream_pool_close_idle(pooled);
+        if (is_due(pooled, now_ms)) upstream_pool_close_idle(pooled);
     }
     if (!list_is_empty(&worker->idle_order)) timer_set(&worker->loop->timers, timer, now_ms + POOL_SWEEP_EVERY_MS);
 }

@@ -169,6 +169,27 @@ static void who_leaves_the_line_is_not_served(void **state)
     close(connection);
 }
 
+/* A repeated request wants a fresh connection. At the cap it gets one when a used one has become idle, which gives way. */
+static void who_insists_on_a_fresh_connection_is_not_left_in_line(void **state)
+{
+    service->connections_per_instance_max = 1;
+    int stale;
+    warm_up(service, &backend, &stale, 1);
+    struct caller *repeats = call_once(service), *other = call_once(service);
+    backend_hear(stale, "\r\n\r\n");
+    close(stale);
+    int first = backend_accept(&backend);
+    backend_serve(first, HELLO);
+    assert_answered(other, 200, "hello");
+    int second = backend_accept(&backend);
+    backend_serve(second, HELLO);
+    assert_answered(repeats, 200, "hello");
+    caller_free(repeats);
+    caller_free(other);
+    close(first);
+    close(second);
+}
+
 /* Whoever waits first gets what comes first; the connection made on its behalf serves later. */
 static void a_free_connection_comes_before_one_being_made(void **state)
 {
@@ -282,12 +303,15 @@ static void a_refused_connect_is_told_to_the_whole_line(void **state)
 
 /* --- keeping --- */
 
+/* Beyond the number they stay for a moment, in case they are wanted again, and go with the next sweep. */
 static void an_instance_keeps_so_many_idle_ones(void **state)
 {
     service->idle_connections_max = 2;
     int warm[5];
     warm_up(service, &backend, warm, 5);
-    turn(0);
+    turn_for(50);
+    assert_int_equal(idle(), 5);
+    turn_until(idle() < 5);
     assert_int_equal(idle(), 2);
     assert_int_equal(connections(), 2);
     close_all(warm, 5);
@@ -360,6 +384,7 @@ int main(void)
         CASE(a_broken_connection_makes_room_for_the_next_in_line),
         CASE(who_waits_in_vain_is_told_that_all_are_in_use),
         CASE(who_leaves_the_line_is_not_served),
+        CASE(who_insists_on_a_fresh_connection_is_not_left_in_line),
         CASE(a_free_connection_comes_before_one_being_made),
         CASE(a_connection_that_dies_on_its_way_is_replaced),
         CASE(a_connect_without_an_answer_times_out),
