@@ -157,6 +157,22 @@ static enum h1_read_result pass_input_on(struct h1_reader *reader, struct error 
     return reader->remaining == 0 ? finish(reader) : H1_READ_WAIT;
 }
 
+/* Half of the worker's buffers are in use: those who hold them for long (slow readers) must not starve the others, so each
+ * body now makes do with one small slab at a time. */
+static bool memory_is_tight(const struct slab_pool *slabs)
+{
+    return slabs->taken_bytes_max && slabs->taken_bytes > slabs->taken_bytes_max / 2;
+}
+
+/* The last eighth is for heads and small answers. */
+static struct slab *take_slab(struct slab_pool *slabs, enum slab_class class)
+{
+    if (memory_is_tight(slabs)) class = SLAB_SMALL;
+    if (slabs->taken_bytes_max && slabs->taken_bytes > slabs->taken_bytes_max - slabs->taken_bytes_max / 8) return NULL;
+    struct slab *slab = slab_take(slabs, class);
+    return slab || class == SLAB_SMALL ? slab : slab_take(slabs, SLAB_SMALL);
+}
+
 /* Small credit while much is still buffered would make small reads: better wait for more of it. */
 static bool has_credit_worth_a_read(struct h1_reader *reader)
 {
@@ -164,7 +180,8 @@ static bool has_credit_worth_a_read(struct h1_reader *reader)
     if (body_pipe_is_stopped(pipe)) return true;
     size_t credit = body_pipe_credit(pipe);
     if (credit == 0) return false;
-    if (credit >= pipe->window / 4 || pipe->buffered <= pipe->window / 2) return true;
+    bool must_drain = memory_is_tight(reader->worker->slabs) && pipe->buffered > 0;
+    if (!must_drain && (credit >= pipe->window / 4 || pipe->buffered <= pipe->window / 2)) return true;
     pipe->credit_wanted = true;
     return false;
 }
@@ -189,9 +206,7 @@ static bool make_room(struct h1_reader *reader)
     if (!reader->is_chunked && reader->remaining < wanted) wanted = (size_t)reader->remaining;
     if (slab && slab->size - slab->filled >= wanted) return true;
 
-    enum slab_class class = class_for_next_read(reader);
-    struct slab *fresh = slab_take(reader->worker->slabs, class);
-    if (!fresh && class != SLAB_SMALL) fresh = slab_take(reader->worker->slabs, SLAB_SMALL);
+    struct slab *fresh = take_slab(reader->worker->slabs, class_for_next_read(reader));
     if (!fresh) return slab && slab->filled < slab->size;
     h1_input_drop(input);
     input->slab = fresh;
