@@ -26,19 +26,20 @@ void exchange_respond(struct exchange *exchange, unsigned status, struct slice c
     exchange->response_body = &exchange->own_body;
 }
 
-static struct slice problem_document(const struct exchange *exchange, unsigned status, struct slice detail, struct slice rule)
+static struct slice problem_document(const struct exchange *exchange, unsigned status, struct slice detail,
+                                     struct slice rule)
 {
     char buffer[2048];
     struct json_writer writer;
     json_writer_init(&writer, buffer, sizeof buffer);
-    json_begin_object(&writer);
-    json_key(&writer, SLICE("type")), json_string(&writer, SLICE("about:blank"));
-    json_key(&writer, SLICE("title")), json_string(&writer, status_reason(status));
-    json_key(&writer, SLICE("status")), json_unsigned(&writer, status);
-    json_key(&writer, SLICE("detail")), json_string(&writer, detail);
-    json_key(&writer, SLICE("requestId")), json_string(&writer, exchange->request_id);
-    if (rule.length > 0) json_key(&writer, SLICE("rule")), json_string(&writer, rule);
-    json_end_object(&writer);
+    json_write_object_begin(&writer);
+    json_write_key(&writer, SLICE("type")), json_write_string(&writer, SLICE("about:blank"));
+    json_write_key(&writer, SLICE("title")), json_write_string(&writer, status_reason(status));
+    json_write_key(&writer, SLICE("status")), json_write_unsigned(&writer, status);
+    json_write_key(&writer, SLICE("detail")), json_write_string(&writer, detail);
+    json_write_key(&writer, SLICE("requestId")), json_write_string(&writer, exchange->request_id);
+    if (rule.length > 0) json_write_key(&writer, SLICE("rule")), json_write_string(&writer, rule);
+    json_write_object_end(&writer);
     struct slice document = json_writer_result(&writer); /* absent where it did not fit: then an empty body */
     return slice_is_absent(document) ? document : arena_copy(exchange->arena, document);
 }
@@ -54,14 +55,16 @@ static void respond_problem(struct exchange *exchange, unsigned status, struct s
     }
 }
 
-void exchange_respond_problem(struct exchange *exchange, unsigned status, const char *reason, struct slice rule, const char *format, ...)
+void exchange_respond_problem(struct exchange *exchange, unsigned status, const char *reason, struct slice rule,
+                              const char *format, ...)
 {
     char text[sizeof exchange->error.text];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    error_set(&exchange->error, status < 500 ? BLAME_CLIENT : BLAME_US, RETRY_NEVER, (uint16_t)status, reason, "%s", text);
+    error_set(&exchange->error, status < 500 ? BLAME_CLIENT : BLAME_US, RETRY_NEVER, (uint16_t)status, reason, "%s",
+              text);
     respond_problem(exchange, status, slice_from_cstring(exchange->error.text), rule);
 }
 
@@ -97,18 +100,12 @@ static struct slice lookup(const void *argument, enum template_variable variable
 {
     const struct exchange *exchange = argument;
     switch (variable) {
-    case TEMPLATE_PATH_CAPTURE:
-        return route_captures_find(&exchange->match.captures, name);
-    case TEMPLATE_REQUEST_ID:
-        return exchange->request_id;
-    case TEMPLATE_REQUEST_METHOD:
-        return exchange->request->method_text;
-    case TEMPLATE_REQUEST_HOST:
-        return exchange->request->host;
-    case TEMPLATE_REQUEST_PATH:
-        return exchange->request->target.path;
-    case TEMPLATE_SOURCE_IP:
-        return exchange->client_ip;
+    case TEMPLATE_PATH_CAPTURE: return route_captures_find(&exchange->match.captures, name);
+    case TEMPLATE_REQUEST_ID: return exchange->request_id;
+    case TEMPLATE_REQUEST_METHOD: return exchange->request->method_text;
+    case TEMPLATE_REQUEST_HOST: return exchange->request->host;
+    case TEMPLATE_REQUEST_PATH: return exchange->request->target.path;
+    case TEMPLATE_SOURCE_IP: return exchange->client_ip;
     }
     return SLICE_ABSENT;
 }

@@ -16,22 +16,27 @@ static const struct {
     { "sluice_exchanges_active", "exchanges", GAUGE(exchanges), "Requests under way." },
     { "sluice_waits_active", NULL, GAUGE(waits), "Filters and handlers that wait for something." },
     { "sluice_buffer_bytes", "bufferBytes", GAUGE(buffer_bytes), "Bytes held in buffers and request memory." },
-    { "sluice_upstream_connections_active", NULL, GAUGE(upstream_connections), "Connections to instances that carry a request." },
+    { "sluice_upstream_connections_active", NULL, GAUGE(upstream_connections),
+      "Connections to instances that carry a request." },
     { "sluice_upstream_connections_idle", NULL, GAUGE(upstream_idle), "Connections to instances kept for reuse." },
     { "sluice_upstream_leases", NULL, GAUGE(upstream_leases), "Tries that hold an instance." },
     { "sluice_upstream_waiting", NULL, GAUGE(upstream_waiting), "Tries that wait for a connection." },
     { "sluice_upstream_calls_active", NULL, GAUGE(upstream_calls), "Calls to services under way." },
-    { "sluice_connections_accepted_total", "connectionsAccepted", COUNTER(connections_accepted), "Client connections accepted." },
+    { "sluice_connections_accepted_total", "connectionsAccepted", COUNTER(connections_accepted),
+      "Client connections accepted." },
     { "sluice_connections_turned_away_total", "connectionsTurnedAway", COUNTER(connections_turned_away),
       "Client connections closed at once because of a limit." },
     { "sluice_exchanges_total", "exchangesBegun", COUNTER(exchanges_begun), "Requests begun." },
     { "sluice_exchanges_beyond_snapshot_total", NULL, COUNTER(exchanges_beyond_snapshot),
       "Requests that outlived their configuration and kept their route alone." },
     { "sluice_upstream_connects_total", NULL, COUNTER(upstream_connects), "Connections to instances begun." },
-    { "sluice_upstream_connect_failures_total", NULL, COUNTER(upstream_connect_failures), "Connections to instances that failed." },
+    { "sluice_upstream_connect_failures_total", NULL, COUNTER(upstream_connect_failures),
+      "Connections to instances that failed." },
     { "sluice_upstream_retries_total", NULL, COUNTER(upstream_retries), "Tries after the first of a call." },
-    { "sluice_upstream_retries_refused_total", NULL, COUNTER(upstream_retries_refused), "Retries that the budget refused." },
-    { "sluice_upstream_stale_retries_total", NULL, COUNTER(upstream_stale_retries), "Retries because a kept connection had gone." },
+    { "sluice_upstream_retries_refused_total", NULL, COUNTER(upstream_retries_refused),
+      "Retries that the budget refused." },
+    { "sluice_upstream_stale_retries_total", NULL, COUNTER(upstream_stale_retries),
+      "Retries because a kept connection had gone." },
 #undef GAUGE
 #undef COUNTER
 };
@@ -47,25 +52,25 @@ void status_write(const struct status *status, char *into, size_t size)
 {
     struct json_writer writer;
     json_writer_init(&writer, into, size - 1);
-    json_begin_object(&writer);
-    json_key(&writer, SLICE("workers"));
-    json_unsigned(&writer, status->workers);
-    json_key(&writer, SLICE("snapshotVersion"));
-    json_unsigned(&writer, status->snapshot_version);
-    json_key(&writer, SLICE("routes"));
-    json_unsigned(&writer, status->routes);
-    json_key(&writer, SLICE("uptimeMs"));
-    json_unsigned(&writer, status->uptime_ms);
-    json_key(&writer, SLICE("draining"));
-    json_boolean(&writer, status->draining);
+    json_write_object_begin(&writer);
+    json_write_key(&writer, SLICE("workers"));
+    json_write_unsigned(&writer, status->workers);
+    json_write_key(&writer, SLICE("snapshotVersion"));
+    json_write_unsigned(&writer, status->snapshot_version);
+    json_write_key(&writer, SLICE("routes"));
+    json_write_unsigned(&writer, status->routes);
+    json_write_key(&writer, SLICE("uptimeMs"));
+    json_write_unsigned(&writer, status->uptime_ms);
+    json_write_key(&writer, SLICE("draining"));
+    json_write_boolean(&writer, status->draining);
     for (size_t i = 0; i < COUNT_OF(figures); i++) {
         if (!figures[i].key) continue;
-        json_key(&writer, slice_from_cstring(figures[i].key));
-        json_signed(&writer, value_of(status->figures, i));
+        json_write_key(&writer, slice_from_cstring(figures[i].key));
+        json_write_signed(&writer, value_of(status->figures, i));
     }
-    json_key(&writer, SLICE("accessLogLinesDropped"));
-    json_unsigned(&writer, status->access_log_lines_dropped);
-    json_end_object(&writer);
+    json_write_key(&writer, SLICE("accessLogLinesDropped"));
+    json_write_unsigned(&writer, status->access_log_lines_dropped);
+    json_write_object_end(&writer);
     struct slice text = json_writer_result(&writer);
     if (slice_is_absent(text)) {
         snprintf(into, size, "{}");

@@ -48,12 +48,12 @@ static void end(struct json_writer *writer, char bracket)
     writer->comma = true;
 }
 
-void json_begin_object(struct json_writer *writer) { begin(writer, '{'); }
-void json_end_object(struct json_writer *writer) { end(writer, '}'); }
-void json_begin_array(struct json_writer *writer) { begin(writer, '['); }
-void json_end_array(struct json_writer *writer) { end(writer, ']'); }
+void json_write_object_begin(struct json_writer *writer) { begin(writer, '{'); }
+void json_write_object_end(struct json_writer *writer) { end(writer, '}'); }
+void json_write_array_begin(struct json_writer *writer) { begin(writer, '['); }
+void json_write_array_end(struct json_writer *writer) { end(writer, ']'); }
 
-void json_key(struct json_writer *writer, struct slice key)
+void json_write_key(struct json_writer *writer, struct slice key)
 {
     char *at = reserve(writer, key.length + 3 + writer->comma);
     if (!at) return;
@@ -119,7 +119,7 @@ static size_t put_special(struct json_writer *writer, const char *at, size_t lef
     return length;
 }
 
-void json_string(struct json_writer *writer, struct slice value)
+void json_write_string(struct json_writer *writer, struct slice value)
 {
     begin_value(writer);
     put_byte(writer, '"');
@@ -145,14 +145,14 @@ static size_t write_digits(uint64_t value, char into[20])
     return count;
 }
 
-void json_unsigned(struct json_writer *writer, uint64_t value)
+void json_write_unsigned(struct json_writer *writer, uint64_t value)
 {
     char digits[20];
     begin_value(writer);
     put(writer, digits, write_digits(value, digits));
 }
 
-void json_signed(struct json_writer *writer, int64_t value)
+void json_write_signed(struct json_writer *writer, int64_t value)
 {
     char digits[20];
     begin_value(writer);
@@ -160,7 +160,7 @@ void json_signed(struct json_writer *writer, int64_t value)
     put(writer, digits, write_digits(value < 0 ? 0 - (uint64_t)value : (uint64_t)value, digits));
 }
 
-void json_thousandths(struct json_writer *writer, uint64_t value)
+void json_write_thousandths(struct json_writer *writer, uint64_t value)
 {
     char digits[20];
     begin_value(writer);
@@ -170,7 +170,7 @@ void json_thousandths(struct json_writer *writer, uint64_t value)
     put(writer, places, sizeof places);
 }
 
-void json_boolean(struct json_writer *writer, bool value)
+void json_write_boolean(struct json_writer *writer, bool value)
 {
     begin_value(writer);
     if (value) {
@@ -180,7 +180,7 @@ void json_boolean(struct json_writer *writer, bool value)
     }
 }
 
-void json_null(struct json_writer *writer)
+void json_write_null(struct json_writer *writer)
 {
     begin_value(writer);
     put(writer, "null", 4);

@@ -1,7 +1,7 @@
 /* json/writer.h: JSON text into a caller's buffer, without allocation (RFC 8259).
  *
  * Commas are put by the writer. A text that does not fit sets `overflow`; nothing is written beyond the buffer. Strings are escaped;
- * invalid UTF-8 becomes U+FFFD, so that the text is always valid. */
+ * invalid UTF-8 becomes U+FFFD, so that the text is always valid. (The names keep clear of jansson's.) */
 #ifndef SLUICE_JSON_WRITER_H
 #define SLUICE_JSON_WRITER_H
 
@@ -14,18 +14,18 @@ struct json_writer {
 };
 
 void json_writer_init(struct json_writer *, char *buffer, size_t size);
-void json_begin_object(struct json_writer *);
-void json_end_object(struct json_writer *);
-void json_begin_array(struct json_writer *);
-void json_end_array(struct json_writer *);
-void json_key(struct json_writer *, struct slice key); /* plain ASCII without quotes; not escaped */
-void json_string(struct json_writer *, struct slice value);
-void json_unsigned(struct json_writer *, uint64_t value);
-void json_signed(struct json_writer *, int64_t value);
+void json_write_object_begin(struct json_writer *);
+void json_write_object_end(struct json_writer *);
+void json_write_array_begin(struct json_writer *);
+void json_write_array_end(struct json_writer *);
+void json_write_key(struct json_writer *, struct slice key); /* plain ASCII without quotes; not escaped */
+void json_write_string(struct json_writer *, struct slice value);
+void json_write_unsigned(struct json_writer *, uint64_t value);
+void json_write_signed(struct json_writer *, int64_t value);
 /* value / 1000 with three places: milliseconds out of microseconds. */
-void json_thousandths(struct json_writer *, uint64_t value);
-void json_boolean(struct json_writer *, bool value);
-void json_null(struct json_writer *);
+void json_write_thousandths(struct json_writer *, uint64_t value);
+void json_write_boolean(struct json_writer *, bool value);
+void json_write_null(struct json_writer *);
 /* What was written; absent on overflow. */
 struct slice json_writer_result(const struct json_writer *);
 

@@ -3,8 +3,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "json/writer.h"
 #include "observe/private.h"
+#include "json/writer.h"
 
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -134,38 +134,39 @@ static struct slice time_text(struct access_log_worker *worker, uint64_t wall_ns
 
 static void write_text(struct json_writer *writer, struct slice key, struct slice value)
 {
-    json_key(writer, key);
+    json_write_key(writer, key);
     if (value.length > 0) {
-        json_string(writer, value);
+        json_write_string(writer, value);
     } else {
-        json_null(writer);
+        json_write_null(writer);
     }
 }
 
 static void write_number(struct json_writer *writer, struct slice key, uint64_t value)
 {
-    json_key(writer, key);
-    json_unsigned(writer, value);
+    json_write_key(writer, key);
+    json_write_unsigned(writer, value);
 }
 
 static void write_milliseconds(struct json_writer *writer, struct slice key, uint64_t ns)
 {
-    json_key(writer, key);
-    json_thousandths(writer, ns / 1000);
+    json_write_key(writer, key);
+    json_write_thousandths(writer, ns / 1000);
 }
 
 static void write_error(struct json_writer *writer, const struct exchange_record *record)
 {
-    json_key(writer, SLICE("error"));
-    json_begin_object(writer);
+    json_write_key(writer, SLICE("error"));
+    json_write_object_begin(writer);
     write_text(writer, SLICE("type"), slice_from_cstring(record->error_type));
     write_text(writer, SLICE("text"), record->error_text);
-    json_end_object(writer);
+    json_write_object_end(writer);
 }
 
-static void write_line(struct access_log_worker *worker, struct json_writer *writer, const struct exchange_record *record)
+static void write_line(struct access_log_worker *worker, struct json_writer *writer,
+                       const struct exchange_record *record)
 {
-    json_begin_object(writer);
+    json_write_object_begin(writer);
     write_text(writer, SLICE("type"), SLICE("access"));
     write_text(writer, SLICE("time"), time_text(worker, record->wall_ns));
     write_text(writer, SLICE("requestId"), record->request_id);
@@ -184,7 +185,7 @@ static void write_line(struct access_log_worker *worker, struct json_writer *wri
     write_text(writer, SLICE("userId"), record->user_id);
     write_text(writer, SLICE("clientId"), record->client_id);
     if (record->error_type) write_error(writer, record);
-    json_end_object(writer);
+    json_write_object_end(writer);
 }
 
 /* --- pages --- */
