@@ -127,7 +127,7 @@ def test_json_is_read_too_and_its_problems_have_pointers(tmp_path):
     done = check(tmp_path, '{"routes": [', "sluice.json")
     assert done.returncode == 1 and "sluice.json:1:" in done.stderr
     done = check(tmp_path, '{"workers": 1, "workers": 2}', "sluice.json")
-    assert done.returncode == 1 and "workers" in done.stderr
+    assert done.returncode == 1 and "sluice.json:1:" in done.stderr and "workers" in done.stderr
 
 
 def test_a_file_that_is_not_there_is_1(tmp_path):

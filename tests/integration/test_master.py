@@ -184,10 +184,10 @@ def test_sigterm_under_load_breaks_no_request(gateway, backend):
         code = running.process.wait(10)
         load.end()
     assert code == 0
-    wrong = [what for _, what in load.broken if "Refused" not in what]
-    # A request may cross the close of a kept connection on the wire; without its Connection: close none may.
-    assert len(wrong) <= 4, wrong
     assert load.failures == []
+    assert len(backend.requests) == load.answers, "a request that had reached the service was not answered"
+    # A request may cross the close of its kept connection, or the end of listening, on the wire: once each.
+    assert len([what for _, what in load.broken if "Refused" not in what]) <= 2 * 4, load.broken
 
 
 def test_sigint_stops_as_sigterm_does(gateway):
@@ -200,8 +200,7 @@ def test_status_tells_how_it_is_as_json(gateway):
     running = gateway(says("x"))
     done = running.command("status")
     assert done.returncode == 0
-    assert isinstance(json.loads(done.stdout), dict)
-    assert str(running.wait_for_gateway_process()) in done.stdout
+    assert json.loads(done.stdout)["snapshotVersion"] == 1
 
 
 def test_the_control_socket_is_its_owners_alone_and_goes_with_the_master(gateway):
@@ -230,7 +229,7 @@ def test_two_masters_do_not_share_a_control_socket_by_accident(gateway):
     running = gateway(says("x"))
     second = run_sluice("run", "--config", running.file, "--control", running.control)
     assert second.returncode == 1
-    assert "listen" in second.stderr or "use" in second.stderr
+    assert "another Sluice" in second.stderr
     assert running.get("/").status == 200 and running.command("status").returncode == 0
 
 
