@@ -13,7 +13,8 @@ static bool names_one(struct slice_list list, struct slice id, struct slice name
 
 enum plugin_scope { SCOPE_NONE, SCOPE_GLOBAL, SCOPE_SERVICE, SCOPE_ROUTE };
 
-static enum plugin_scope plugin_scope(const struct plugin_config *plugin, const struct route_config *route, struct slice service_name)
+static enum plugin_scope plugin_scope(const struct plugin_config *plugin, const struct route_config *route,
+                                      struct slice service_name)
 {
     if (!plugin->enabled) return SCOPE_NONE;
     if (plugin->routes.count == 0 && plugin->services.count == 0) return SCOPE_GLOBAL;
@@ -22,8 +23,8 @@ static enum plugin_scope plugin_scope(const struct plugin_config *plugin, const 
     return SCOPE_NONE;
 }
 
-struct content_hash route_hash(const struct route_config *route, const struct route_surroundings *around, uint32_t service_index,
-                               struct slice service_name)
+struct content_hash route_hash(const struct route_config *route, const struct route_surroundings *around,
+                               uint32_t service_index, struct slice service_name)
 {
     XXH3_state_t *state = XXH3_createState();
     PROMISE(state != NULL);
@@ -44,30 +45,38 @@ struct content_hash route_hash(const struct route_config *route, const struct ro
 
 static bool captures(const void *argument, struct slice name) { return route_matcher_captures(argument, name); }
 
-static bool compile_chain(struct compiled_route *compiled, const struct route_config *route, const struct route_surroundings *around,
-                          struct problems *problems)
+static bool compile_chain(struct compiled_route *compiled, const struct route_config *route,
+                          const struct route_surroundings *around, struct problems *problems)
 {
     size_t own = route->filters.count;
     const struct filter_config **configs = memory_allocate_array(around->plugin_count + own + 1, sizeof *configs);
     size_t count = 0;
     for (enum plugin_scope scope = SCOPE_GLOBAL; scope <= SCOPE_ROUTE; scope++) {
         for (size_t i = 0; i < around->plugin_count; i++) {
-            if (plugin_scope(&around->plugins[i], route, compiled->service_name) == scope) configs[count++] = &around->plugins[i].filter;
+            if (plugin_scope(&around->plugins[i], route, compiled->service_name) == scope)
+                configs[count++] = &around->plugins[i].filter;
         }
     }
     for (size_t i = 0; i < own; i++) configs[count++] = &((const struct filter_config *)route->filters.items)[i];
     struct filter_compile compile = {
-        .problems = problems, .node = route->node, .captures = captures, .captures_argument = compiled->matcher,
+        .problems = problems,
+        .node = route->node,
+        .captures = captures,
+        .captures_argument = compiled->matcher,
     };
     compiled->chain = chain_create(compiled->builder->settings.registry, configs, count, &compile);
     free(configs);
     return compiled->chain != NULL;
 }
 
-static bool compile_handler(struct compiled_route *compiled, const struct route_config *route, struct problems *problems)
+static bool compile_handler(struct compiled_route *compiled, const struct route_config *route,
+                            struct problems *problems)
 {
     struct filter_compile compile = {
-        .problems = problems, .node = route->node, .captures = captures, .captures_argument = compiled->matcher,
+        .problems = problems,
+        .node = route->node,
+        .captures = captures,
+        .captures_argument = compiled->matcher,
     };
     for (const struct handler *const *handler = compiled->builder->settings.registry->handlers; *handler; handler++) {
         if (!(*handler)->takes(route)) continue;
@@ -78,7 +87,8 @@ static bool compile_handler(struct compiled_route *compiled, const struct route_
     return false;
 }
 
-static bool compile_matcher(struct compiled_route *compiled, const struct route_config *route, struct problems *problems)
+static bool compile_matcher(struct compiled_route *compiled, const struct route_config *route,
+                            struct problems *problems)
 {
     struct error error;
     /* struct pair and struct route_condition have the same members, but neither room includes the other. */
@@ -88,8 +98,8 @@ static bool compile_matcher(struct compiled_route *compiled, const struct route_
         conditions[i] = (struct route_condition){ route->headers.items[i].name, route->headers.items[i].value };
     }
     for (size_t i = 0; i < query_count; i++) {
-        conditions[header_count + i] =
-            (struct route_condition){ route->query_parameters.items[i].name, route->query_parameters.items[i].value };
+        conditions[header_count + i] = (struct route_condition){ route->query_parameters.items[i].name,
+                                                                 route->query_parameters.items[i].value };
     }
     struct route_rule rule = {
         .path = route->path,
@@ -107,14 +117,15 @@ static bool compile_matcher(struct compiled_route *compiled, const struct route_
     compiled->matcher = route_matcher_create(&rule, compiled, &error);
     free(conditions);
     if (compiled->matcher) return true;
-    problems_add(problems, route->node ? node_find(route->node, "path") : NULL, NULL, "route \"%.*s\": %s", SLICE_PRINT(route->name),
-                 error.text);
+    problems_add(problems, route->node ? node_find(route->node, "path") : NULL, NULL, "route \"%.*s\": %s",
+                 SLICE_PRINT(route->name), error.text);
     return false;
 }
 
 struct compiled_route *route_compile(struct snapshot_builder *builder, const struct route_config *route,
-                                     const struct route_surroundings *around, uint32_t service_index, struct slice service_name,
-                                     uint64_t sequence, struct content_hash hash, struct problems *problems)
+                                     const struct route_surroundings *around, uint32_t service_index,
+                                     struct slice service_name, uint64_t sequence, struct content_hash hash,
+                                     struct problems *problems)
 {
     struct compiled_route *compiled = memory_allocate(sizeof *compiled);
     compiled->references = 1;
@@ -150,7 +161,8 @@ struct compiled_route *route_compile(struct snapshot_builder *builder, const str
 void route_destroy(struct compiled_route *route)
 {
     if (route->metrics) metrics_route_drop(route->builder->settings.metrics, route->metrics);
-    if (route->handler && route->handler->release && route->handler_compiled) route->handler->release(route->handler_compiled);
+    if (route->handler && route->handler->release && route->handler_compiled)
+        route->handler->release(route->handler_compiled);
     chain_destroy(route->chain);
     if (route->matcher) route_matcher_drop(route->matcher);
     free((void *)(uintptr_t)route->service_name.at);

@@ -11,10 +11,10 @@ struct service_entry {
     char *id, *name;
     uint32_t index;
     struct service *service;
-    struct arena arena; /* holds config */
+    struct arena arena;            /* holds config */
     struct service_config *config; /* a copy: needed again when a name's addresses change */
     struct content_hash hash;
-    bool kept; /* during a load: also in the new state */
+    bool kept; /* during a commit: also in the new state */
 };
 
 /* A host name that services use. */
@@ -33,15 +33,16 @@ struct route_surroundings {
 
 struct snapshot_builder {
     struct snapshot_builder_settings settings;
-    struct configuration *configuration; /* kept while it has plugins that later routes need; NULL else */
+    struct configuration *configuration;         /* kept while it has plugins that later routes need; NULL else */
     struct map services_by_id, services_by_name; /* struct service_entry */
-    struct map routes;                   /* struct compiled_route by id */
-    struct map names;                    /* struct name_entry */
-    struct vector free_indices;          /* uint32_t: holes in the services table */
-    struct service **services;           /* the newest table; snapshots have copies */
+    struct map routes;                           /* struct compiled_route by id */
+    struct map names;                            /* struct name_entry */
+    struct vector free_indices;                  /* uint32_t: holes in the services table */
+    struct service **services;                   /* the newest table; snapshots have copies */
     uint32_t service_count;
     uint64_t sequence_max;
     uint64_t versions;
+    struct request_settings *request_settings; /* in force; NULL before the first load */
     struct snapshot *newest;
     struct instance_registry *instances;
     struct service_registry *service_states;
@@ -50,8 +51,9 @@ struct snapshot_builder {
 };
 
 /* compile.c */
-struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *, const struct route_surroundings *,
-                                     uint32_t service_index, struct slice service_name, uint64_t sequence, struct content_hash hash,
+struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *,
+                                     const struct route_surroundings *, uint32_t service_index,
+                                     struct slice service_name, uint64_t sequence, struct content_hash hash,
                                      struct problems *);
 void route_destroy(struct compiled_route *);
 /* The hash of a route together with everything else that goes into its compilation. */

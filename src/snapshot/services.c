@@ -19,7 +19,8 @@ static struct service_config *copy_config(struct arena *arena, const struct serv
     return copy;
 }
 
-struct service_entry *service_entry_create(struct snapshot_builder *builder, const struct service_config *config, uint32_t index)
+struct service_entry *service_entry_create(struct snapshot_builder *builder, const struct service_config *config,
+                                           uint32_t index)
 {
     struct service_entry *entry = memory_allocate(sizeof *entry);
     arena_init(&entry->arena, NULL);

@@ -29,13 +29,13 @@ struct compiled_route {
     struct chain *chain;
     const struct handler *handler;
     void *handler_compiled;
-    struct route_metrics *metrics;         /* by identity: survives changes */
+    struct route_metrics *metrics; /* by identity: survives changes */
     uint64_t sequence;
     uint32_t timeout_ms, try_timeout_ms, idle_timeout_ms;
     uint32_t retry_count, retry_on, retry_buffer_bytes;
     bool strip_prefix, preserve_host, idempotent;
-    struct content_hash hash;              /* of its configuration and of what it was compiled with */
-    struct compiled_route *next_released;  /* internal */
+    struct content_hash hash;             /* of its configuration and of what it was compiled with */
+    struct compiled_route *next_released; /* internal */
 };
 
 /* Any thread. */
@@ -87,13 +87,17 @@ void snapshot_builder_destroy(struct snapshot_builder *);
  * changed and the configuration is still the caller's; else the builder owns it. The new snapshot is the caller's to publish; the
  * builder goes on from it. */
 struct snapshot *snapshot_builder_load(struct snapshot_builder *, struct configuration *, struct problems *);
-/* One route put or (config NULL) taken away; costs by the change. NULL with a problem, or where there was nothing to take away. */
-struct snapshot *snapshot_builder_put_route(struct snapshot_builder *, struct slice id, const struct route_config *, struct problems *);
-/* The service of an id that is in force gets other instances or settings; its routes are not touched. */
+/* One route put or (config NULL) taken away, after a first load; costs by the change. config->id is `id`; nothing of the configuration
+ * is kept. A service that it names must be in force. NULL with a problem, or where there was nothing to take away. */
+struct snapshot *snapshot_builder_put_route(struct snapshot_builder *, struct slice id, const struct route_config *,
+                                            struct problems *);
+/* The service of an id that is in force gets other instances or settings; its routes are not touched (they go on under its old name
+ * until the next load). config->id is `id`. */
 struct snapshot *snapshot_builder_put_service(struct snapshot_builder *, struct slice id, const struct service_config *,
                                               struct problems *);
 /* A name's addresses changed: services that use it are made anew. NULL where none does. */
-struct snapshot *snapshot_builder_addresses(struct snapshot_builder *, struct slice host, const struct address *, size_t count);
+struct snapshot *snapshot_builder_addresses(struct snapshot_builder *, struct slice host, const struct address *,
+                                            size_t count);
 /* The regex prefilter is built on a jobs thread in between: source, then router_prefilter_build, then this. */
 struct router_prefilter_source *snapshot_builder_prefilter_source(struct snapshot_builder *); /* NULL: not wanted */
 struct snapshot *snapshot_builder_prefilter(struct snapshot_builder *, struct router_prefilter *);

@@ -1,0 +1,580 @@
+/* From one configuration to the next: what is reused, what stays as it was, who keeps what alive. */
+#include "snapshot/builder_bed.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+#define THREE(a, b, c) "routes:\n  - " a "\n  - " b "\n  - " c "\n"
+#define ROUTE_A "{ name: a, path: /a, serviceId: one }"
+#define ROUTE_B "{ name: b, path: /b, serviceId: two }"
+#define ROUTE_C "{ name: c, path: /c, respond: { status: 204 } }"
+
+static struct builder_bed bed;
+
+static int set_up(void **state)
+{
+    bed_start(&bed);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    bed_stop(&bed);
+    return 0;
+}
+
+/* --- whole loads --- */
+
+static void what_did_not_change_is_not_compiled_again(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_int_equal(bed.handlers_compiled, 3);
+    struct snapshot *second = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_int_equal(bed.handlers_compiled, 3);
+    assert_int_equal(second->version, first->version + 1);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_equal(bed_service(&bed, first, "/a"), bed_service(&bed, second, "/a"));
+    struct snapshot *third = bed_load(&bed, THREE(ROUTE_A, "{ name: b, path: /b, serviceId: one }", ROUTE_C));
+    assert_int_equal(bed.handlers_compiled, 4);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, third, "/a"));
+    assert_ptr_not_equal(bed_route(&bed, first, "/b"), bed_route(&bed, third, "/b"));
+    assert_string_equal(bed_service(&bed, second, "/b")->name, "two");
+    assert_string_equal(bed_service(&bed, third, "/b")->name, "one");
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+/* Comments, the order of fields and of services mean nothing. */
+static void a_file_that_is_only_written_differently_compiles_nothing(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    bed_load_whole(&bed, "services:\n"
+                         "  - { name: two, instances: [\"127.0.0.1:9002\"] } # now first\n"
+                         "  - { name: one, instances: [\"127.0.0.1:9001\"] }\n"
+                         "routes: [{ serviceId: one, path: /a, name: a }, " ROUTE_B ", " ROUTE_C "]\n");
+    assert_int_equal(bed.handlers_compiled, 3);
+    snapshot_destroy(first);
+}
+
+/* Two routes that match alike: the one that stands earlier in the file answers, whatever was there before. */
+static void the_order_in_the_file_decides_after_every_change(void **state)
+{
+#define LIKE_A "{ name: x, path: /a, serviceId: one }"
+    struct snapshot *snapshot = bed_load(&bed, THREE(ROUTE_A, LIKE_A, ROUTE_B)), *before;
+    assert_string_equal(bed_answer(&bed, snapshot, "/a"), "a");
+    const char *const texts[] = {
+        THREE(LIKE_A, ROUTE_A, ROUTE_B),                                 /* turned round */
+        THREE(LIKE_A, ROUTE_B, ROUTE_A),                                 /* moved behind another */
+        "routes: [" ROUTE_B ", " ROUTE_A ", " LIKE_A "]\n",              /* turned back */
+        "routes: [" LIKE_A "]\n",                                        /* all others gone */
+        "routes: [" ROUTE_C ", " ROUTE_A ", " ROUTE_B ", " LIKE_A "]\n", /* put before */
+        "routes: [" ROUTE_C ", " LIKE_A ", " ROUTE_A "]\n",
+    };
+    const char *const answers[] = { "x", "x", "a", "x", "a", "x" };
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        before = snapshot;
+        snapshot = bed_load(&bed, texts[i]);
+        snapshot_destroy(before);
+        assert_string_equal(bed_answer(&bed, snapshot, "/a"), answers[i]);
+    }
+}
+
+/* Each newcomer halves the room between two neighbours; when none is left, all get new places. */
+static void there_is_always_room_between_two_routes(void **state)
+{
+    struct snapshot *snapshot = bed_load(&bed, "routes: [{ name: last, path: /a, serviceId: one }]\n"), *before;
+    char *text = memory_format("routes:\n");
+    const char *tail = "  - { name: last, path: /a, serviceId: one }\n";
+    for (int i = 0; i < 60; i++) { /* more than the 24 halvings that fit */
+        char *longer = memory_format("%s  - { name: r%d, path: /a, serviceId: one }\n", text, i);
+        free(text);
+        text = longer;
+        char *whole = memory_format("%s%s", text, tail);
+        before = snapshot;
+        snapshot = bed_load(&bed, whole);
+        snapshot_destroy(before);
+        free(whole);
+        assert_string_equal(bed_answer(&bed, snapshot, "/a"), "r0");
+        assert_int_equal(snapshot->route_count, (size_t)i + 2);
+    }
+    /* Taken away from the front, the next one answers: they stand in the order of the file. */
+    for (int i = 0; i < 60; i++) {
+        char id[16], next[16];
+        snprintf(id, sizeof id, "r%d", i);
+        snprintf(next, sizeof next, "r%d", i + 1);
+        before = snapshot;
+        snapshot = bed_take_route(&bed, id);
+        snapshot_destroy(before);
+        assert_string_equal(bed_answer(&bed, snapshot, "/a"), i < 59 ? next : "last");
+    }
+    free(text);
+}
+
+static void a_route_that_is_not_enabled_is_not_there(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_load(
+        &bed, THREE(ROUTE_A, "{ name: b, path: /b, serviceId: two, enabled: false }", ROUTE_C));
+    assert_string_equal(bed_answer(&bed, second, "/b"), "404");
+    assert_string_equal(bed_answer(&bed, first, "/b"), "b");
+    assert_int_equal(second->route_count, 2);
+    struct snapshot *third = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_string_equal(bed_answer(&bed, third, "/b"), "b");
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+}
+
+/* --- problems --- */
+
+#define BAD_ROUTE "{ name: bad, path: /bad, serviceId: one, filters: [{ type: count, word: bad }] }"
+
+static void a_problem_anywhere_leaves_everything_as_it_was(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    for (int i = 0; i < 20; i++) {
+        assert_null(bed_try_load_whole(&bed, "services:\n"
+                                             "  - { name: one, instances: [\"127.0.0.1:9009\"] }\n"
+                                             "  - { name: three, instances: [\"three.example:9003\"] }\n"
+                                             "  - { name: four, instances: [\"127.0.0.1:9004\"] }\n"
+                                             "routes: [" ROUTE_A ", { name: d, path: /d, serviceId: three }, " BAD_ROUTE
+                                             "]\n"));
+        assert_int_equal(bed.problems.count, 1);
+    }
+    assert_string_equal(bed.names, "");
+    struct snapshot *second = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_ptr_equal(bed_route(&bed, first, "/b"), bed_route(&bed, second, "/b"));
+    assert_ptr_equal(bed_service(&bed, first, "/b"), bed_service(&bed, second, "/b"));
+    assert_int_equal(bed.handlers_compiled - bed.handlers_released, 3);
+    /* Twenty failed loads took two places of the table, once. */
+    assert_true(second->service_count <= 4);
+    struct snapshot *third = bed_load_whole(&bed, "services:\n"
+                                                  "  - { name: one, instances: [\"127.0.0.1:9001\"] }\n"
+                                                  "  - { name: three, instances: [\"127.0.0.1:9003\"] }\n"
+                                                  "  - { name: four, instances: [\"127.0.0.1:9004\"] }\n"
+                                                  "routes: [" ROUTE_A ", { name: d, path: /d, serviceId: three },"
+                                                  " { name: e, path: /e, serviceId: four }]\n");
+    assert_true(third->service_count <= 4);
+    assert_string_equal(bed_service(&bed, third, "/a")->name, "one");
+    assert_string_equal(bed_service(&bed, third, "/d")->name, "three");
+    assert_string_equal(bed_service(&bed, third, "/e")->name, "four");
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static void a_first_load_may_fail_and_the_next_one_work(void **state)
+{
+    assert_null(bed_try_load_whole(&bed, "services: [{ name: one, instances: [\"127.0.0.1:9001\"] }]\n"
+                                         "routes: [" ROUTE_A ", " BAD_ROUTE "]\n"));
+    assert_string_equal(bed_answer(&bed, bed_load(&bed, "routes: [" ROUTE_A "]\n"), "/a"), "a");
+}
+
+static void a_pattern_that_does_not_compile_is_told_with_its_place(void **state)
+{
+    assert_null(bed_try_load_whole(&bed, "routes: [{ name: r, path: \"~^/(\", respond: { status: 200 } }]\n"));
+    char *text = problems_to_text(&bed.problems);
+    assert_non_null(strstr(text, "test.yaml:2:"));
+    assert_non_null(strstr(text, "route \"r\""));
+    free(text);
+}
+
+/* --- services --- */
+
+/* The services table: places of services that went are taken by later ones, never by two. */
+static void places_in_the_table_are_used_again_but_never_twice(void **state)
+{
+    struct snapshot *snapshot = NULL;
+    for (int round = 0; round < 30; round++) {
+        char text[4096] = "services:\n";
+        size_t length = strlen(text);
+        for (int i = 0; i < 8; i++) {
+            int number = round * 3 + i; /* three go, three come */
+            length += (size_t)snprintf(text + length, sizeof text - length,
+                                       "  - { name: s%d, instances: [\"127.0.0.1:%d\"] }\n", number, 9000 + i);
+        }
+        length += (size_t)snprintf(text + length, sizeof text - length, "routes:\n");
+        for (int i = 0; i < 8; i++) {
+            int number = round * 3 + i;
+            length += (size_t)snprintf(text + length, sizeof text - length,
+                                       "  - { name: r%d, path: /%d, serviceId: s%d }\n", number, number, number);
+        }
+        struct snapshot *before = snapshot;
+        snapshot = bed_load_whole(&bed, text);
+        if (before) snapshot_destroy(before);
+        assert_true(snapshot->service_count <= 11);
+        for (int i = 0; i < 8; i++) {
+            char path[16], name[16];
+            snprintf(path, sizeof path, "/%d", round * 3 + i);
+            snprintf(name, sizeof name, "s%d", round * 3 + i);
+            assert_string_equal(bed_service(&bed, snapshot, path)->name, name);
+        }
+    }
+}
+
+static void a_service_that_changes_keeps_its_state_and_its_routes(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct service *before = bed_service(&bed, first, "/a");
+    struct instance *instance = before->endpoints[0].instance;
+    gauge_add(&instance->lines[1].in_flight, 5);
+    struct snapshot *second = bed_put_service(&bed,
+                                              "{ name: one, instances: [\"127.0.0.1:9001\", \"127.0.0.1:9005\"] }");
+    struct service *after = bed_service(&bed, second, "/a");
+    assert_ptr_not_equal(after, before);
+    assert_int_equal(after->endpoint_count, 2);
+    assert_ptr_equal(after->endpoints[0].instance, instance);
+    assert_ptr_equal(after->state, before->state);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_equal(bed_service(&bed, first, "/b"), bed_service(&bed, second, "/b"));
+    assert_int_equal(bed.handlers_compiled, 3);
+    assert_ptr_equal(bed_service(&bed, first, "/a"), before);
+    gauge_add(&instance->lines[1].in_flight, -5);
+    snapshot_destroy(first);
+}
+
+/* What was put between two loads is only there until the next whole state says otherwise. */
+static void a_load_takes_back_what_was_put(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_put_service(&bed, "{ name: two, instances: [\"127.0.0.1:9007\"] }");
+    struct snapshot *third = bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }");
+    assert_string_equal(bed_answer(&bed, third, "/n"), "n");
+    struct snapshot *fourth = bed_load_whole(&bed, "services: [{ name: one, instances: [\"127.0.0.1:9001\"] }]\n"
+                                                   "routes: [" ROUTE_A "]\n");
+    assert_string_equal(bed_answer(&bed, fourth, "/n"), "404");
+    unsigned services = 0;
+    for (uint32_t i = 0; i < fourth->service_count; i++) services += fourth->services[i] != NULL;
+    assert_int_equal(services, 1);
+    snapshot_destroy(third);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+#define FIRST_ID "00000000-0000-4000-8000-000000000001"
+#define SECOND_ID "00000000-0000-4000-8000-000000000002"
+
+static void two_services_may_swap_their_names(void **state)
+{
+    struct snapshot *first = bed_load_whole(
+        &bed, "services:\n"
+              "  - { id: \"" FIRST_ID "\", name: left, instances: [\"127.0.0.1:9001\"] }\n"
+              "  - { id: \"" SECOND_ID "\", name: right, instances: [\"127.0.0.1:9002\"] }\n"
+              "routes: [{ name: l, path: /l, serviceId: left },"
+              " { name: s, path: /s, serviceId: \"" FIRST_ID "\" }]\n");
+    assert_string_equal(bed_route(&bed, first, "/s")->service_name.at, "left");
+    const char *const swapped = "services:\n"
+                                "  - { id: \"" FIRST_ID "\", name: right, instances: [\"127.0.0.1:9001\"] }\n"
+                                "  - { id: \"" SECOND_ID "\", name: left, instances: [\"127.0.0.1:9002\"] }\n"
+                                "routes: [{ name: l, path: /l, serviceId: left },"
+                                " { name: s, path: /s, serviceId: \"" FIRST_ID "\" }]\n";
+    struct snapshot *second = bed_load_whole(&bed, swapped);
+    assert_string_equal(bed_service(&bed, second, "/l")->endpoints[0].instance->name, "127.0.0.1:9002");
+    assert_string_equal(bed_service(&bed, first, "/l")->endpoints[0].instance->name, "127.0.0.1:9001");
+    assert_string_equal(bed_route(&bed, second, "/s")->service_name.at, "right");
+    unsigned compiled = bed.handlers_compiled;
+    struct snapshot *third = bed_load_whole(&bed, swapped);
+    assert_int_equal(bed.handlers_compiled, compiled);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+    assert_null(bed_put_service(&bed, "{ id: \"" FIRST_ID "\", name: left, instances: [\"127.0.0.1:9001\"] }"));
+    assert_int_equal(bed.problems.count, 1);
+    assert_string_equal(bed_service(&bed, third, "/l")->name, "left");
+}
+
+/* --- plugins --- */
+
+#define PLUGIN(scope) "{ name: count, config: { word: w }" scope " }"
+
+static unsigned filters_of(const struct snapshot *snapshot, const char *path)
+{
+    return bed_route(&bed, snapshot, path)->chain->count;
+}
+
+static void plugins_reach_the_routes_of_their_scope(void **state)
+{
+    struct snapshot *snapshot = bed_load(
+        &bed,
+        THREE(
+            ROUTE_A, ROUTE_B,
+            ROUTE_C) "plugins:\n"
+                     "  - " PLUGIN(
+                         "") "\n"
+                             "  - " PLUGIN(
+                                 ", services: [two]") "\n"
+                                                      "  - " PLUGIN(
+                                                          ", routes: [c]") "\n"
+                                                                           "  - " PLUGIN(
+                                                                               ", routes: [c, b]") "\n"
+                                                                                                   "  - " PLUGIN(
+                                                                                                       ", enabled: false") "\n");
+    assert_int_equal(filters_of(snapshot, "/a"), 1);
+    assert_int_equal(filters_of(snapshot, "/b"), 3);
+    assert_int_equal(filters_of(snapshot, "/c"), 3);
+}
+
+static void a_plugin_that_changes_compiles_the_routes_it_reaches(void **state)
+{
+#define WITH_PLUGIN(word) \
+    THREE(ROUTE_A, ROUTE_B, ROUTE_C) "plugins: [{ name: count, config: { word: " word " }, services: [two] }]\n"
+    struct snapshot *first = bed_load(&bed, WITH_PLUGIN("x"));
+    assert_int_equal(bed.handlers_compiled, 3);
+    struct snapshot *second = bed_load(&bed, WITH_PLUGIN("x"));
+    assert_int_equal(bed.handlers_compiled, 3);
+    struct snapshot *third = bed_load(&bed, WITH_PLUGIN("y"));
+    assert_int_equal(bed.handlers_compiled, 4);
+    struct snapshot *fourth = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_int_equal(bed.handlers_compiled, 5);
+    assert_int_equal(filters_of(first, "/b"), 1);
+    assert_int_equal(filters_of(third, "/b"), 1);
+    assert_int_equal(filters_of(fourth, "/b"), 0);
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+    snapshot_destroy(third);
+}
+
+static void a_put_route_gets_the_plugins_in_force(void **state)
+{
+    struct snapshot *first = bed_load(&bed, WITH_PLUGIN("x"));
+    struct snapshot *second = bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }");
+    assert_int_equal(filters_of(second, "/n"), 1);
+    snapshot_destroy(first);
+    struct snapshot *third = bed_load(&bed, "routes: [" ROUTE_A ", " ROUTE_B ", " ROUTE_C
+                                            ", { name: n, path: /n, serviceId: two }]\n"
+                                            "plugins: [{ name: count, config: { word: x }, services: [two] }]\n");
+    assert_int_equal(bed.handlers_compiled, 4); /* the same, whichever way it came */
+    assert_string_equal(bed_answer(&bed, third, "/n"), "n");
+    snapshot_destroy(second);
+}
+
+/* --- single changes --- */
+
+static void a_put_route_is_new_changed_or_gone(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_put_route(&bed, "{ name: n, path: /n, serviceId: one }");
+    assert_string_equal(bed_answer(&bed, second, "/n"), "n");
+    assert_string_equal(bed_answer(&bed, first, "/n"), "404");
+    struct snapshot *third = bed_put_route(&bed, "{ name: a, path: /changed, serviceId: two }");
+    assert_string_equal(bed_answer(&bed, third, "/a"), "404");
+    assert_string_equal(bed_answer(&bed, third, "/changed"), "a");
+    struct snapshot *fourth = bed_take_route(&bed, "b");
+    assert_string_equal(bed_answer(&bed, fourth, "/b"), "404");
+    struct snapshot *fifth = bed_put_route(&bed, "{ name: c, path: /c, respond: { status: 204 }, enabled: false }");
+    assert_string_equal(bed_answer(&bed, fifth, "/c"), "404");
+    assert_int_equal(fifth->route_count, 2);
+    assert_int_equal(bed.handlers_compiled, 5);
+    assert_null(bed_take_route(&bed, "b"));
+    assert_null(bed_take_route(&bed, "never"));
+    assert_int_equal(bed.problems.count, 0);
+    snapshot_destroy(fourth);
+    snapshot_destroy(third);
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+}
+
+static void a_changed_route_keeps_its_age_and_a_new_one_is_the_youngest(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_put_route(&bed, "{ name: n, path: /a, serviceId: one }");
+    assert_string_equal(bed_answer(&bed, second, "/a"), "a");
+    struct snapshot *third = bed_put_route(&bed, "{ name: a, path: /a, serviceId: two }");
+    assert_string_equal(bed_answer(&bed, third, "/a"), "a");
+    struct snapshot *fourth = bed_take_route(&bed, "a");
+    assert_string_equal(bed_answer(&bed, fourth, "/a"), "n");
+    struct snapshot *fifth = bed_put_route(&bed, ROUTE_A);
+    assert_string_equal(bed_answer(&bed, fifth, "/a"), "n");
+    snapshot_destroy(first);
+    snapshot_destroy(fourth);
+    snapshot_destroy(second);
+    snapshot_destroy(third);
+}
+
+static void a_put_with_a_problem_changes_nothing(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_null(bed_put_route(&bed, BAD_ROUTE));
+    assert_int_equal(bed.problems.count, 1);
+    assert_null(bed_put_service(&bed, "{ name: nine, instances: [\"127.0.0.1:9001\"] }"));
+    assert_int_equal(bed.problems.count, 1);
+    struct snapshot *second = bed_load_whole(&bed, "services: [{ name: one, instances: [\"127.0.0.1:9001\"] }]\n"
+                                                   "routes: [" ROUTE_A "]\n");
+    assert_null(bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }")); /* two went */
+    assert_int_equal(bed.problems.count, 1);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_int_equal(second->version, 2);
+    snapshot_destroy(first);
+}
+
+static void ten_thousand_routes_and_then_changes(void **state)
+{
+    enum { ROUTES = 10000 };
+    size_t size = ROUTES * 80 + 1000, length;
+    char *text = memory_allocate(size);
+    length = (size_t)snprintf(text, size, "routes:\n");
+    for (int i = 0; i < ROUTES; i++) {
+        length += (size_t)snprintf(text + length, size - length, "  - { name: r%d, path: /api/%d/x, serviceId: one }\n",
+                                   i, i);
+    }
+    struct snapshot *snapshot = bed_load(&bed, text);
+    free(text);
+    for (int i = 0; i < 300; i++) {
+        int number = i * 7919 % ROUTES;
+        char id[16], route[128], path[64];
+        snprintf(id, sizeof id, "r%d", number);
+        snprintf(route, sizeof route, "{ name: r%d, path: /new/%d, serviceId: two }", number, number);
+        struct snapshot *before = snapshot;
+        snapshot = i % 3 ? bed_put_route(&bed, route) : bed_take_route(&bed, id);
+        assert_non_null(snapshot);
+        if (i % 2) snapshot_destroy(before);
+        snprintf(path, sizeof path, "/api/%d/x", number);
+        assert_string_equal(bed_answer(&bed, snapshot, path), "404");
+        snprintf(path, sizeof path, "/new/%d", number);
+        assert_string_equal(bed_answer(&bed, snapshot, path), i % 3 ? id : "404");
+        assert_string_equal(bed_answer(&bed, snapshot, "/api/9999/x"), "r9999");
+    }
+    assert_int_equal(snapshot->route_count, ROUTES - 100);
+    assert_int_equal(bed.handlers_compiled, ROUTES + 200);
+    while (snapshot->older) snapshot_destroy(snapshot->older);
+    snapshot_builder_collect(bed.builder);
+    assert_int_equal(bed.handlers_released, 300);
+    assert_true(bed.wakes <= 300);
+}
+
+/* --- host names --- */
+
+static struct address address_of(const char *text)
+{
+    struct address address;
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    return address;
+}
+
+static void names_are_told_when_they_come_into_use_and_go(void **state)
+{
+    struct snapshot *first = bed_load_whole(&bed, "services:\n"
+                                                  "  - { name: one, instances: [\"a.test:80\", \"b.test:80\"] }\n"
+                                                  "  - { name: two, instances: [\"b.test:81\", \"127.0.0.1:1\"] }\n"
+                                                  "routes: [" ROUTE_A "]\n");
+    assert_string_equal(bed.names, "+a.test +b.test ");
+    bed.names[0] = '\0';
+    struct snapshot *second = bed_load_whole(&bed, "services:\n"
+                                                   "  - { name: one, instances: [\"a.test:99\"] }\n"
+                                                   "  - { name: two, instances: [\"b.test:81\"] }\n"
+                                                   "routes: [" ROUTE_A "]\n");
+    assert_string_equal(bed.names, ""); /* both still used */
+    struct snapshot *third = bed_put_service(&bed, "{ name: two, instances: [\"c.test:81\"] }");
+    assert_string_equal(bed.names, "+c.test -b.test ");
+    bed.names[0] = '\0';
+    bed_load_whole(&bed, "services: [{ name: one, instances: [\"a.test:99\"] }]\nroutes: [" ROUTE_A "]\n");
+    assert_string_equal(bed.names, "-c.test ");
+    snapshot_destroy(third);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static void addresses_touch_the_services_of_the_name_alone(void **state)
+{
+    struct snapshot *first = bed_load_whole(&bed, "services:\n"
+                                                  "  - { name: one, instances: [\"a.test:80\"] }\n"
+                                                  "  - { name: two, instances: [\"b.test:81\"] }\n"
+                                                  "routes: [" ROUTE_A ", " ROUTE_B "]\n");
+    assert_int_equal(bed_service(&bed, first, "/a")->endpoint_count, 0);
+    struct address addresses[] = { address_of("10.0.0.1:0"), address_of("10.0.0.2:0") };
+    struct snapshot *second = snapshot_builder_addresses(bed.builder, SLICE("a.test"), addresses, 2);
+    assert_int_equal(bed_service(&bed, second, "/a")->endpoint_count, 2);
+    assert_int_equal(address_port(&bed_service(&bed, second, "/a")->endpoints[0].instance->address), 80);
+    assert_ptr_equal(bed_service(&bed, first, "/b"), bed_service(&bed, second, "/b"));
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    struct instance *kept = bed_service(&bed, second, "/a")->endpoints[1].instance;
+    struct snapshot *third = snapshot_builder_addresses(bed.builder, SLICE("a.test"), addresses + 1, 1);
+    assert_int_equal(bed_service(&bed, third, "/a")->endpoint_count, 1);
+    assert_ptr_equal(bed_service(&bed, third, "/a")->endpoints[0].instance, kept);
+    assert_null(snapshot_builder_addresses(bed.builder, SLICE("nobody.test"), addresses, 1));
+    /* A service that takes the name later knows the addresses at once. */
+    struct snapshot *fourth = bed_put_service(&bed, "{ name: two, instances: [\"a.test:82\"] }");
+    assert_int_equal(bed_service(&bed, fourth, "/b")->endpoint_count, 1);
+    struct snapshot *fifth = snapshot_builder_addresses(bed.builder, SLICE("a.test"), NULL, 0);
+    assert_int_equal(bed_service(&bed, fifth, "/a")->endpoint_count, 0);
+    assert_int_equal(bed_service(&bed, fifth, "/b")->endpoint_count, 0);
+    snapshot_destroy(fourth);
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+    snapshot_destroy(third);
+    snapshot_builder_collect(bed.builder);
+    unsigned forgotten = 0;
+    struct instance *instance;
+    while ((instance = instance_next_forgotten(snapshot_builder_instances(bed.builder))) != NULL) {
+        instance_destroy(snapshot_builder_instances(bed.builder), instance);
+        forgotten++;
+    }
+    assert_int_equal(forgotten, 3); /* 10.0.0.1:80, 10.0.0.2:80, 10.0.0.2:82 */
+}
+
+/* --- what lives how long --- */
+
+static void a_retained_route_outlives_its_snapshot(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct compiled_route *route = (struct compiled_route *)(uintptr_t)bed_route(&bed, first, "/a");
+    struct service *service = bed_service(&bed, first, "/a");
+    compiled_route_retain(route);
+    service_retain(service);
+    bed_load_whole(&bed, "services: [{ name: two, instances: [\"127.0.0.1:9002\"] }]\nroutes: [" ROUTE_B "]\n");
+    snapshot_destroy(first);
+    snapshot_builder_collect(bed.builder);
+    assert_int_equal(bed.handlers_released, 1); /* c */
+    assert_string_equal(route->name, "a");
+    assert_string_equal(service->name, "one");
+    unsigned wakes = bed.wakes;
+    compiled_route_drop(route);
+    snapshot_service_drop(bed.builder, service);
+    assert_int_equal(bed.wakes, wakes + 2);
+    assert_int_equal(bed.handlers_released, 1);
+    snapshot_builder_collect(bed.builder);
+    assert_int_equal(bed.handlers_released, 2);
+}
+
+/* As at the end of the gateway: the workers give back everything, in whatever order. */
+static void the_newest_snapshot_may_go_first_at_the_end(void **state)
+{
+    struct snapshot *first = bed_load(&bed, "trustedProxies: [10.0.0.0/8]\n" THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_load(&bed, "trustedProxies: [10.0.0.0/9]\nroutes: [" ROUTE_A "]\n");
+    struct snapshot *third = bed_load(&bed, "trustedProxies: [10.0.0.0/10]\nroutes: [" ROUTE_B "]\n");
+    assert_int_equal(first->settings->trusted_proxy_count, 1);
+    snapshot_destroy(third);
+    assert_int_equal(first->settings->trusted_proxies[0].prefix_bits, 96 + 8);
+    assert_int_equal(second->settings->trusted_proxies[0].prefix_bits, 96 + 9);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(what_did_not_change_is_not_compiled_again),
+        TEST(a_file_that_is_only_written_differently_compiles_nothing),
+        TEST(the_order_in_the_file_decides_after_every_change),
+        TEST(there_is_always_room_between_two_routes),
+        TEST(a_route_that_is_not_enabled_is_not_there),
+        TEST(a_problem_anywhere_leaves_everything_as_it_was),
+        TEST(a_first_load_may_fail_and_the_next_one_work),
+        TEST(a_pattern_that_does_not_compile_is_told_with_its_place),
+        TEST(places_in_the_table_are_used_again_but_never_twice),
+        TEST(a_service_that_changes_keeps_its_state_and_its_routes),
+        TEST(a_load_takes_back_what_was_put),
+        TEST(two_services_may_swap_their_names),
+        TEST(plugins_reach_the_routes_of_their_scope),
+        TEST(a_plugin_that_changes_compiles_the_routes_it_reaches),
+        TEST(a_put_route_gets_the_plugins_in_force),
+        TEST(a_put_route_is_new_changed_or_gone),
+        TEST(a_changed_route_keeps_its_age_and_a_new_one_is_the_youngest),
+        TEST(a_put_with_a_problem_changes_nothing),
+        TEST(ten_thousand_routes_and_then_changes),
+        TEST(names_are_told_when_they_come_into_use_and_go),
+        TEST(addresses_touch_the_services_of_the_name_alone),
+        TEST(a_retained_route_outlives_its_snapshot),
+        TEST(the_newest_snapshot_may_go_first_at_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
