@@ -50,6 +50,22 @@ struct snapshot_builder {
     _Atomic(struct released_service *) released_services;
 };
 
+/* Room between two routes of a file for those that come between them later. */
+#define SEQUENCE_STEP (UINT64_C(1) << 24)
+
+/* builder.c */
+/* The next version with this router and what else is in force. */
+struct snapshot *builder_next_snapshot(struct snapshot_builder *, struct router *);
+/* What a change takes out. */
+void builder_retire_route(struct snapshot_builder *, struct compiled_route *);
+void builder_retire_settings(struct snapshot_builder *);
+uint32_t builder_take_index(struct snapshot_builder *);
+void builder_put_entry(struct snapshot_builder *, struct service_entry *);
+/* The entry that is in force now; the old one is gone. */
+struct service_entry *builder_replace_service(struct snapshot_builder *, struct service_entry *old,
+                                              const struct service_config *);
+void builder_remove_service(struct snapshot_builder *, struct service_entry *);
+
 /* compile.c */
 struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *,
                                      const struct route_surroundings *, uint32_t service_index,
