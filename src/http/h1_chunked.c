@@ -186,7 +186,7 @@ static bool keep_line_bytes(struct h1_chunked *chunked, struct slice bytes, stru
         while (capacity < wanted) capacity *= 2;
         char *line = arena_allocate(arena, capacity);
         if (!line) return false;
-        if (kept) memcpy(line, chunked->line, kept);
+        if (chunked->line) memcpy(line, chunked->line, kept);
         chunked->line = line;
     }
     memcpy(chunked->line + kept, bytes.at, bytes.length);

@@ -5,8 +5,7 @@
 #define METHOD_BYTES_MAX 32
 
 static enum h1_result read_request_line(struct h1_reading *, struct request_head *);
-static enum h1_result split_request_line(struct h1_reading *, struct slice line, struct request_head *,
-                                         struct slice *target);
+static enum h1_result split_request_line(struct h1_reading *, struct slice line, struct request_head *);
 static enum h1_result check_target_form(struct h1_reading *, struct request_head *);
 static enum h1_result read_host(struct h1_reading *, struct request_head *);
 static enum h1_result read_body(struct h1_reading *, struct request_head *);
@@ -60,17 +59,18 @@ static enum h1_result take_request_line(struct h1_reading *reading, struct slice
 static enum h1_result read_request_line(struct h1_reading *reading, struct request_head *head)
 {
     struct h1_parser *parser = reading->parser;
-    struct slice line, target;
+    struct slice line;
     enum h1_result result = take_request_line(reading, &line);
     if (result == H1_COMPLETE && line.length == 0 && parser->stage == H1_STAGE_START) {
         parser->stage =
             H1_STAGE_START_LINE; /* RFC 9112 2.2: one empty line before a request is left over from the one before */
         result = take_request_line(reading, &line);
     }
-    if (result == H1_COMPLETE) result = split_request_line(reading, line, head, &target);
+    if (result == H1_COMPLETE) result = split_request_line(reading, line, head);
     if (result != H1_COMPLETE) return result;
     if (head->method == METHOD_CONNECT) return refuse(reading, 501, "method-not-implemented", "CONNECT is not served");
-    if (!target_parse(target, reading->limits->merge_slashes, head->headers.arena, &head->target, reading->error))
+    if (!target_parse(head->target.raw, reading->limits->merge_slashes, head->headers.arena, &head->target,
+                      reading->error))
         return H1_BAD;
     parser->first_line_end = parser->line_start;
     parser->stage = H1_STAGE_FIELDS;
@@ -78,8 +78,7 @@ static enum h1_result read_request_line(struct h1_reading *reading, struct reque
 }
 
 /* method SP request-target SP HTTP-version, with single spaces and nothing around (RFC 9112 3). */
-static enum h1_result split_request_line(struct h1_reading *reading, struct slice line, struct request_head *head,
-                                         struct slice *target)
+static enum h1_result split_request_line(struct h1_reading *reading, struct slice line, struct request_head *head)
 {
     const size_t version_bytes = sizeof("HTTP/1.1") - 1;
     const char *at = line.at, *end = line.at + line.length;
@@ -96,8 +95,7 @@ static enum h1_result split_request_line(struct h1_reading *reading, struct slic
     if (end - at < (ptrdiff_t)version_bytes + 2 || version[-1] != ' ' ||
         !h1_read_version(version, &major, &head->version))
         return refuse(reading, 400, "bad-request-line", "its first line doesn't end with a target and an HTTP version");
-    *target = slice_of(at, (size_t)(version - 1 - at));
-    head->target.raw = *target;
+    head->target.raw = slice_of(at, (size_t)(version - 1 - at));
     if (major != 1) return refuse(reading, 505, "version-not-supported", "its major HTTP version is not 1");
     return H1_COMPLETE;
 }
