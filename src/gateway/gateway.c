@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define BEAT_MS 250
+#define LAST_MOMENT_MS 1000 /* between a stalled worker's SIGABRT and SIGKILL */
 #define LOG_PAGES_MAX 64
 #define JOB_THREADS 2
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
@@ -30,6 +31,7 @@
 struct sign_of_life {
     uint64_t turns;
     uint64_t changed_ms;
+    uint64_t condemned_ms; /* 0: not yet */
 };
 
 /* A host name whose addresses are watched. */
@@ -38,6 +40,21 @@ struct watched_name {
     struct gateway *gateway;
     char *host;
     struct resolver_watch *watch;
+};
+
+/* A new address's sockets, until the configuration that wants them is in force. */
+struct fresh_sockets {
+    struct address address;
+    int descriptors[SUPERVISION_DESCRIPTORS_MAX];
+    uint32_t count;
+};
+
+/* read -> sockets of new addresses -> apply; a failure anywhere leaves all as it was. */
+struct reload {
+    bool running;
+    uint64_t command;       /* to be answered; 0: by SIGHUP, nobody waits */
+    struct facts *facts;    /* of what was read; NULL: not yet */
+    struct vector sockets;  /* struct fresh_sockets */
 };
 
 struct gateway {
@@ -59,9 +76,9 @@ struct gateway {
     struct metrics_source figures;
     uint64_t begun_ms;
     unsigned sockets_pending; /* LISTEN messages without an answer */
-    bool has_command;         /* a reload is to be answered when the sockets are there */
-    uint64_t command;
-    char *socket_failure;     /* of the reload under way; NULL: none */
+    char *socket_failure;     /* of the start or the reload under way; NULL: none */
+    struct reload reload;
+    struct vector commands;   /* uint64_t: reloads that wait for the one under way */
     bool ready, draining;
     unsigned workers_draining;
     int exit_status;
@@ -109,25 +126,31 @@ static void ask_for_sockets(struct gateway *gateway, const struct address *addre
 static void all_sockets_answered(struct gateway *gateway);
 
 /* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. */
-static void deal_sockets(struct gateway *gateway, const struct address *address, struct supervision_message *message)
+static void deal_sockets(struct gateway *gateway, const struct fresh_sockets *fresh)
 {
-    unsigned sockets = message->descriptor_count;
-    if (gateway->admin && address_equal(address, &gateway->facts->admin)) {
-        for (unsigned i = 0; i < sockets; i++) worker_listen(admin_worker_get(gateway->admin), message->descriptors[i], address);
+    if (gateway->admin && address_equal(&fresh->address, &gateway->facts->admin)) {
+        for (unsigned i = 0; i < fresh->count; i++) {
+            worker_listen(admin_worker_get(gateway->admin), fresh->descriptors[i], &fresh->address);
+        }
         return;
     }
-    unsigned dealt = gateway->facts->workers > sockets ? gateway->facts->workers : sockets;
-    for (unsigned i = 0; i < dealt && sockets > 0; i++) {
-        int descriptor = i < sockets ? message->descriptors[i] : dup(message->descriptors[i % sockets]);
-        if (descriptor >= 0) worker_listen(gateway->workers[i % gateway->facts->workers], descriptor, address);
+    unsigned workers = gateway->facts->workers, dealt = workers > fresh->count ? workers : fresh->count;
+    for (unsigned i = 0; i < dealt && fresh->count > 0; i++) {
+        int descriptor = i < fresh->count ? fresh->descriptors[i] : dup(fresh->descriptors[i % fresh->count]);
+        if (descriptor >= 0) worker_listen(gateway->workers[i % workers], descriptor, &fresh->address);
     }
 }
 
 static void sockets_answered(struct gateway *gateway, struct supervision_message *message)
 {
-    struct address address;
-    if (message->kind == SUPERVISION_LISTENING && address_parse(slice_from_cstring(message->text), &address)) {
-        deal_sockets(gateway, &address, message);
+    struct fresh_sockets fresh = { .count = message->descriptor_count };
+    memcpy(fresh.descriptors, message->descriptors, sizeof fresh.descriptors);
+    if (message->kind == SUPERVISION_LISTENING && address_parse(slice_from_cstring(message->text), &fresh.address)) {
+        if (gateway->reload.running) {
+            vector_push_copy(&gateway->reload.sockets, &fresh);
+        } else {
+            deal_sockets(gateway, &fresh);
+        }
     } else if (!gateway->socket_failure) {
         gateway->socket_failure = memory_format("cannot listen on %s", message->text);
     }
@@ -150,29 +173,16 @@ static bool drop_privileges(const char *user)
     return false;
 }
 
-static void all_sockets_answered(struct gateway *gateway)
+static void become_ready(struct gateway *gateway)
 {
-    char *failure = gateway->socket_failure;
-    gateway->socket_failure = NULL;
-    if (!gateway->ready) {
-        if (failure) {
-            give_up(gateway, failure);
-        } else if (!drop_privileges(gateway->facts->user)) {
-            give_up(gateway, "not serving without the configured user");
-        } else {
-            gateway->ready = true;
-            send_to_master(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
-        }
-    } else if (gateway->has_command) {
-        char *text = failure ? memory_format("-%s", failure)
-                             : memory_format("+version %llu in force, %llu routes",
-                                             (unsigned long long)publisher_version(gateway->publisher),
-                                             (unsigned long long)publisher_routes(gateway->publisher));
-        send_to_master(gateway, SUPERVISION_ANSWER, gateway->command, text);
-        gateway->has_command = false;
-        free(text);
+    if (gateway->socket_failure) {
+        give_up(gateway, gateway->socket_failure);
+    } else if (!drop_privileges(gateway->facts->user)) {
+        give_up(gateway, "not serving without the configured user");
+    } else {
+        gateway->ready = true;
+        send_to_master(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
     }
-    free(failure);
 }
 
 /* --- reload --- */
@@ -231,46 +241,116 @@ static void warn_of_unchanged(const struct facts *before, const struct facts *af
     }
 }
 
-static void take_over_facts(struct gateway *gateway, struct facts *facts)
+static void begin_reload(struct gateway *gateway, uint64_t command)
 {
-    struct facts *before = gateway->facts;
+    gateway->reload.running = true;
+    gateway->reload.command = command;
+    publisher_read(gateway->publisher);
+}
+
+static void order_reload(struct gateway *gateway, uint64_t command)
+{
+    if (gateway->reload.running) {
+        vector_push_copy(&gateway->commands, &command);
+    } else {
+        begin_reload(gateway, command);
+    }
+}
+
+static void end_reload(struct gateway *gateway, const char *answer)
+{
+    send_to_master(gateway, SUPERVISION_ANSWER, gateway->reload.command, answer);
+    gateway->reload.running = false;
+    gateway->reload.sockets.count = 0;
+    facts_destroy(gateway->reload.facts);
+    gateway->reload.facts = NULL;
+    free(gateway->socket_failure);
+    gateway->socket_failure = NULL;
+    if (gateway->commands.count == 0 || gateway->draining) return;
+    uint64_t next = *(uint64_t *)vector_at(&gateway->commands, 0);
+    vector_remove_at(&gateway->commands, 0);
+    begin_reload(gateway, next);
+}
+
+/* What was had for it goes back. */
+static void refuse_reload(struct gateway *gateway, const char *why)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
+        const struct fresh_sockets *fresh = vector_at(&gateway->reload.sockets, i);
+        for (uint32_t j = 0; j < fresh->count; j++) close(fresh->descriptors[j]);
+        address_write(&fresh->address, text);
+        send_to_master(gateway, SUPERVISION_UNLISTEN, 0, text);
+    }
+    log_error("reload refused, the configuration in force stays:\n%s", why);
+    char *answer = memory_format("-%s", why);
+    end_reload(gateway, answer);
+    free(answer);
+}
+
+static void reload_read(void *owner, struct facts *facts, const char *failure)
+{
+    struct gateway *gateway = owner;
+    if (failure) {
+        refuse_reload(gateway, failure);
+        return;
+    }
+    gateway->reload.facts = facts;
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (!has_listener(gateway->facts, &facts->listeners[i])) {
+            ask_for_sockets(gateway, &facts->listeners[i], gateway->facts->workers);
+        }
+    }
+    if (gateway->sockets_pending == 0) publisher_apply(gateway->publisher);
+}
+
+static void all_sockets_answered(struct gateway *gateway)
+{
+    if (!gateway->reload.running) {
+        become_ready(gateway);
+    } else if (gateway->socket_failure) {
+        publisher_discard(gateway->publisher);
+        refuse_reload(gateway, gateway->socket_failure);
+    } else {
+        publisher_apply(gateway->publisher);
+    }
+}
+
+static void take_over_facts(struct gateway *gateway)
+{
+    struct facts *before = gateway->facts, *facts = gateway->reload.facts;
     warn_of_unchanged(before, facts);
     facts->workers = before->workers;
     facts->admin = before->admin;
     facts->admin_enabled = before->admin_enabled;
     gateway->facts = facts;
+    gateway->reload.facts = NULL;
     access_log_retarget(gateway->access_log, facts->access_log);
     send_to_master(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
     for (size_t i = 0; i < before->listener_count; i++) {
         if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
     }
-    for (size_t i = 0; i < facts->listener_count; i++) {
-        if (!has_listener(before, &facts->listeners[i])) ask_for_sockets(gateway, &facts->listeners[i], facts->workers);
+    for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
+        deal_sockets(gateway, vector_at(&gateway->reload.sockets, i));
     }
     facts_destroy(before);
 }
 
-static void reloaded(void *owner, uint64_t command, struct facts *facts, const char *failure)
+static void reload_applied(void *owner, const char *failure)
 {
     struct gateway *gateway = owner;
-    if (gateway->draining) {
-        facts_destroy(facts);
-        return;
-    }
     if (failure) {
-        log_error("reload refused, the configuration in force stays:\n%s", failure);
-        char *text = memory_format("-%s", failure);
-        send_to_master(gateway, SUPERVISION_ANSWER, command, text);
-        free(text);
+        refuse_reload(gateway, failure);
         return;
     }
-    take_over_facts(gateway, facts);
+    take_over_facts(gateway);
     hand_good_text_on(gateway);
-    log_info("reloaded: version %llu in force, %llu routes", (unsigned long long)publisher_version(gateway->publisher),
-             (unsigned long long)publisher_routes(gateway->publisher));
-    gateway->has_command = true;
-    gateway->command = command;
-    if (gateway->sockets_pending == 0) all_sockets_answered(gateway);
+    char *answer = memory_format("+version %llu in force, %llu routes",
+                                 (unsigned long long)publisher_version(gateway->publisher),
+                                 (unsigned long long)publisher_routes(gateway->publisher));
+    log_info("reloaded: %s", answer + 1);
+    end_reload(gateway, answer);
+    free(answer);
 }
 
 /* --- host names --- */
@@ -314,7 +394,11 @@ static void name_used(void *owner, struct slice host, bool in_use)
     }
 }
 
-static const struct publisher_events publisher_events = { .reloaded = reloaded, .name_used = name_used };
+static const struct publisher_events publisher_events = {
+    .read = reload_read,
+    .applied = reload_applied,
+    .name_used = name_used,
+};
 
 /* --- status and figures --- */
 
@@ -357,18 +441,30 @@ static void write_figures(struct metrics_text *text, void *argument)
 
 /* --- heartbeat --- */
 
-/* A worker that does not turn is stuck in a loop or a call: its thread dies by SIGABRT, so that the backtrace shows where. */
+/* A worker that does not turn is stuck in a loop or a call: its thread dies by SIGABRT, so that the backtrace shows where. One that
+ * can't even take the signal (stopped by a debugger, stuck in the kernel) takes the process with it a moment later. */
+static void end_stalled(struct gateway *gateway, struct worker *worker, struct sign_of_life *sign)
+{
+    uint64_t now_ms = gateway->loop.now_ms;
+    if (sign->condemned_ms == 0) {
+        sign->condemned_ms = now_ms;
+        log_error("%s has not turned its loop for %llu ms: ending the gateway", worker_name(worker),
+                  (unsigned long long)(now_ms - sign->changed_ms));
+        pthread_kill(worker_thread(worker), SIGABRT);
+    } else if (now_ms - sign->condemned_ms > LAST_MOMENT_MS) {
+        kill(getpid(), SIGKILL);
+    }
+}
+
 static void check_workers(struct gateway *gateway)
 {
     for (unsigned i = 0; i < gateway->facts->workers; i++) {
         uint64_t turns = worker_turns(gateway->workers[i]);
         struct sign_of_life *sign = &gateway->signs[i];
         if (turns != sign->turns) {
-            *sign = (struct sign_of_life){ turns, gateway->loop.now_ms };
+            *sign = (struct sign_of_life){ turns, gateway->loop.now_ms, 0 };
         } else if (gateway->loop.now_ms - sign->changed_ms > gateway->facts->stall_timeout_ms) {
-            log_error("%s has not turned its loop for %llu ms: ending the gateway", worker_name(gateway->workers[i]),
-                      (unsigned long long)(gateway->loop.now_ms - sign->changed_ms));
-            pthread_kill(worker_thread(gateway->workers[i]), SIGABRT);
+            end_stalled(gateway, gateway->workers[i], sign);
         }
     }
 }
@@ -429,7 +525,7 @@ static void handle_message(struct gateway *gateway, struct supervision_message *
         sockets_answered(gateway, message);
         break;
     case SUPERVISION_RELOAD:
-        publisher_reload(gateway->publisher, message->number);
+        if (!gateway->draining) order_reload(gateway, message->number);
         break;
     case SUPERVISION_STATUS:
         answer_status(gateway, message->number);
@@ -582,6 +678,9 @@ static void take_down(struct gateway *gateway)
     free(gateway->workers);
     free(gateway->signs);
     free(gateway->socket_failure);
+    facts_destroy(gateway->reload.facts);
+    vector_release(&gateway->reload.sockets);
+    vector_release(&gateway->commands);
 }
 
 static bool create_control(struct gateway *gateway, struct error *error)
@@ -624,6 +723,8 @@ int gateway_run(const struct gateway_options *options)
     set_signals();
     raise_descriptor_limit();
     list_init(&gateway.names);
+    vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
+    vector_init(&gateway.commands, sizeof(uint64_t));
     timer_init(&gateway.beat, beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
     address_limits_init(&gateway.addresses);

@@ -22,6 +22,8 @@ struct publisher {
     unsigned worker_count;
     bool prefilter_running;
     _Atomic uint64_t version, routes;
+    struct configuration *pending; /* read, and not applied yet; NULL: none */
+    int pending_text;              /* its file's text; -1: none */
     _Atomic int good_text; /* descriptor of the text that was good last, until the control thread takes it; -1: none */
 };
 
@@ -30,9 +32,7 @@ struct publishing {
     struct publication publication; /* first: workers know it by this */
     struct publisher *publisher;
     struct message adopted, returned;
-    bool has_command;
-    uint64_t command;
-    struct facts *facts; /* for the control thread, when all have adopted */
+    bool is_reload; /* the control thread is to hear when all have adopted */
 };
 
 /* --- mail to the control thread --- */
@@ -41,23 +41,14 @@ struct control_mail {
     struct message message;
     const struct publisher_events *events; /* not the publisher, which may be gone when the last mail is delivered */
     void *owner;
-    uint64_t command;
     struct facts *facts;
-    char *failure;
+    char *failure; /* NULL: none */
     char *host;
     bool in_use;
 };
 
-static void deliver_reloaded(struct message *message, void *receiver)
-{
-    (void)receiver;
-    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
-    mail->events->reloaded(mail->owner, mail->command, mail->facts, mail->failure);
-    free(mail->failure);
-    free(mail);
-}
-
-static struct control_mail *make_control_mail(const struct publisher *publisher, void (*deliver)(struct message *, void *receiver))
+static struct control_mail *make_control_mail(const struct publisher *publisher,
+                                              void (*deliver)(struct message *, void *receiver))
 {
     struct control_mail *mail = memory_allocate(sizeof *mail);
     mail->message.deliver = deliver;
@@ -66,11 +57,35 @@ static struct control_mail *make_control_mail(const struct publisher *publisher,
     return mail;
 }
 
-static void tell_reloaded(struct publisher *publisher, uint64_t command, struct facts *facts, char *failure)
+static void deliver_read(struct message *message, void *receiver)
 {
-    struct control_mail *mail = make_control_mail(publisher, deliver_reloaded);
-    mail->command = command;
+    (void)receiver;
+    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
+    mail->events->read(mail->owner, mail->facts, mail->failure);
+    free(mail->failure);
+    free(mail);
+}
+
+static void tell_read(struct publisher *publisher, struct facts *facts, char *failure)
+{
+    struct control_mail *mail = make_control_mail(publisher, deliver_read);
     mail->facts = facts;
+    mail->failure = failure;
+    mailbox_post(publisher->options.control, &mail->message);
+}
+
+static void deliver_applied(struct message *message, void *receiver)
+{
+    (void)receiver;
+    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
+    mail->events->applied(mail->owner, mail->failure);
+    free(mail->failure);
+    free(mail);
+}
+
+static void tell_applied(struct publisher *publisher, char *failure)
+{
+    struct control_mail *mail = make_control_mail(publisher, deliver_applied);
     mail->failure = failure;
     mailbox_post(publisher->options.control, &mail->message);
 }
@@ -152,8 +167,7 @@ static void wake(void *argument)
 static void deliver_adopted(struct message *message, void *receiver)
 {
     struct publishing *publishing = CONTAINER_OF(message, struct publishing, adopted);
-    if (publishing->has_command) tell_reloaded(receiver, publishing->command, publishing->facts, NULL);
-    publishing->facts = NULL;
+    if (publishing->is_reload) tell_applied(receiver, NULL);
 }
 
 static void deliver_returned(struct message *message, void *receiver)
@@ -161,7 +175,6 @@ static void deliver_returned(struct message *message, void *receiver)
     struct publishing *publishing = CONTAINER_OF(message, struct publishing, returned);
     (void)receiver;
     snapshot_destroy(publishing->publication.snapshot);
-    facts_destroy(publishing->facts);
     free(publishing);
 }
 
@@ -297,19 +310,14 @@ static void create_builder(struct publisher *publisher, unsigned workers)
     publisher->builder = snapshot_builder_create(&settings);
 }
 
-/* Compiles, and takes the configuration over where that works. */
-static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration, struct facts **facts,
-                                struct problems *problems)
+/* Compiles, and takes the configuration over where that works; else it is destroyed. */
+static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration, struct problems *problems)
 {
-    struct facts *fresh = facts_create(configuration);
     struct worker_settings settings = facts_worker_settings(configuration);
-    if (!publisher->builder) create_builder(publisher, fresh->workers);
     struct snapshot *snapshot = snapshot_builder_load(publisher->builder, configuration, problems);
     if (snapshot) {
         publisher->settings = settings;
-        *facts = fresh;
     } else {
-        facts_destroy(fresh);
         configuration_destroy(configuration);
     }
     return snapshot;
@@ -323,21 +331,41 @@ static void keep_good_text(struct publisher *publisher, int text)
 
 int publisher_take_good_text(struct publisher *publisher) { return atomic_exchange(&publisher->good_text, -1); }
 
-/* The snapshot of the configuration as it is now, or NULL with every problem as text in *failure. */
-static struct snapshot *load(struct publisher *publisher, struct facts **facts, char **failure)
+static char *take_text(struct problems *problems)
+{
+    char *text = problems_to_text(problems);
+    problems_release(problems);
+    return text;
+}
+
+static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration, struct facts **facts,
+                                      struct problems *problems)
+{
+    struct facts *fresh = facts_create(configuration);
+    if (!publisher->builder) create_builder(publisher, fresh->workers);
+    struct snapshot *snapshot = compile(publisher, configuration, problems);
+    if (snapshot) {
+        *facts = fresh;
+    } else {
+        facts_destroy(fresh);
+    }
+    return snapshot;
+}
+
+static struct snapshot *load_file(struct publisher *publisher, struct facts **facts, char **failure)
 {
     struct problems problems;
     int text;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_configuration(publisher, &text, &problems);
-    struct snapshot *snapshot = configuration ? compile(publisher, configuration, facts, &problems) : NULL;
+    struct snapshot *snapshot = configuration ? compile_first(publisher, configuration, facts, &problems) : NULL;
     if (snapshot) {
         keep_good_text(publisher, text);
-    } else if (text >= 0) {
-        close(text);
+        problems_release(&problems);
+    } else {
+        if (text >= 0) close(text);
+        *failure = take_text(&problems);
     }
-    *failure = snapshot ? NULL : problems_to_text(&problems);
-    problems_release(&problems);
     return snapshot;
 }
 
@@ -347,14 +375,15 @@ static struct snapshot *load_fallback(struct publisher *publisher, struct facts 
     struct problems problems;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_text(publisher, publisher->options.gateway->fallback, &problems);
-    struct snapshot *snapshot = configuration ? compile(publisher, configuration, facts, &problems) : NULL;
+    struct snapshot *snapshot = configuration ? compile_first(publisher, configuration, facts, &problems) : NULL;
     problems_release(&problems);
     return snapshot;
 }
 
 struct publication *publisher_load_first(struct publisher *publisher, struct facts **facts, char **failure)
 {
-    struct snapshot *snapshot = load(publisher, facts, failure);
+    *failure = NULL;
+    struct snapshot *snapshot = load_file(publisher, facts, failure);
     if (!snapshot && publisher->options.gateway->fallback >= 0) {
         log_error("the configuration on disk is not good any more; serving the last one that was:\n%s", *failure);
         free(*failure);
@@ -370,29 +399,60 @@ struct publication *publisher_load_first(struct publisher *publisher, struct fac
 
 struct order {
     struct message message;
-    uint64_t command;
     char *host;
     struct address *addresses;
     size_t count;
 };
 
-static void deliver_reload(struct message *message, void *receiver)
+static void forget_pending(struct publisher *publisher)
+{
+    if (publisher->pending) configuration_destroy(publisher->pending);
+    if (publisher->pending_text >= 0) close(publisher->pending_text);
+    publisher->pending = NULL;
+    publisher->pending_text = -1;
+}
+
+static void deliver_read_order(struct message *message, void *receiver)
 {
     struct publisher *publisher = receiver;
-    struct order *order = CONTAINER_OF(message, struct order, message);
-    struct facts *facts = NULL;
-    char *failure = NULL;
-    struct snapshot *snapshot = load(publisher, &facts, &failure);
+    struct problems problems;
+    free(CONTAINER_OF(message, struct order, message));
+    forget_pending(publisher);
+    problems_init(&problems, publisher->options.gateway->config_path);
+    publisher->pending = read_configuration(publisher, &publisher->pending_text, &problems);
+    if (publisher->pending) {
+        problems_release(&problems);
+        tell_read(publisher, facts_create(publisher->pending), NULL);
+    } else {
+        tell_read(publisher, NULL, take_text(&problems));
+    }
+}
+
+static void deliver_apply(struct message *message, void *receiver)
+{
+    struct publisher *publisher = receiver;
+    struct problems problems;
+    free(CONTAINER_OF(message, struct order, message));
+    struct configuration *configuration = publisher->pending;
+    publisher->pending = NULL;
+    problems_init(&problems, publisher->options.gateway->config_path);
+    struct snapshot *snapshot = compile(publisher, configuration, &problems);
     if (snapshot) {
+        problems_release(&problems);
+        keep_good_text(publisher, publisher->pending_text);
+        publisher->pending_text = -1;
         struct publishing *publishing = make_publishing(publisher, snapshot, publisher->worker_count);
-        publishing->has_command = true;
-        publishing->command = order->command;
-        publishing->facts = facts;
+        publishing->is_reload = true;
         publish(publisher, publishing);
     } else {
-        tell_reloaded(publisher, order->command, NULL, failure);
+        tell_applied(publisher, take_text(&problems));
     }
-    free(order);
+}
+
+static void deliver_discard(struct message *message, void *receiver)
+{
+    free(CONTAINER_OF(message, struct order, message));
+    forget_pending(receiver);
 }
 
 static void deliver_addresses(struct message *message, void *receiver)
@@ -407,13 +467,18 @@ static void deliver_addresses(struct message *message, void *receiver)
     free(order);
 }
 
-void publisher_reload(struct publisher *publisher, uint64_t command)
+static void give_order(struct publisher *publisher, void (*deliver)(struct message *, void *receiver))
 {
     struct order *order = memory_allocate(sizeof *order);
-    order->message.deliver = deliver_reload;
-    order->command = command;
+    order->message.deliver = deliver;
     mailbox_post(&publisher->mailbox, &order->message);
 }
+
+void publisher_read(struct publisher *publisher) { give_order(publisher, deliver_read_order); }
+
+void publisher_apply(struct publisher *publisher) { give_order(publisher, deliver_apply); }
+
+void publisher_discard(struct publisher *publisher) { give_order(publisher, deliver_discard); }
 
 void publisher_addresses(struct publisher *publisher, struct slice host, const struct address *addresses, size_t count)
 {
@@ -439,7 +504,7 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
 {
     struct publisher *publisher = memory_allocate(sizeof *publisher);
     publisher->options = *options;
-    publisher->good_text = -1;
+    publisher->good_text = publisher->pending_text = -1;
     publisher->kinds = policy_registry_kinds(options->gateway->registry);
     if (!loop_init(&publisher->loop, error)) goto no_loop;
     if (!mailbox_init(&publisher->mailbox, &publisher->loop, publisher, error)) goto no_mailbox;
@@ -489,6 +554,7 @@ void publisher_destroy(struct publisher *publisher)
     if (publisher->builder) snapshot_builder_destroy(publisher->builder);
     if (publisher->metrics) metrics_destroy(publisher->metrics);
     keep_good_text(publisher, -1);
+    forget_pending(publisher);
     loop_release(&publisher->loop);
     free((void *)(uintptr_t)publisher->kinds.items);
     free(publisher);

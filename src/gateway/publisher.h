@@ -14,8 +14,11 @@ struct publisher;
 
 /* What it tells the control thread, delivered on that thread by the mailbox. */
 struct publisher_events {
-    /* A reload is over: `facts` (now the callee's) are in force on all workers, or `failure` says why the old ones stay. */
-    void (*reloaded)(void *owner, uint64_t command, struct facts *facts, const char *failure);
+    /* The file was read again: `facts` (now the callee's) are what it says, or `failure` says why it can't be used. With facts,
+     * publisher_apply or publisher_discard is to follow. */
+    void (*read)(void *owner, struct facts *facts, const char *failure);
+    /* It is in force on all workers, or `failure` says why what was before stays. */
+    void (*applied)(void *owner, const char *failure);
     /* A host name comes into use or goes out of use. */
     void (*name_used)(void *owner, struct slice host, bool in_use);
 };
@@ -40,7 +43,11 @@ void publisher_stop(struct publisher *);
 void publisher_destroy(struct publisher *);
 
 /* Any thread: */
-void publisher_reload(struct publisher *, uint64_t command);
+/* A reload has two halves, so that sockets can be had before anything changes: reading and checking, then compiling and publishing. One
+ * at a time. */
+void publisher_read(struct publisher *);
+void publisher_apply(struct publisher *);
+void publisher_discard(struct publisher *);
 void publisher_addresses(struct publisher *, struct slice host, const struct address *, size_t count);
 /* The text of the file that was loaded last, as a descriptor that is now the caller's; -1: none that was not taken yet. */
 int publisher_take_good_text(struct publisher *);

@@ -19,7 +19,7 @@ struct h1_server_settings {
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms;
     uint32_t splice_bytes_min;
     /* A client that has finished sending may be waiting for its answer (half-closed) or have gone without a word: a FIN says no more.
-     * It counts as gone when no answer has begun so long after; 0: at once. */
+     * It counts as gone when nothing of an answer went to it for so long; 0: at once. */
     uint32_t half_close_timeout_ms;
 };
 

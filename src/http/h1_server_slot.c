@@ -342,13 +342,14 @@ static const struct server_stream_operations slot_operations = {
 
 /* --- progress and time --- */
 
-/* Once an answer flows, its segments find out by RST whether anybody is there. */
+/* While an answer flows, its segments find out by RST whether anybody is there; so time runs from the last that went. */
 static uint64_t half_close_deadline(struct h1_slot *slot)
 {
-    bool more_to_come = slot->body && !slot->body->reader.over;
-    if (!slot->connection->stream.peer_finished || more_to_come || slot->tunnel || slot->answering) return UINT64_MAX;
+    bool more_to_come = slot->body && !slot->body->reader.over && !slot->body->broken;
+    if (!slot->connection->stream.peer_finished || more_to_come || slot->tunnel || slot->blocked) return UINT64_MAX;
     if (slot->half_closed_ms == 0) slot->half_closed_ms = slot->stream.loop->now_ms;
-    return slot->half_closed_ms + h1_server_settings_of(slot->connection)->half_close_timeout_ms;
+    uint64_t since_ms = slot->written_ms > slot->half_closed_ms ? slot->written_ms : slot->half_closed_ms;
+    return since_ms + h1_server_settings_of(slot->connection)->half_close_timeout_ms;
 }
 
 static bool is_lost(struct h1_slot *slot)
