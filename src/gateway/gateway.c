@@ -650,6 +650,8 @@ static void ask_for_all_sockets(struct gateway *gateway)
 static void take_down(struct gateway *gateway)
 {
     unsigned count = gateway->workers ? gateway->facts->workers : 0;
+    timer_clear(&gateway->loop.timers, &gateway->beat);
+    timer_clear(&gateway->loop.timers, &gateway->drain_limit);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -668,8 +670,6 @@ static void take_down(struct gateway *gateway)
     if (gateway->access_log) access_log_destroy(gateway->access_log);
     loop_turn(&gateway->loop, 0);
     publisher_destroy(gateway->publisher);
-    timer_clear(&gateway->loop.timers, &gateway->beat);
-    timer_clear(&gateway->loop.timers, &gateway->drain_limit);
     mailbox_release(&gateway->mailbox);
     loop_unwatch(&gateway->loop, &gateway->link, false);
     loop_release(&gateway->loop);
