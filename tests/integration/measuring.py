@@ -3,6 +3,7 @@ import ctypes
 import os
 import pathlib
 import re
+import threading
 
 
 def resident_bytes(pid):
@@ -18,15 +19,24 @@ def open_descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+PTRACE_SEIZE, PTRACE_INTERRUPT, WAIT_FOR_ALL = 0x4206, 0x4207, 0x40000000
 
 
 def stop_thread(thread):
-    """Stops one thread of a process for good (until the process dies or this one ends): a worker that no longer turns.
+    """Stops one thread of a process for good: a worker that no longer turns, in a process that looks alive.
 
-    Without a debugger's right to do so this raises PermissionError."""
+    Without a debugger's right to do so this raises PermissionError. Whoever traces a thread is told of its end first, and
+    until it has listened the process can't be gone for its parent: so somebody listens in the background."""
     trace = ctypes.CDLL(None, use_errno=True).ptrace
     trace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
         if trace(request, thread, None, None) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    threading.Thread(target=_wait_for_end, args=(thread,), daemon=True).start()
+
+
+def _wait_for_end(thread):
+    while True:
+        _, status = os.waitpid(thread, WAIT_FOR_ALL)
+        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+            return

@@ -43,16 +43,16 @@ def test_a_star_in_the_middle_may_cross_slashes(gateway):
 
 
 def test_segments_rank_literal_then_name_then_star_then_regex_behind_its_template(gateway):
-    running = gateway(routes(route("star", "/p/*"), route("regex", "~/p/(?<id>[0-9]+)"), route("name", "/p/{id}"), route("literal", "/p/me")))
+    running = gateway(routes(route("star", "/p/*"), route("regex", "~^/p/(?<id>[0-9]+)$"), route("name", "/p/{id}"), route("literal", "/p/me")))
     assert ask(running, "/p/me", "/p/42", "/p/you", "/p/a/b") == ["literal", "name", "name", "star"]
     running = gateway(routes(route("late", "/{a}/x/z"), route("early", "/q/{b}/{c}")))
     assert who(running, "/q/x/z") == "early", "the leftmost difference decides"
 
 
-def test_a_regex_matches_the_whole_path_with_named_groups(gateway):
-    running = gateway(routes(route("number", "~/n/(?<id>[0-9]+)"), route("anywhere", "~.*/end(ing)?")))
+def test_a_regex_is_found_anywhere_unless_it_is_anchored(gateway):
+    running = gateway(routes(route("number", "~^/n/(?<id>[0-9]+)$"), route("end", "~/end(ing)?$"), route("loose", "~/loose")))
     assert ask(running, "/n/42", "/n/42x", "/n/", "/x/n/42") == ["number", 404, 404, 404]
-    assert ask(running, "/a/b/end", "/ending", "/end/x") == ["anywhere", "anywhere", 404]
+    assert ask(running, "/a/b/end", "/ending", "/end/x", "/a/loose/b") == ["end", "end", 404, "loose"]
 
 
 def test_priority_beats_everything(gateway):
