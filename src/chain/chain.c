@@ -61,6 +61,25 @@ static size_t replace_wider(struct candidate *candidates, size_t count)
     return kept;
 }
 
+/* Two in one list have the same scope: neither may silently stand for both. */
+static bool refuse_doubles(const struct candidate *candidates, size_t count, const struct filter_compile *compile)
+{
+    bool good = true;
+    for (size_t i = 0; i < count; i++) {
+        const struct node *node = candidates[i].config->node;
+        if (candidates[i].filter->all_scopes_apply || !node || !node->parent || node->parent->kind != NODE_LIST)
+            continue;
+        for (size_t j = 0; j < i; j++) {
+            const struct node *other = candidates[j].config->node;
+            if (candidates[j].filter != candidates[i].filter || !other || other->parent != node->parent) continue;
+            problems_add(compile->problems, node, "write one with all its fields", "\"%s\" is there already",
+                         candidates[i].filter->name);
+            good = false;
+        }
+    }
+    return good;
+}
+
 static int compare_candidates(const void *left, const void *right)
 {
     const struct candidate *a = left, *b = right;
@@ -69,7 +88,8 @@ static int compare_candidates(const void *left, const void *right)
     return a->scope < b->scope ? -1 : a->scope > b->scope;
 }
 
-static bool compile_link(struct chain_link *link, const struct candidate *candidate, const struct filter_compile *compile)
+static bool compile_link(struct chain_link *link, const struct candidate *candidate,
+                         const struct filter_compile *compile)
 {
     const struct filter *filter = candidate->filter;
     struct filter_compile here = *compile;
@@ -105,18 +125,18 @@ static void place_link(struct chain *chain, uint32_t index)
     if (link->filter->answers_preflight) chain->cors_at = index + 1;
 }
 
-struct chain *chain_create(const struct policy_registry *registry, const struct filter_config *const *configs, size_t count,
-                           const struct filter_compile *compile)
+struct chain *chain_create(const struct policy_registry *registry, const struct filter_config *const *configs,
+                           size_t count, const struct filter_compile *compile)
 {
     struct candidate *candidates = memory_allocate_array(count ? count : 1, sizeof *candidates);
     for (size_t i = 0; i < count; i++) {
         candidates[i] = (struct candidate){ policy_registry_find(registry, configs[i]->kind), configs[i], i };
         PROMISE(candidates[i].filter != NULL); /* kinds come from the same registry */
     }
+    bool good = refuse_doubles(candidates, count, compile);
     count = replace_wider(candidates, count);
     qsort(candidates, count, sizeof *candidates, compare_candidates);
     struct chain *chain = memory_allocate(sizeof *chain + count * sizeof chain->links[0]);
-    bool good = true;
     for (size_t i = 0; i < count; i++) {
         if (compile_link(&chain->links[chain->count], &candidates[i], compile)) {
             place_link(chain, chain->count++);

@@ -1,0 +1,180 @@
+/* Which filters a route gets, and in which order, out of what is written for it, for its service and for everything. */
+#include "base/memory.h"
+#include "exchange/testbed.h"
+
+/* The filters that a request meets, as "kind kind kind". */
+static void write_chain(const struct testbed *bed, const char *route, char into[1024])
+{
+    const struct router *router = bed->pin->snapshot->router;
+    struct request_head head = { .method = METHOD_GET, .target = { .path = slice_from_cstring(route) } };
+    struct route_match match = { 0 };
+    assert_int_equal(router_match(router, bed->worker.router_scratch, &head, METHOD_GET, SLICE("GET"), NULL, &match),
+                     ROUTE_FOUND);
+    const struct chain *chain = ((const struct compiled_route *)match.target)->chain;
+    size_t length = 0;
+    *into = '\0';
+    for (uint32_t i = 0; i < chain->count; i++) {
+        length += (size_t)snprintf(into + length, 1024 - length, "%s%s", i ? " " : "", chain->links[i].filter->name);
+    }
+}
+
+static void expect_chain(const char *text, const char *route, const char *expected)
+{
+    struct testbed bed;
+    char chain[1024];
+    testbed_start(&bed, text);
+    write_chain(&bed, route, chain);
+    assert_string_equal(chain, expected);
+    testbed_stop(&bed);
+}
+
+static void filters_stand_in_the_order_of_their_phases(void **state)
+{
+    expect_chain("routes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+                 "  { type: set-header, name: X-A, value: b },\n"
+                 "  { type: test-wait },\n"
+                 "  { type: cors, allowedOrigins: ['*'] },\n"
+                 "  { type: ip-list, deny: [192.0.2.9] },\n"
+                 "  { type: security-headers } ] }]\n",
+                 "/a", "security-headers ip-list cors test-wait set-header");
+}
+
+static void priority_orders_inside_a_phase_only(void **state)
+{
+    expect_chain("routes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+                 "  { type: add-header, name: X-A, value: b },\n"
+                 "  { type: set-header, name: X-A, value: b, priority: 5 },\n"
+                 "  { type: remove-header, name: X-B, priority: 7 },\n"
+                 "  { type: ip-list, deny: [192.0.2.9], priority: -100 } ] }]\n",
+                 "/a", "ip-list remove-header set-header add-header");
+}
+
+#define PLUGINS                                                                                                  \
+    "plugins:\n"                                                                                                 \
+    "  - { name: cors, instanceName: c1, config: { allowedOrigins: ['*'] } }\n"                                  \
+    "  - { name: cors, instanceName: c2, services: [one], config: { allowedOrigins: ['https://s.example'] } }\n" \
+    "  - { name: set-header, instanceName: h1, config: { name: X-G, value: g } }\n"                              \
+    "  - { name: set-header, instanceName: h2, routes: [a], config: { name: X-R, value: r } }\n"                 \
+    "  - { name: security-headers, instanceName: off, enabled: false, config: {} }\n"
+
+static void the_narrower_scope_replaces_a_kind_but_header_edits_add_up(void **state)
+{
+    const char *text = PLUGINS
+        "routes:\n"
+        "  - { name: a, path: /a, serviceId: one }\n"
+        "  - { name: b, path: /b, respond: { status: 200 } }\n"
+        "  - { name: c, path: /c, serviceId: one, filters: [{ type: cors, allowedOrigins: ['https://r.example'] }] }\n";
+    expect_chain(text, "/a", "cors set-header set-header");
+    expect_chain(text, "/b", "cors set-header");
+    expect_chain(text, "/c", "cors set-header");
+}
+
+static void which_of_the_scopes_it_was_shows_on_the_answer(void **state)
+{
+    struct testbed bed;
+    testbed_start(
+        &bed, PLUGINS
+        "routes:\n"
+        "  - { name: a, path: /a, serviceId: one }\n"
+        "  - { name: b, path: /b, respond: { status: 200 } }\n"
+        "  - { name: c, path: /c, serviceId: one, filters: [{ type: cors, allowedOrigins: ['https://r.example'] }] }\n");
+    static const struct {
+        const char *line, *origin, *allowed;
+    } rows[] = {
+        { "GET /a", "Origin: https://s.example\r\n", "https://s.example" },
+        { "GET /a", "Origin: https://x.example\r\n", NULL },
+        { "GET /b", "Origin: https://x.example\r\n", "*" },
+        { "GET /c", "Origin: https://r.example\r\n", "https://r.example" },
+        { "GET /c", "Origin: https://s.example\r\n", NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct client client = { 0 };
+        client_ask(&bed, &client, rows[i].line, rows[i].origin, NULL);
+        testbed_run(&bed);
+        struct slice allowed = client_header(&client, "Access-Control-Allow-Origin");
+        if (rows[i].allowed) {
+            assert_slice_is(allowed, rows[i].allowed);
+        } else {
+            assert_true(slice_is_absent(allowed));
+        }
+        client_release(&client);
+    }
+    testbed_stop(&bed);
+}
+
+/* Global first: a route's own edit comes after it and has the last word; on the way back it is the other way round. */
+static void edits_of_all_scopes_apply_global_first(void **state)
+{
+    struct testbed bed;
+    struct client client = { 0 };
+    testbed_start(
+        &bed,
+        "plugins:\n"
+        "  - { name: set-header, instanceName: g, config: { name: X-A, value: global } }\n"
+        "routes: [{ name: a, path: /a, serviceId: one, filters: [{ type: set-header, name: X-A, value: route }] }]\n");
+    client_ask(&bed, &client, "GET /a", NULL, NULL);
+    testbed_run(&bed);
+    assert_slice_is(service_header(&bed, "X-A"), "route");
+    client_release(&client);
+    testbed_stop(&bed);
+}
+
+static void a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count(void **state)
+{
+    char *problems = testbed_problems("routes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+                                      "  { type: cors, allowedOrigins: ['*'] },\n"
+                                      "  { type: cors, allowedOrigins: ['https://a.example'] } ] }]\n");
+    assert_non_null(problems);
+    assert_non_null(strstr(problems, "test.yaml:5:"));
+    assert_non_null(strstr(problems, "\"cors\" is there already"));
+    free(problems);
+    assert_null(testbed_problems(
+        "routes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+        "  { type: add-header, name: X-A, value: a }, { type: add-header, name: X-A, value: b } ] }]\n"));
+}
+
+static void all_that_cannot_be_compiled_is_told_at_once(void **state)
+{
+    char *problems = testbed_problems("routes:\n"
+                                      "  - name: a\n"
+                                      "    path: /a/{id}\n"
+                                      "    serviceId: one\n"
+                                      "    filters:\n"
+                                      "      - { type: set-header, name: X-A, value: '${path.other}' }\n"
+                                      "      - { type: set-header, name: X-B, value: '${path.id}' }\n"
+                                      "      - { type: rewrite-path, pattern: '(', replacement: /x }\n");
+    assert_non_null(problems);
+    if (!strstr(problems, "test.yaml:8:47: \"value\": the route's path captures no \"other\""))
+        fail_msg("%s", problems);
+    assert_null(strstr(problems, ":9:"));
+    assert_non_null(strstr(problems, "test.yaml:10:"));
+    assert_non_null(strstr(problems, "is no regular expression"));
+    free(problems);
+}
+
+/* A plugin for everything is compiled for each route: a capture that one of them lacks is a mistake there. */
+static void a_global_plugin_is_checked_against_each_route(void **state)
+{
+    char *problems = testbed_problems("plugins: [{ name: set-header, config: { name: X-A, value: '${path.id}' } }]\n"
+                                      "routes:\n"
+                                      "  - { name: a, path: '/a/{id}', serviceId: one }\n"
+                                      "  - { name: b, path: /b, serviceId: one }\n");
+    assert_non_null(problems);
+    assert_non_null(strstr(problems, "captures no \"id\""));
+    free(problems);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(filters_stand_in_the_order_of_their_phases),
+        cmocka_unit_test(priority_orders_inside_a_phase_only),
+        cmocka_unit_test(the_narrower_scope_replaces_a_kind_but_header_edits_add_up),
+        cmocka_unit_test(which_of_the_scopes_it_was_shows_on_the_answer),
+        cmocka_unit_test(edits_of_all_scopes_apply_global_first),
+        cmocka_unit_test(a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count),
+        cmocka_unit_test(all_that_cannot_be_compiled_is_told_at_once),
+        cmocka_unit_test(a_global_plugin_is_checked_against_each_route),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
