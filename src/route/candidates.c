@@ -27,12 +27,14 @@ static struct candidates *candidates_own(struct candidates **slot)
     if (!old) return *slot = candidates_create(1);
     if (old->part.references == 1) return old;
     struct candidates *copy = candidates_create(old->count + 1);
-    uint32_t capacity = copy->capacity;
-    memcpy(copy, old, candidates_size(old->count));
-    copy->part.references = 1;
-    copy->capacity = capacity;
-    for (uint32_t i = 0; i < copy->count; i++) route_matcher_retain(copy->items[i].matcher);
-    copy->groups = old->group_count ? memory_allocate_array(old->group_count, sizeof *copy->groups) : NULL;
+    copy->part.priority_max = old->part.priority_max;
+    copy->count = old->count;
+    for (uint32_t i = 0; i < old->count; i++) {
+        copy->items[i] = old->items[i];
+        route_matcher_retain(copy->items[i].matcher);
+    }
+    copy->group_count = old->group_count;
+    if (old->group_count) copy->groups = memory_allocate_array(old->group_count, sizeof *copy->groups);
     for (unsigned i = 0; i < old->group_count; i++) {
         copy->groups[i] = old->groups[i];
         copy->groups[i].name = copy_slice(old->groups[i].name);

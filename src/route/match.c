@@ -350,6 +350,7 @@ static enum route_result answer_not_allowed(struct search *search, const struct 
     struct allowed allowed = { .methods = 0 };
     search->allowed = &allowed;
     search_router(search, router);
+    search->allowed = NULL;
     if (allowed.methods == 0) return ROUTE_NONE;
     match->allowed_methods = allowed.methods;
     match->allow = write_allow(&allowed, arena);

@@ -54,6 +54,9 @@ bool pieces_equal(const struct piece *a, unsigned a_count, const struct piece *b
 
 #define REGEX_GROUPS_MAX 63
 #define REGEX_PREFIX_MAX 256
+/* PCRE2's step limit doesn't see scans that go over the same characters from each start anew (a square of the length), so
+ * longer paths and header values are not looked at. */
+#define REGEX_SUBJECT_BYTES_MAX 8192
 
 struct regex {
     pcre2_code *code;
@@ -202,14 +205,14 @@ static inline const struct radix_node *radix_child(const struct radix_node *node
     return NULL;
 }
 
-const struct part *radix_find(const struct radix_node *root, struct slice key); /* NULL if absent */
+const struct part *radix_find(const struct radix_node *, struct slice key); /* NULL if absent */
 
 /* Makes, changes or (NULL) takes away the value under a key. A value with other references is copied by the function. */
 typedef void radix_edit_value(struct part **value, void *argument);
 /* Copies what is shared on the way, makes what is missing, clears away what became empty. *root may be or become NULL. */
 void radix_edit(struct radix_node **root, struct slice key, radix_edit_value *, void *argument);
-/* A copy of *root's node if it is shared, so that its children and value can be edited. */
-struct radix_node *radix_own(struct radix_node **root);
+/* Puts a copy of the node in the slot if it is shared, so that its children and value can be edited. */
+struct radix_node *radix_own(struct radix_node **slot);
 void radix_node_free(struct radix_node *); /* for part_drop */
 
 /* ---- Candidates (candidates.c) ----------------------------------------------------------------------------------- */
@@ -303,7 +306,7 @@ static inline bool place_is_crowded(const struct place *place) { return place->r
 /* Files a matcher in the tree of one host, or takes it out. */
 void path_edit(struct radix_node **root, const struct tree_edit *);
 /* Gives all crowded regexes below their numbers in another prefilter (NULL: none). */
-void path_learn(struct radix_node **root, const struct router_prefilter *);
+void path_learn(struct radix_node **slot, const struct router_prefilter *);
 void place_free(struct place *); /* for part_drop */
 
 /* ---- Prefilter and scratch (prefilter.c) ------------------------------------------------------------------------- */

@@ -48,6 +48,10 @@ struct slice regex_name(const struct regex *regex, uint32_t index, uint32_t *gro
 bool regex_match(const struct regex *regex, struct slice subject, struct router_scratch *scratch, bool *limit_hit)
 {
     scratch->matched = NULL;
+    if (subject.length > REGEX_SUBJECT_BYTES_MAX) {
+        *limit_hit = true;
+        return false;
+    }
     const char *text = subject.at ? subject.at : "";
     int result = pcre2_match(regex->code, (PCRE2_SPTR)text, subject.length, 0, 0, scratch->match_data,
                              scratch->match_context);

@@ -238,7 +238,7 @@ static void every_byte_of_a_pattern_becomes_what_requests_carry(void **state)
         bool carried = target_parse(slice_from_cstring(text), false, &arena, &target, &error);
         struct route_matcher *matcher = matcher_of_path(text, 0, &error);
         if (carried && !matcher) fail_msg("%s: %s", text, error.text);
-        if (carried) assert_true(slice_equal(matcher->pieces[0].text, target.path));
+        if (carried && matcher) assert_true(slice_equal(matcher->pieces[0].text, target.path));
         if (!carried && byte >= 256) assert_null(matcher);
         route_matcher_drop(matcher);
     }
@@ -554,6 +554,25 @@ static void a_catastrophic_regex_is_bounded_and_does_not_match(void **state)
     tear_down(&fixture);
 }
 
+static void a_regex_is_not_tried_on_what_is_too_long(void **state)
+{
+    struct fixture fixture;
+    SET_UP(&fixture, ROUTE("regex", "~a"), ROUTE("star", "/b*"));
+    static char path[REGEX_SUBJECT_BYTES_MAX + 1];
+    memset(path, 'a', sizeof path);
+    path[0] = '/';
+    struct request_head head;
+    request_head_init(&head, &fixture.arena);
+    for (unsigned excess = 0; excess < 2; excess++) {
+        head.target.path = slice_of(path, REGEX_SUBJECT_BYTES_MAX + excess);
+        enum route_result result = router_match(fixture.router, fixture.scratch, &head, METHOD_GET, SLICE("GET"),
+                                                &fixture.arena, &fixture.match);
+        assert_int_equal(result, excess ? ROUTE_NONE : ROUTE_FOUND);
+        assert_int_equal(fixture.match.regex_limit_hit, excess);
+    }
+    tear_down(&fixture);
+}
+
 static void note(void *argument, void *target, enum route_refusal refusal)
 {
     static const char *const words[] = { "takes", "host", "path", "method", "header", "query" };
@@ -608,6 +627,7 @@ int main(void)
         cmocka_unit_test(strip_prefix_removes_what_stands_before_the_first_wildcards_slash),
         cmocka_unit_test(a_matcher_knows_what_it_captures),
         cmocka_unit_test(a_catastrophic_regex_is_bounded_and_does_not_match),
+        cmocka_unit_test(a_regex_is_not_tried_on_what_is_too_long),
         cmocka_unit_test(explain_goes_through_all_routes_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
