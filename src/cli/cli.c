@@ -81,6 +81,7 @@ static const struct command commands[] = {
     { "check", TAKES_FILE, TAKES_FILE, "check FILE", "say what is wrong with a configuration", command_check },
     { "reload", TAKES_CONTROL, 0, "reload [--control PATH]", "let a running Sluice read its file again", command_reload },
     { "status", TAKES_CONTROL, 0, "status [--control PATH]", "ask a running Sluice how it is, as JSON", command_status },
+    { "docs", TAKES_FILE, TAKES_FILE, "docs TABLE", "print a table of configuration fields as Markdown", command_docs },
     { "version", 0, 0, "version", "print the version", command_version },
     { "help", 0, 0, "help", "print this", command_help },
     { "gateway", TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, "gateway --link N", NULL, command_gateway },
@@ -159,7 +160,7 @@ static int check_needs(const struct command *command, const struct command_line 
     if (command->needs & TAKES_CONFIG && !line->config) return refuse(command, "%s is missing", "--config FILE");
     if (command->needs & TAKES_PROXY && !line->listen) return refuse(command, "%s is missing", "--listen ADDRESS");
     if (command->needs & TAKES_PROXY && !line->to) return refuse(command, "%s is missing", "--to ADDRESS,...");
-    if (command->needs & TAKES_FILE && !line->file) return refuse(command, "%s is missing", "the file");
+    if (command->needs & TAKES_FILE && !line->file) return refuse(command, "%s is missing", "what it is about");
     if (command->needs & TAKES_LINK && !line->link) return refuse(command, "%s is missing", "--link");
     return 0;
 }

@@ -15,5 +15,6 @@ struct registries {
 };
 
 int command_check(const struct command_line *, const struct registries *);
+int command_docs(const struct command_line *, const struct registries *);
 
 #endif
