@@ -28,46 +28,73 @@ static _Atomic uint64_t *neighbour(struct tag_table *table, uint64_t hash, uint3
     return &table->entries[((uint32_t)hash + i) & table->mask];
 }
 
-/* One pass: adds to the key's own entry, else claims the first free one. False: somebody was faster, look again. */
-static bool try_increment(struct tag_table *table, uint64_t hash, uint32_t *count)
+/* The key's entry with a count, NULL where there is none; *free_entry (may be NULL) is the first entry that any key may have. */
+static _Atomic uint64_t *find(struct tag_table *table, uint64_t hash, uint64_t *word, _Atomic uint64_t **free_entry,
+                              uint64_t *free_word)
 {
-    _Atomic uint64_t *free_entry = NULL;
-    uint64_t free_word = 0;
+    *free_entry = NULL;
     for (uint32_t i = 0; i < NEIGHBOURS; i++) {
         _Atomic uint64_t *entry = neighbour(table, hash, i);
-        uint64_t word = atomic_load_explicit(entry, memory_order_relaxed);
-        uint64_t held = word & COUNT_MASK;
-        if (held == 0) {
-            if (!free_entry) free_entry = entry, free_word = word;
-        } else if ((word & ~COUNT_MASK) == tag_of(hash)) {
-            *count = (uint32_t)held + 1;
-            return atomic_compare_exchange_strong_explicit(entry, &word, word + 1, memory_order_relaxed, memory_order_relaxed);
+        *word = atomic_load(entry);
+        if ((*word & COUNT_MASK) == 0) {
+            if (!*free_entry) *free_entry = entry, *free_word = *word;
+        } else if ((*word & ~COUNT_MASK) == tag_of(hash)) {
+            return entry;
         }
     }
+    return NULL;
+}
+
+static bool has_another(struct tag_table *table, uint64_t hash, const _Atomic uint64_t *claimed)
+{
+    for (uint32_t i = 0; i < NEIGHBOURS; i++) {
+        const _Atomic uint64_t *entry = neighbour(table, hash, i);
+        uint64_t word = atomic_load(entry);
+        if (entry != claimed && (word & COUNT_MASK) != 0 && (word & ~COUNT_MASK) == tag_of(hash)) return true;
+    }
+    return false;
+}
+
+/* One pass: adds to the key's own entry, else claims the first free one. False: somebody was faster, look again.
+ *
+ * Two threads that claim at once for one key may find different free entries. So who has claimed looks round once more, and where
+ * it sees another entry of its key gives its own up: of two claims in one total order (hence no relaxed accesses here) the later
+ * one sees the earlier. */
+static bool try_increment(struct tag_table *table, uint64_t hash, uint32_t *count)
+{
+    uint64_t word, free_word;
+    _Atomic uint64_t *free_entry, *entry = find(table, hash, &word, &free_entry, &free_word);
+    if (entry) {
+        *count = (uint32_t)(word & COUNT_MASK) + 1;
+        return atomic_compare_exchange_strong(entry, &word, word + 1);
+    }
     *count = free_entry ? 1 : TAG_TABLE_FULL;
-    return !free_entry || atomic_compare_exchange_strong_explicit(free_entry, &free_word, tag_of(hash) | 1, memory_order_relaxed,
-                                                                  memory_order_relaxed);
+    if (!free_entry) return true;
+    if (!atomic_compare_exchange_strong(free_entry, &free_word, tag_of(hash) | 1)) return false;
+    if (!has_another(table, hash, free_entry)) return true;
+    tag_table_decrement(table, hash);
+    return false;
 }
 
 uint32_t tag_table_increment(struct tag_table *table, uint64_t hash)
 {
     uint32_t count;
-    while (!try_increment(table, hash, &count)) {
-    }
+    while (!try_increment(table, hash, &count)) {}
     return count;
 }
 
-/* Two threads that claim at once may have made two entries of one key; each is counted down where it is found, and the limit is
- * too lenient by the other's share until both are empty. */
+/* False: the entry changed meanwhile, or, seen while two claims were being sorted out, the count has moved. The caller's own count
+ * is in the table, so another look finds it. */
+static bool try_decrement(struct tag_table *table, uint64_t hash)
+{
+    uint64_t word, free_word;
+    _Atomic uint64_t *free_entry, *entry = find(table, hash, &word, &free_entry, &free_word);
+    return entry && atomic_compare_exchange_strong(entry, &word, word - 1);
+}
+
 void tag_table_decrement(struct tag_table *table, uint64_t hash)
 {
-    for (uint32_t i = 0; i < NEIGHBOURS; i++) {
-        _Atomic uint64_t *entry = neighbour(table, hash, i);
-        uint64_t word = atomic_load_explicit(entry, memory_order_relaxed);
-        while ((word & COUNT_MASK) != 0 && (word & ~COUNT_MASK) == tag_of(hash)) {
-            if (atomic_compare_exchange_weak_explicit(entry, &word, word - 1, memory_order_relaxed, memory_order_relaxed)) return;
-        }
-    }
+    while (!try_decrement(table, hash)) {}
 }
 
 /* Rates: 32 bits of tag, 16 of the second, 16 of the count. */
@@ -88,8 +115,8 @@ static bool try_rate(struct tag_table *table, uint64_t hash, uint32_t second, ui
             if (!free_entry) free_entry = entry, free_word = word;
         } else if (word >> 32 == hash >> 32) {
             *count = (uint32_t)(word & 0xffff) + 1;
-            return atomic_compare_exchange_strong_explicit(entry, &word, rate_word(hash, second, *count), memory_order_relaxed,
-                                                           memory_order_relaxed);
+            return atomic_compare_exchange_strong_explicit(entry, &word, rate_word(hash, second, *count),
+                                                           memory_order_relaxed, memory_order_relaxed);
         }
     }
     *count = free_entry ? 1 : TAG_TABLE_FULL;
@@ -100,7 +127,6 @@ static bool try_rate(struct tag_table *table, uint64_t hash, uint32_t second, ui
 uint32_t tag_table_rate(struct tag_table *table, uint64_t hash, uint32_t second)
 {
     uint32_t count;
-    while (!try_rate(table, hash, second, &count)) {
-    }
+    while (!try_rate(table, hash, second, &count)) {}
     return count;
 }
