@@ -2,7 +2,8 @@
  *
  * Names and values are slices of somebody else's bytes: the read buffer for what came from the wire, the arena for what
  * was added. They hold as long as the exchange (log phase included). Lookups compare integers for known names.
- * A removed field stays in the array with an absent name; walk with headers_next(). All changes may fail: memory. */
+ * A removed field stays in the array with an absent name; walk with headers_next(). All changes may fail: memory.
+ * A pointer to a field holds until the next one is added; removing moves nothing. */
 #ifndef SLUICE_HTTP_HEADERS_H
 #define SLUICE_HTTP_HEADERS_H
 

@@ -29,7 +29,7 @@ struct response_head {
     uint16_t status;
     enum http_version version;
     bool has_body;        /* false for HEAD's answers, 1xx, 204, 304 */
-    uint64_t body_length; /* BODY_LENGTH_UNKNOWN: chunked, or to the end of the connection */
+    uint64_t body_length; /* BODY_LENGTH_UNKNOWN: chunked, to the end of the connection, or (HEAD, 304) not said */
     struct headers headers;
 };
 
