@@ -10,7 +10,7 @@ import urllib.request
 import peers
 from measure import Standing, constant_rate, cost_us, descendants, interval, resident_bytes, wrk
 
-# verdict: "holds", "MISSED", "void" (a condition of the comparison fails) or "-" (reported, no bar)
+# verdict: "holds", "MISSED", "void" (a condition of the comparison fails), "aim ..." or "-" (reported, no bar)
 Row = collections.namedtuple("Row", "title bar value note verdict detail", defaults=[None])
 
 EPOLL_SHARE_MAX = 0.78  # of nginx, or the minimal proxy is no yardstick
@@ -86,16 +86,21 @@ def keepalive64(arguments):
     rows = [ratio_row("the minimal epoll proxy itself", costs, "epoll proxy", "nginx", EPOLL_SHARE_MAX),
             ratio_row("HAProxy beside nginx", costs, "haproxy", "nginx", None)]
     if "sluice" in costs:
-        void = None if rows[0].verdict == "holds" else "void"
-        rows = [ratio_row(title, costs, "sluice", "nginx", 0.85),
-                ratio_row(title + ", beside the minimal proxy", costs, "sluice", "epoll proxy", 1.12, void)] + rows
+        rows = [ratio_row(title, costs, "sluice", "nginx", 0.85), beside_the_floor(title, costs, rows[0])] + rows
     return rows
+
+
+def beside_the_floor(title, costs, floor):
+    """An aim, not a bar; void where the floor itself lies too high."""
+    row = ratio_row(f"{title}, beside the minimal proxy", costs, "sluice", "epoll proxy", 1.12)
+    verdict = "void" if floor.verdict != "holds" else "aim reached" if row.verdict == "holds" else "aim not reached"
+    return row._replace(bar=row.bar.replace("≤", "aim ≤"), verdict=verdict)
 
 
 def policies64(arguments):
     title = "the same with JSON access log, request id and 6 header filters"
     with against_backend(peers.start_nginx, *sluice_starters(peers.sluice_config_with_policies)) as all_of:
-        costs = rounds_of(all_of, arguments, connections=64)
+        costs = rounds_of(all_of, arguments, connections=64, path="/item")
     return [ratio_row(title, costs, "sluice", "nginx", 0.95)] if "sluice" in costs else [nothing(title, costs)]
 
 
@@ -324,8 +329,8 @@ def stages(arguments):
     if not peers.sluice_is_built():
         return []
     with against_backend(lambda backend: peers.Sluice(peers.sluice_config_with_policies(backend))) as (sluice,):
-        rate = wrk(sluice.port, seconds=2)["rate"] / 2
-        constant_rate(sluice.port, rate=int(rate), seconds=max(4, arguments.rounds * arguments.seconds))
+        rate = wrk(sluice.port, path="/item", seconds=2)["rate"] / 2
+        constant_rate(sluice.port, path="/item", rate=int(rate), seconds=max(4, arguments.rounds * arguments.seconds))
         found = histograms(sluice, "sluice_stage_duration_seconds")
     rows = []
     for labels, buckets in found.items():
