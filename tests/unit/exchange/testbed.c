@@ -279,6 +279,29 @@ char *testbed_problems(const char *text)
     return found;
 }
 
+static char *filtered_route(const char *path, const char *filters)
+{
+    return memory_format("routes: [{ name: a, path: '%s', serviceId: one, stripPrefix: false, filters: [%s] }]\n", path,
+                         filters);
+}
+
+void testbed_start_filtered(struct testbed *bed, const char *path, const char *filters)
+{
+    char *text = filtered_route(path, filters);
+    testbed_start(bed, text);
+    free(text);
+}
+
+void testbed_refuses_filter(const char *filter, const char *words)
+{
+    char *text = filtered_route("/a/{id}", filter), *problems = testbed_problems(text);
+    if (!problems) fail_msg("nobody minds: %s", filter);
+    if (!strstr(problems, words)) fail_msg("%s: %s", filter, problems);
+    assert_non_null(strstr(problems, "test.yaml:3:")); /* every problem has its place */
+    free(problems);
+    free(text);
+}
+
 void testbed_stop(struct testbed *bed)
 {
     testbed_run(bed);

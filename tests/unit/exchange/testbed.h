@@ -83,6 +83,10 @@ void testbed_start(struct testbed *, const char *text);
 void testbed_reload(struct testbed *, const char *text);
 /* The problems that a configuration has, one a line; free the result. NULL: none. */
 char *testbed_problems(const char *text);
+/* One route to the service with these filters, "{ type: ... }, { type: ... }". */
+void testbed_start_filtered(struct testbed *, const char *path, const char *filters);
+/* The filter on a route for /a/{id} is refused, with `words` among what is said. */
+void testbed_refuses_filter(const char *filter, const char *words);
 void testbed_stop(struct testbed *);
 /* Turns until nothing is left to do at once. */
 void testbed_run(struct testbed *);
