@@ -1,5 +1,5 @@
-/* Chunked bodies (RFC 9112 7.1): a state machine over single bytes for size lines, whole runs for content, whole lines for
- * trailers. */
+/* Chunked bodies (RFC 9112 7.1): a state machine over single bytes for size lines, whole runs for content, whole
+ * lines for trailers. */
 #include "http/private.h"
 
 /* 16 hex digits, leading zeros counted, are all that a 64-bit size can need. */
@@ -31,8 +31,8 @@ enum chunk_stage {
     CHUNK_REFUSED,
 };
 
-/* RFC 9110 6.5.1: what frames, routes, authenticates or describes a message can't come after it. Of the known names only
- * these may; others are judged by late_names_forbidden. */
+/* RFC 9110 6.5.1: what frames, routes, authenticates or describes a message can't come after it. Of the known names
+ * only these may; others are judged by late_names_forbidden. */
 #define TRAILERS_ALLOWED (HEADER_BIT(HEADER_OTHER) | HEADER_BIT(HEADER_ETAG) | HEADER_BIT(HEADER_LAST_MODIFIED))
 
 static const struct slice late_names_forbidden[] = {

@@ -69,8 +69,8 @@ const char *h1_field_complaint(struct slice line)
     return "a field name with a character that isn't allowed";
 }
 
-/* Content_Length and Transfer_Encoding are other names to HTTP and the same ones to backends that turn '-' into '_' (CGI,
- * RFC 3875 4.1.18): two readings. */
+/* Content_Length and Transfer_Encoding are other names to HTTP and the same ones to backends that turn '-' into '_'
+ * (CGI, RFC 3875 4.1.18): two readings. */
 static bool is_framing_twin(struct slice name)
 {
     static const struct slice twins[] = { { "Content_Length", 14 }, { "Transfer_Encoding", 17 } };

@@ -1,4 +1,5 @@
-/* Request heads: the request line (RFC 9112 3), then what fields must say about host, body, expectation and connection. */
+/* Request heads: the request line (RFC 9112 3), then what fields must say about host, body, expectation and
+ * connection. */
 #include "http/private.h"
 
 /* Longer than any registered method; beyond it RFC 9112 3 asks for 501. */
@@ -123,8 +124,8 @@ static uint16_t port_or_default(uint16_t port, struct slice scheme)
     return slice_equal_ignore_case(scheme, SLICE("https")) ? 443 : 80;
 }
 
-/* RFC 9112 3.2: exactly one good Host. That it must agree with an absolute target is stricter than 3.2.2, where the target
- * wins: whoever logs, routes or caches by the other one would see another site. */
+/* RFC 9112 3.2: exactly one good Host. That it must agree with an absolute target is stricter than 3.2.2, where the
+ * target wins: whoever logs, routes or caches by the other one would see another site. */
 static enum h1_result read_host(struct h1_reading *reading, struct request_head *head)
 {
     const struct target *target = &head->target;

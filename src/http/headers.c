@@ -4,8 +4,8 @@
 
 #define HEADERS_CAPACITY_FIRST 16
 
-/* The one list of known names: id, customary spelling, and the first and last letter in lower case, which with the length
- * make the slot of the perfect hash. Two names in one slot don't compile (-Woverride-init). */
+/* The one list of known names: id, customary spelling, and the first and last letter in lower case, which with the
+ * length make the slot of the perfect hash. Two names in one slot don't compile (-Woverride-init). */
 #define KNOWN_HEADERS(ROW)                                                                 \
     ROW(HEADER_ACCEPT, "Accept", 'a', 't')                                                 \
     ROW(HEADER_ACCEPT_ENCODING, "Accept-Encoding", 'a', 'g')                               \
@@ -63,8 +63,9 @@ static const uint8_t id_by_slot[SLOT_COUNT] = { KNOWN_HEADERS(SLOT_ROW) };
 
 _Static_assert(HEADER_ID_COUNT <= 64, "struct headers keeps one bit an id");
 
-/* What a Connection field may name and still keep: fields that frame or address the message, prove who sent it, or that this
- * gateway adds. RFC 9110 7.6.1 forbids naming such; obeying would let a client take off what a policy put on. */
+/* What a Connection field may name and still keep: fields that frame or address the message, prove who sent it, or
+ * that this gateway adds. RFC 9110 7.6.1 forbids naming such; obeying would let a client take off what a policy put
+ * on. */
 #define END_TO_END_FIELDS                                                                                              \
     (HEADER_BIT(HEADER_HOST) | HEADER_BIT(HEADER_CONTENT_LENGTH) | HEADER_BIT(HEADER_CONTENT_TYPE) |                   \
      HEADER_BIT(HEADER_CONTENT_ENCODING) | HEADER_BIT(HEADER_CACHE_CONTROL) | HEADER_BIT(HEADER_AUTHORIZATION) |       \

@@ -1,4 +1,5 @@
-/* http/private.h: what the files of this room share: byte classes, the search for a line's end, the reading of a head. */
+/* http/private.h: what the files of this room share: byte classes, the search for a line's end, the reading of a
+ * head. */
 #ifndef SLUICE_HTTP_PRIVATE_H
 #define SLUICE_HTTP_PRIVATE_H
 
@@ -86,8 +87,8 @@ enum h1_line {
     H1_LINE_BAD,      /* *error is filled: a control byte, a CR without LF or an LF without CR */
 };
 
-/* The line at parser->line_start; the parser moves behind it. What it says depends on the bytes alone, not on how many calls
- * they came in. Bytes of a line that isn't whole yet are looked at once. */
+/* The line at parser->line_start; the parser moves behind it. What it says depends on the bytes alone, not on how
+ * many calls they came in. Bytes of a line that isn't whole yet are looked at once. */
 enum h1_line h1_take_line(struct h1_reading *, size_t bytes_max, struct slice *line);
 
 /* Splits "name: value". A CR must stand behind the line. False: not a field line (RFC 9112 5). */

@@ -134,7 +134,8 @@ static bool utf8_take(struct utf8_sequence *sequence, uint8_t byte)
     return true;
 }
 
-/* Decodes what is encoded without need, writes the other hex digits in upper case; returns the end, or NULL and *error. */
+/* Decodes what is encoded without need, writes the other hex digits in upper case; returns the end, or NULL and
+ * *error. */
 static char *decode_unreserved(struct slice path, char *into, struct error *error)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -277,7 +278,8 @@ static char take_query_byte(const char **at, const char *end)
     return byte;
 }
 
-/* Whether the encoded name means `name`: "%61" is "a", so that no policy is passed by writing its parameter differently. */
+/* Whether the encoded name means `name`: "%61" is "a", so that no policy is passed by writing its parameter
+ * differently. */
 static bool query_name_is(struct slice encoded, struct slice name)
 {
     const char *at = encoded.at, *end = encoded.at + encoded.length;

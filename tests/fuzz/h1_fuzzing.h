@@ -1,4 +1,5 @@
-/* tests/fuzz/h1_fuzzing.h: heads read in two ways, compared field by field, for the fuzz targets of the HTTP/1.1 codec. */
+/* tests/fuzz/h1_fuzzing.h: heads read in two ways, compared field by field, for the fuzz targets of the HTTP/1.1
+ * codec. */
 #ifndef SLUICE_FUZZ_H1_FUZZING_H
 #define SLUICE_FUZZ_H1_FUZZING_H
 
