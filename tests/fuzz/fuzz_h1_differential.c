@@ -1,5 +1,4 @@
-/* The codec against a second reading of the same rules: plain, slow, and written from the RFCs without a look at the
- * first.
+/* The codec against a second reading of the same rules, as plain as it is slow.
  *
  * Both must agree on whether a head is accepted, refused or unfinished, and on all that an accepted one says. The
  * input's first byte: even, a request; odd, a response to the method that its other bits choose. */
