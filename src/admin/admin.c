@@ -45,10 +45,12 @@ static void admin_start(struct exchange *exchange, const void *compiled, void *s
     const struct admin_endpoint *endpoint = find_endpoint(exchange->request->target.path);
     enum method method = exchange->request->method;
     if (!endpoint) {
-        exchange_respond_problem(exchange, 404, "no-endpoint", SLICE_ABSENT, "the admin API has no such path; try /admin/metrics");
+        exchange_respond_problem(exchange, 404, "no-endpoint", SLICE_ABSENT,
+                                 "the admin API has no such path; try /admin/metrics");
     } else if (method != METHOD_GET && method != METHOD_HEAD) {
         exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT, "this path takes GET");
-        if (!headers_add(&exchange->own_response.headers, SLICE("Allow"), SLICE("GET, HEAD"))) exchange->own_response.status = 503;
+        if (!headers_add(&exchange->own_response.headers, SLICE("Allow"), SLICE("GET, HEAD")))
+            exchange->own_response.status = 503;
     } else {
         endpoint->answer(exchange, state);
     }

@@ -6,11 +6,13 @@
 static void ignore(void *argument) { (void)argument; }
 
 /* Compiles too: patterns, regexes and templates are judged there. */
-static bool compiles(struct configuration *configuration, const struct policy_registry *registry, struct problems *problems,
-                     size_t *routes)
+static bool compiles(struct configuration *configuration, const struct policy_registry *registry,
+                     struct problems *problems, size_t *routes)
 {
     struct metrics *metrics = metrics_create(1);
-    struct snapshot_builder_settings settings = { .registry = registry, .metrics = metrics, .workers = 1, .wake = ignore };
+    struct snapshot_builder_settings settings = {
+        .registry = registry, .metrics = metrics, .workers = 1, .wake = ignore
+    };
     struct snapshot_builder *builder = snapshot_builder_create(&settings);
     struct snapshot *snapshot = snapshot_builder_load(builder, configuration, problems);
     if (snapshot) {

@@ -35,7 +35,8 @@ static int command_run(const struct command_line *line, const struct registries 
 static int command_proxy(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return master_run(&(struct master_options){ .proxy_listen = line->listen, .proxy_to = line->to, .control_path = line->control });
+    return master_run(
+        &(struct master_options){ .proxy_listen = line->listen, .proxy_to = line->to, .control_path = line->control });
 }
 
 static int command_gateway(const struct command_line *line, const struct registries *registries)
@@ -75,12 +76,16 @@ static int command_version(const struct command_line *line, const struct registr
 static int command_help(const struct command_line *, const struct registries *);
 
 static const struct command commands[] = {
-    { "run", TAKES_CONFIG | TAKES_CONTROL, TAKES_CONFIG, "run --config FILE [--control PATH]", "serve what the file says", command_run },
-    { "proxy", TAKES_PROXY | TAKES_CONTROL, TAKES_PROXY, "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--control PATH]",
+    { "run", TAKES_CONFIG | TAKES_CONTROL, TAKES_CONFIG, "run --config FILE [--control PATH]",
+      "serve what the file says", command_run },
+    { "proxy", TAKES_PROXY | TAKES_CONTROL, TAKES_PROXY,
+      "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--control PATH]",
       "balance everything over these instances, without a file", command_proxy },
     { "check", TAKES_FILE, TAKES_FILE, "check FILE", "say what is wrong with a configuration", command_check },
-    { "reload", TAKES_CONTROL, 0, "reload [--control PATH]", "let a running Sluice read its file again", command_reload },
-    { "status", TAKES_CONTROL, 0, "status [--control PATH]", "ask a running Sluice how it is, as JSON", command_status },
+    { "reload", TAKES_CONTROL, 0, "reload [--control PATH]", "let a running Sluice read its file again",
+      command_reload },
+    { "status", TAKES_CONTROL, 0, "status [--control PATH]", "ask a running Sluice how it is, as JSON",
+      command_status },
     { "docs", TAKES_FILE, TAKES_FILE, "docs TABLE", "print a table of configuration fields as Markdown", command_docs },
     { "version", 0, 0, "version", "print the version", command_version },
     { "help", 0, 0, "help", "print this", command_help },
@@ -95,8 +100,10 @@ static void print_usage(FILE *to)
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         if (commands[i].summary) fprintf(to, "  sluice %s\n      %s\n", commands[i].usage, commands[i].summary);
     }
-    fprintf(to, "\nExit status: 0 done, 1 it failed, 2 it was called wrongly. Signals while running: TERM and INT finish requests in\n"
-                "flight and stop, HUP reloads, USR1 reopens the access log.\n");
+    fprintf(
+        to,
+        "\nExit status: 0 done, 1 it failed, 2 it was called wrongly. Signals while running: TERM and INT finish requests in\n"
+        "flight and stop, HUP reloads, USR1 reopens the access log.\n");
 }
 
 static int command_help(const struct command_line *line, const struct registries *registries)
@@ -138,7 +145,8 @@ static int read_options(const struct command *command, int count, char **words, 
 {
     for (int i = 0; i < count; i++) {
         if (strncmp(words[i], "--", 2) != 0) {
-            if (!(command->takes & TAKES_FILE) || line->file) return refuse(command, "\"%s\" is one word too many", words[i]);
+            if (!(command->takes & TAKES_FILE) || line->file)
+                return refuse(command, "\"%s\" is one word too many", words[i]);
             line->file = words[i];
             continue;
         }

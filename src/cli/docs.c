@@ -8,8 +8,12 @@ struct table {
 };
 
 static const struct table tables[] = {
-    { "configuration", configuration_fields }, { "limits", limits_fields }, { "service", service_fields },
-    { "route", route_fields },                 { "plugin", plugin_fields }, { "filter", filter_fields },
+    { "configuration", configuration_fields },
+    { "limits", limits_fields },
+    { "service", service_fields },
+    { "route", route_fields },
+    { "plugin", plugin_fields },
+    { "filter", filter_fields },
 };
 
 static const struct filter *find_filter(const struct policy_registry *registry, const char *name)
@@ -24,7 +28,8 @@ static void list_names(const struct policy_registry *registry)
 {
     fprintf(stderr, "sluice: the tables are");
     for (size_t i = 0; i < COUNT_OF(tables); i++) fprintf(stderr, " %s", tables[i].name);
-    for (const struct filter *const *filter = registry->filters; *filter; filter++) fprintf(stderr, " %s", (*filter)->name);
+    for (const struct filter *const *filter = registry->filters; *filter; filter++)
+        fprintf(stderr, " %s", (*filter)->name);
     fprintf(stderr, "\n");
 }
 

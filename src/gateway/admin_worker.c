@@ -7,9 +7,10 @@
 
 #define ADMIN_CONNECTIONS_MAX 256
 
-static const char admin_configuration[] = "listeners: [\"127.0.0.1:1\"] # not used: its sockets come like all others, from the master\n"
-                                          "routes:\n"
-                                          "  - { name: admin, path: /*, respond: { status: 404 } }\n";
+static const char admin_configuration[] =
+    "listeners: [\"127.0.0.1:1\"] # not used: its sockets come like all others, from the master\n"
+    "routes:\n"
+    "  - { name: admin, path: /*, respond: { status: 404 } }\n";
 
 struct admin_worker {
     struct snapshot_builder *builder;
@@ -28,7 +29,8 @@ static struct snapshot *make_snapshot(struct admin_worker *admin, struct worker_
     struct policy_kinds none = { NULL, 0 };
     struct snapshot *snapshot = NULL;
     problems_init(&problems, "admin");
-    struct configuration *configuration = configuration_load_text(slice_from_cstring(admin_configuration), "admin", "/", &none, &problems);
+    struct configuration *configuration = configuration_load_text(slice_from_cstring(admin_configuration), "admin", "/",
+                                                                  &none, &problems);
     if (configuration) {
         *settings = facts_worker_settings(configuration);
         snapshot = snapshot_builder_load(admin->builder, configuration, &problems);
@@ -50,16 +52,26 @@ static bool make_publication(struct admin_worker *admin, struct error *error)
     if (!snapshot) return false;
     settings.connections = (struct connection_limits){ .connections_max = ADMIN_CONNECTIONS_MAX };
     admin->publication = (struct publication){
-        .snapshot = snapshot, .settings = settings, .holders = 1, .adopted = ignore_publication, .returned = ignore_publication,
+        .snapshot = snapshot,
+        .settings = settings,
+        .holders = 1,
+        .adopted = ignore_publication,
+        .returned = ignore_publication,
     };
     return true;
 }
 
-static bool start_worker(struct admin_worker *admin, struct metrics *metrics, struct address_limits *addresses, struct error *error)
+static bool start_worker(struct admin_worker *admin, struct metrics *metrics, struct address_limits *addresses,
+                         struct error *error)
 {
     struct worker_options options = {
-        .index = 0, .name = "admin", .metrics = admin->own_metrics, .addresses = addresses, .first = &admin->publication,
-        .drained = ignore, .rendered_metrics = metrics,
+        .index = 0,
+        .name = "admin",
+        .metrics = admin->own_metrics,
+        .addresses = addresses,
+        .first = &admin->publication,
+        .drained = ignore,
+        .rendered_metrics = metrics,
     };
     admin->worker = worker_create(&options, error);
     if (!admin->worker) return false;
@@ -74,7 +86,9 @@ struct admin_worker *admin_worker_create(const struct policy_registry *registry,
 {
     struct admin_worker *admin = memory_allocate(sizeof *admin);
     admin->own_metrics = metrics_create(1);
-    struct snapshot_builder_settings settings = { .registry = registry, .metrics = admin->own_metrics, .workers = 1, .wake = ignore };
+    struct snapshot_builder_settings settings = {
+        .registry = registry, .metrics = admin->own_metrics, .workers = 1, .wake = ignore
+    };
     admin->builder = snapshot_builder_create(&settings);
     if (make_publication(admin, error) && start_worker(admin, metrics, addresses, error)) return admin;
     admin_worker_destroy(admin);

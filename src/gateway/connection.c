@@ -53,7 +53,8 @@ static uint64_t hash_address(const struct address *address)
 /* A socket that is full of room takes this whole; what it does not take is no loss. */
 static void turn_away(struct connection_table *table, int descriptor, bool with_answer)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    static const char answer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
     counter_add(&table->turned_away, 1);
     if (with_answer) {
         ssize_t ignored = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -154,7 +155,8 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     connection->peer.ip_length = (uint8_t)address_write_ip(peer, connection->peer.ip_text);
     list_push_back(&table->connections, &connection->link);
     gauge_add(&table->count, 1);
-    connection->session = h1_server_start(table->h1, table->h1_settings, descriptor, &connection->peer, &session_events, connection);
+    connection->session = h1_server_start(table->h1, table->h1_settings, descriptor, &connection->peer, &session_events,
+                                          connection);
     if (!connection->session) session_closed(NULL, connection);
 }
 

@@ -10,7 +10,7 @@
 
 /* By client address, over all workers of the process. */
 struct address_limits {
-    struct tag_table open;     /* connections */
+    struct tag_table open;      /* connections */
     struct tag_table newcomers; /* new ones in this second */
 };
 
@@ -18,8 +18,8 @@ void address_limits_init(struct address_limits *);
 void address_limits_release(struct address_limits *);
 
 struct connection_limits {
-    uint32_t connections_max;             /* a worker */
-    uint32_t connections_per_address_max; /* 0: no limit */
+    uint32_t connections_max;                        /* a worker */
+    uint32_t connections_per_address_max;            /* 0: no limit */
     uint32_t new_connections_per_address_per_second; /* 0: no limit */
 };
 

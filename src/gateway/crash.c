@@ -38,7 +38,8 @@ static void crashed(int signal_number, siginfo_t *about, void *machine_state)
 void crash_handler_install(void)
 {
     static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT };
-    struct sigaction action = { .sa_sigaction = crashed, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK | SA_NODEFER };
+    struct sigaction action = { .sa_sigaction = crashed,
+                                .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK | SA_NODEFER };
     void *frames[1];
     backtrace(frames, 1); /* loads what the handler must not load */
     for (size_t i = 0; i < COUNT_OF(signals); i++) sigaction(signals[i], &action, NULL);

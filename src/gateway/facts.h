@@ -12,8 +12,8 @@ struct facts {
     size_t listener_count;
     bool admin_enabled;
     struct address admin;
-    char *access_log;         /* NULL: off; "-": standard output; else an absolute path */
-    char *user;               /* NULL: stay */
+    char *access_log; /* NULL: off; "-": standard output; else an absolute path */
+    char *user;       /* NULL: stay */
     struct slice *resolver_servers;
     size_t resolver_server_count;
     uint64_t resolver_ttl_minimum_ms, resolver_ttl_maximum_ms;

@@ -14,10 +14,10 @@
 #include "gateway/supervision.h"
 
 struct gateway_options {
-    const char *config_path;              /* NULL: proxy mode */
-    const char *proxy_listen, *proxy_to;  /* `sluice proxy` */
-    int fallback;                         /* descriptor of the configuration text that was good last; -1: none */
-    int link;                             /* descriptor of the supervision link to the master */
+    const char *config_path;             /* NULL: proxy mode */
+    const char *proxy_listen, *proxy_to; /* `sluice proxy` */
+    int fallback;                        /* descriptor of the configuration text that was good last; -1: none */
+    int link;                            /* descriptor of the supervision link to the master */
     const struct policy_registry *registry;
     const struct policy_registry *admin_registry; /* the admin handler alone */
 };

@@ -13,7 +13,9 @@
 
 static void pause_listener(struct listener *listener)
 {
-    log_error("cannot accept connections on a listener: %m; resting for %d ms (raise the limit of open files: ulimit -n)", PAUSE_MS);
+    log_error(
+        "cannot accept connections on a listener: %m; resting for %d ms (raise the limit of open files: ulimit -n)",
+        PAUSE_MS);
     listener->paused = true;
     loop_unwatch(listener->loop, &listener->source, false);
     timer_set(&listener->loop->timers, &listener->pause, listener->loop->now_ms + PAUSE_MS);
@@ -78,8 +80,7 @@ static void destroy_listener(struct retired *retired) { free(CONTAINER_OF(retire
 
 void listener_close(struct listener *listener)
 {
-    while (accept_one(listener)) {
-    }
+    while (accept_one(listener)) {}
     /* The master's duplicate keeps the socket open, so close(2) alone would leave it in the epoll. */
     if (!listener->paused) loop_unwatch(listener->loop, &listener->source, false);
     timer_clear(&listener->loop->timers, &listener->pause);

@@ -142,7 +142,8 @@ static void forget_instances(struct publisher *publisher)
         forgetting->publisher = publisher;
         forgetting->instance = instance;
         forgetting->pending = publisher->worker_count;
-        for (unsigned i = 0; i < publisher->worker_count; i++) worker_forget(publisher->workers[i], instance, worker_forgot, forgetting);
+        for (unsigned i = 0; i < publisher->worker_count; i++)
+            worker_forget(publisher->workers[i], instance, worker_forgot, forgetting);
     }
 }
 
@@ -213,7 +214,8 @@ static void want_prefilter(struct publisher *);
 
 static void publish(struct publisher *publisher, struct publishing *publishing)
 {
-    for (unsigned i = 0; i < publisher->worker_count; i++) worker_publish(publisher->workers[i], &publishing->publication);
+    for (unsigned i = 0; i < publisher->worker_count; i++)
+        worker_publish(publisher->workers[i], &publishing->publication);
     want_prefilter(publisher);
 }
 
@@ -288,7 +290,8 @@ static struct configuration *read_configuration(struct publisher *publisher, int
     const struct gateway_options *gateway = publisher->options.gateway;
     struct error error;
     *text = -1;
-    if (!gateway->config_path) return configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to, &publisher->kinds, problems);
+    if (!gateway->config_path)
+        return configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to, &publisher->kinds, problems);
     *text = config_text_read(gateway->config_path, &error);
     if (*text >= 0) return read_text(publisher, *text, problems);
     problems_add(problems, NULL, NULL, "%s", error.text);
@@ -311,7 +314,8 @@ static void create_builder(struct publisher *publisher, unsigned workers)
 }
 
 /* Compiles, and takes the configuration over where that works; else it is destroyed. */
-static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration, struct problems *problems)
+static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration,
+                                struct problems *problems)
 {
     struct worker_settings settings = facts_worker_settings(configuration);
     struct snapshot *snapshot = snapshot_builder_load(publisher->builder, configuration, problems);
@@ -338,8 +342,8 @@ static char *take_text(struct problems *problems)
     return text;
 }
 
-static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration, struct facts **facts,
-                                      struct problems *problems)
+static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration,
+                                      struct facts **facts, struct problems *problems)
 {
     struct facts *fresh = facts_create(configuration);
     if (!publisher->builder) create_builder(publisher, fresh->workers);
@@ -459,8 +463,8 @@ static void deliver_addresses(struct message *message, void *receiver)
 {
     struct publisher *publisher = receiver;
     struct order *order = CONTAINER_OF(message, struct order, message);
-    struct snapshot *snapshot =
-        snapshot_builder_addresses(publisher->builder, slice_from_cstring(order->host), order->addresses, order->count);
+    struct snapshot *snapshot = snapshot_builder_addresses(publisher->builder, slice_from_cstring(order->host),
+                                                           order->addresses, order->count);
     if (snapshot) publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
     free(order->addresses);
     free(order->host);
@@ -549,7 +553,8 @@ void publisher_stop(struct publisher *publisher)
 
 void publisher_destroy(struct publisher *publisher)
 {
-    for (int i = 0; i < 4; i++) loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
+    for (int i = 0; i < 4; i++)
+        loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
     mailbox_release(&publisher->mailbox);
     if (publisher->builder) snapshot_builder_destroy(publisher->builder);
     if (publisher->metrics) metrics_destroy(publisher->metrics);
@@ -562,6 +567,12 @@ void publisher_destroy(struct publisher *publisher)
 
 struct metrics *publisher_metrics(const struct publisher *publisher) { return publisher->metrics; }
 
-uint64_t publisher_version(const struct publisher *publisher) { return atomic_load_explicit(&publisher->version, memory_order_relaxed); }
+uint64_t publisher_version(const struct publisher *publisher)
+{
+    return atomic_load_explicit(&publisher->version, memory_order_relaxed);
+}
 
-uint64_t publisher_routes(const struct publisher *publisher) { return atomic_load_explicit(&publisher->routes, memory_order_relaxed); }
+uint64_t publisher_routes(const struct publisher *publisher)
+{
+    return atomic_load_explicit(&publisher->routes, memory_order_relaxed);
+}

@@ -67,7 +67,9 @@ enum supervision_result supervision_receive(int link, struct supervision_message
         struct cmsghdr head;
         char bytes[CMSG_SPACE(sizeof(int) * SUPERVISION_DESCRIPTORS_MAX)];
     } control;
-    struct msghdr raw = { .msg_iov = pieces, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof control };
+    struct msghdr raw = {
+        .msg_iov = pieces, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof control
+    };
     ssize_t got;
     do {
         got = recvmsg(link, &raw, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -16,16 +16,16 @@ enum supervision_kind {
     SUPERVISION_UNLISTEN,   /* text: address, drained: close it */
     SUPERVISION_READY,      /* serving; number: snapshot version */
     SUPERVISION_BEAT,       /* all loops turn; four times a second */
-    SUPERVISION_ANSWER,     /* to a command; number: the command's; text: first byte '+' (done) or '-' (failed), then words */
+    SUPERVISION_ANSWER, /* to a command; number: the command's; text: first byte '+' (done) or '-' (failed), then words */
     SUPERVISION_BEAT_BOUND, /* number: ms without a beat after which the master ends the gateway */
-    SUPERVISION_GOOD_TEXT,  /* one descriptor: the text of the configuration in force, to be given to the next gateway */
+    SUPERVISION_GOOD_TEXT, /* one descriptor: the text of the configuration in force, to be given to the next gateway */
     /* master -> gateway */
-    SUPERVISION_LISTENING,  /* text: address; the sockets */
-    SUPERVISION_REFUSED,    /* text: address, newline, why */
-    SUPERVISION_RELOAD,     /* number: to be answered */
-    SUPERVISION_STATUS,     /* number: to be answered with one JSON object */
-    SUPERVISION_REOPEN,     /* reopen the access log */
-    SUPERVISION_DRAIN,      /* stop accepting, finish, exit with 0 */
+    SUPERVISION_LISTENING, /* text: address; the sockets */
+    SUPERVISION_REFUSED,   /* text: address, newline, why */
+    SUPERVISION_RELOAD,    /* number: to be answered */
+    SUPERVISION_STATUS,    /* number: to be answered with one JSON object */
+    SUPERVISION_REOPEN,    /* reopen the access log */
+    SUPERVISION_DRAIN,     /* stop accepting, finish, exit with 0 */
 };
 
 struct supervision_message {

@@ -63,7 +63,8 @@ static void let_go(struct held_publication *held)
     struct publication *publication = held->publication;
     list_remove(&held->link);
     free(held);
-    if (atomic_fetch_sub_explicit(&publication->holders, 1, memory_order_acq_rel) == 1) publication->returned(publication);
+    if (atomic_fetch_sub_explicit(&publication->holders, 1, memory_order_acq_rel) == 1)
+        publication->returned(publication);
 }
 
 static void pin_released(struct exchange_worker *exchanges, struct snapshot_pin *pin)
@@ -219,7 +220,8 @@ static void *run(void *argument)
 bool worker_start(struct worker *worker, struct error *error)
 {
     int failure = pthread_create(&worker->thread, NULL, run, worker);
-    if (failure != 0) return error_format(error, "cannot start thread \"%s\": %s", worker->options.name, strerrordesc_np(failure));
+    if (failure != 0)
+        return error_format(error, "cannot start thread \"%s\": %s", worker->options.name, strerrordesc_np(failure));
     worker->started = true;
     return true;
 }
@@ -284,7 +286,8 @@ static void deliver_publication(struct message *message, void *receiver)
     struct publication *publication = mail->publication;
     free(mail);
     switch_to(receiver, publication);
-    if (atomic_fetch_sub_explicit(&publication->to_adopt, 1, memory_order_acq_rel) == 1) publication->adopted(publication);
+    if (atomic_fetch_sub_explicit(&publication->to_adopt, 1, memory_order_acq_rel) == 1)
+        publication->adopted(publication);
 }
 
 static void deliver_listen(struct message *message, void *receiver)
@@ -295,7 +298,8 @@ static void deliver_listen(struct message *message, void *receiver)
     if (worker->draining) {
         close(mail->descriptor);
     } else {
-        struct listener *listener = listener_create(&worker->loop, mail->descriptor, &mail->address, accepted, worker, &error);
+        struct listener *listener = listener_create(&worker->loop, mail->descriptor, &mail->address, accepted, worker,
+                                                    &error);
         if (listener) {
             list_push_back(&worker->listeners, &listener->link);
         } else {

@@ -33,13 +33,13 @@ struct publication {
 };
 
 struct worker_options {
-    unsigned index;          /* its lines in instances, services, metrics */
-    const char *name;        /* of its thread, up to 15 bytes; static or longer-lived */
+    unsigned index;   /* its lines in instances, services, metrics */
+    const char *name; /* of its thread, up to 15 bytes; static or longer-lived */
     struct metrics *metrics;
     struct metrics *rendered_metrics;     /* what the admin handler shows; NULL elsewhere */
     struct access_log_worker *access_log; /* NULL: none */
     struct address_limits *addresses;
-    struct publication *first; /* in force from the start; counted as adopted */
+    struct publication *first;    /* in force from the start; counted as adopted */
     void (*drained)(void *owner); /* on the worker's thread: after worker_drain, no connection is left */
     void *owner;
 };
@@ -71,7 +71,8 @@ struct worker_figures {
     int64_t connections, exchanges, waits, buffer_bytes;
     int64_t upstream_connections, upstream_idle, upstream_leases, upstream_waiting, upstream_calls;
     uint64_t connections_accepted, connections_turned_away, exchanges_begun, exchanges_beyond_snapshot;
-    uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused, upstream_stale_retries;
+    uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused,
+        upstream_stale_retries;
 };
 void worker_add_figures(const struct worker *, struct worker_figures *sum);
 

@@ -14,10 +14,10 @@
 
 #define EXIT_BAD_CONFIGURATION 78
 #define BEAT_BOUND_MS_DEFAULT 5000
-#define BEAT_GRACE_MS 1000   /* the gateway finds a stalled worker by itself first, with a backtrace */
+#define BEAT_GRACE_MS 1000 /* the gateway finds a stalled worker by itself first, with a backtrace */
 #define START_BOUND_MS 120000
-#define LAST_MOMENT_MS 2000  /* between SIGABRT and SIGKILL */
-#define LIVED_LONG_MS 10000  /* a gateway that lived so long starts the count of crashes anew */
+#define LAST_MOMENT_MS 2000 /* between SIGABRT and SIGKILL */
+#define LIVED_LONG_MS 10000 /* a gateway that lived so long starts the count of crashes anew */
 #define BACK_OFF_FIRST_MS 100
 #define BACK_OFF_MAX_MS 10000
 
@@ -94,8 +94,8 @@ static void close_link(struct master *master)
     close(descriptor);
 }
 
-bool child_send(struct master *master, enum supervision_kind kind, uint64_t number, const char *text, const int *descriptors,
-                uint32_t count)
+bool child_send(struct master *master, enum supervision_kind kind, uint64_t number, const char *text,
+                const int *descriptors, uint32_t count)
 {
     struct error error;
     if (master->child.link.descriptor < 0) return false;
@@ -122,8 +122,8 @@ static void gateway_is_ready(struct master *master, uint64_t version)
     struct child *child = &master->child;
     child->ready = true;
     child->last_beat_ms = master->loop.now_ms;
-    log_info("gateway %d is serving, version %llu, %llu ms after its start", (int)child->pid, (unsigned long long)version,
-             (unsigned long long)(master->loop.now_ms - child->started_ms));
+    log_info("gateway %d is serving, version %llu, %llu ms after its start", (int)child->pid,
+             (unsigned long long)version, (unsigned long long)(master->loop.now_ms - child->started_ms));
     master->ever_ready = true;
 }
 
@@ -137,29 +137,14 @@ static void keep_good_text(struct master *master, const struct supervision_messa
 static void handle_message(struct master *master, const struct supervision_message *message)
 {
     switch (message->kind) {
-    case SUPERVISION_LISTEN:
-        answer_listen(master, message);
-        break;
-    case SUPERVISION_UNLISTEN:
-        sockets_close(master, message->text);
-        break;
-    case SUPERVISION_READY:
-        gateway_is_ready(master, message->number);
-        break;
-    case SUPERVISION_BEAT:
-        master->child.last_beat_ms = master->loop.now_ms;
-        break;
-    case SUPERVISION_BEAT_BOUND:
-        master->child.beat_bound_ms = message->number;
-        break;
-    case SUPERVISION_GOOD_TEXT:
-        keep_good_text(master, message);
-        break;
-    case SUPERVISION_ANSWER:
-        control_answer(master, message->number, message->text);
-        break;
-    default:
-        log_warning("unknown message %u from the gateway", message->kind);
+    case SUPERVISION_LISTEN: answer_listen(master, message); break;
+    case SUPERVISION_UNLISTEN: sockets_close(master, message->text); break;
+    case SUPERVISION_READY: gateway_is_ready(master, message->number); break;
+    case SUPERVISION_BEAT: master->child.last_beat_ms = master->loop.now_ms; break;
+    case SUPERVISION_BEAT_BOUND: master->child.beat_bound_ms = message->number; break;
+    case SUPERVISION_GOOD_TEXT: keep_good_text(master, message); break;
+    case SUPERVISION_ANSWER: control_answer(master, message->number, message->text); break;
+    default: log_warning("unknown message %u from the gateway", message->kind);
     }
 }
 
@@ -171,11 +156,8 @@ static void link_ready(struct event_source *source, uint32_t events)
     static struct supervision_message message; /* the master has one thread */
     while (source->descriptor >= 0) {
         switch (supervision_receive(source->descriptor, &message)) {
-        case SUPERVISION_GOT:
-            handle_message(master, &message);
-            break;
-        case SUPERVISION_NOTHING:
-            return;
+        case SUPERVISION_GOT: handle_message(master, &message); break;
+        case SUPERVISION_NOTHING: return;
         case SUPERVISION_GONE:
             close_link(master); /* SIGCHLD follows */
             return;
@@ -218,7 +200,8 @@ static void restart(struct master *master)
         if (child_start(master)) return;
         delay_ms = BACK_OFF_FIRST_MS;
     }
-    log_error("crash loop: %u crashes in a row; next start in %llu ms", master->crashes_in_a_row, (unsigned long long)delay_ms);
+    log_error("crash loop: %u crashes in a row; next start in %llu ms", master->crashes_in_a_row,
+              (unsigned long long)delay_ms);
     timer_set(&master->loop.timers, &master->restart, master->loop.now_ms + delay_ms);
 }
 

@@ -75,7 +75,8 @@ static bool fill_address(struct sockaddr_un *address, const char *path, struct e
 {
     *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
     if (strlen(path) >= sizeof address->sun_path) {
-        return error_format(error, "control socket path %s is longer than %zu bytes", path, sizeof address->sun_path - 1);
+        return error_format(error, "control socket path %s is longer than %zu bytes", path,
+                            sizeof address->sun_path - 1);
     }
     memcpy(address->sun_path, path, strlen(path) + 1);
     return true;
@@ -215,7 +216,8 @@ bool control_open(struct master *master, struct error *error)
     if (!fill_address(&address, path, error) || !remove_left_over(path, error)) goto failed;
     descriptor = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mode_t mask = umask(0177);
-    bool bound = descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, sizeof address) == 0 && listen(descriptor, 16) == 0;
+    bool bound = descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, sizeof address) == 0 &&
+                 listen(descriptor, 16) == 0;
     umask(mask);
     if (!bound) {
         error_format(error, "cannot open the control socket %s: %m", path);

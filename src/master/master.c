@@ -42,17 +42,10 @@ static void handle_signal(struct master *master, int number)
 {
     switch (number) {
     case SIGTERM:
-    case SIGINT:
-        stop(master);
-        break;
-    case SIGHUP:
-        child_send(master, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
-        break;
-    case SIGUSR1:
-        child_send(master, SUPERVISION_REOPEN, 0, NULL, NULL, 0);
-        break;
-    default: /* SIGCHLD */
-        child_reap(master);
+    case SIGINT: stop(master); break;
+    case SIGHUP: child_send(master, SUPERVISION_RELOAD, 0, NULL, NULL, 0); break;
+    case SIGUSR1: child_send(master, SUPERVISION_REOPEN, 0, NULL, NULL, 0); break;
+    default: /* SIGCHLD */ child_reap(master);
     }
 }
 
@@ -61,7 +54,8 @@ static void signals_ready(struct event_source *source, uint32_t events)
     (void)events;
     struct master *master = CONTAINER_OF(source, struct master, signals);
     struct signalfd_siginfo about;
-    while (read(source->descriptor, &about, sizeof about) == (ssize_t)sizeof about) handle_signal(master, (int)about.ssi_signo);
+    while (read(source->descriptor, &about, sizeof about) == (ssize_t)sizeof about)
+        handle_signal(master, (int)about.ssi_signo);
 }
 
 static bool watch_signals(struct master *master, struct error *error)

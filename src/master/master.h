@@ -10,9 +10,9 @@
 #include "base/error.h"
 
 struct master_options {
-    const char *config_path;             /* absolute; NULL in proxy mode */
+    const char *config_path; /* absolute; NULL in proxy mode */
     const char *proxy_listen, *proxy_to;
-    const char *control_path;            /* NULL: sluice.sock in the state directory */
+    const char *control_path; /* NULL: sluice.sock in the state directory */
 };
 
 /* Runs until told to stop; exit status. */

@@ -21,7 +21,7 @@ struct child {
     pid_t pid;
     struct event_source link;
     bool ready;
-    bool condemned;         /* it was told to die and has a moment to do so */
+    bool condemned; /* it was told to die and has a moment to do so */
     uint64_t started_ms, last_beat_ms, condemned_ms;
     uint64_t beat_bound_ms;
 };
@@ -32,9 +32,9 @@ struct master {
     struct event_source signals;
     struct child child;
     struct list_link addresses;
-    struct timer watch;    /* four times a second: heartbeat */
-    struct timer restart;  /* backing off */
-    int good_text;         /* the configuration text that was good last; -1: none */
+    struct timer watch;   /* four times a second: heartbeat */
+    struct timer restart; /* backing off */
+    int good_text;        /* the configuration text that was good last; -1: none */
     unsigned crashes_in_a_row;
     bool ever_ready, stopping;
     int exit_status;
@@ -50,7 +50,8 @@ bool child_start(struct master *);
 /* SIGCHLD came: what to do about it. */
 void child_reap(struct master *);
 void child_watch(struct master *);
-bool child_send(struct master *, enum supervision_kind, uint64_t number, const char *text, const int *descriptors, uint32_t count);
+bool child_send(struct master *, enum supervision_kind, uint64_t number, const char *text, const int *descriptors,
+                uint32_t count);
 
 /* sockets.c */
 /* The sockets of an address, made where it is new. NULL and *error. */

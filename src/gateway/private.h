@@ -1,0 +1,92 @@
+/* gateway/private.h: the control thread's state, one struct on one loop, and what its files share:
+ * gateway.c (up, messages, down), reload.c (sockets and configuration), watch.c (host names, heartbeat, figures). */
+#ifndef SLUICE_GATEWAY_PRIVATE_H
+#define SLUICE_GATEWAY_PRIVATE_H
+
+#include "base/vector.h"
+#include "gateway/admin_worker.h"
+#include "gateway/gateway.h"
+#include "gateway/publisher.h"
+#include "resolve/resolver.h"
+
+/* A worker's sign of life, as last seen. */
+struct sign_of_life {
+    uint64_t turns;
+    uint64_t changed_ms;
+    uint64_t condemned_ms; /* 0: not yet */
+};
+
+/* A host name whose addresses are watched. */
+struct watched_name {
+    struct list_link link;
+    struct gateway *gateway;
+    char *host;
+    struct resolver_watch *watch;
+};
+
+/* A new address's sockets, until the configuration that wants them is in force. */
+struct fresh_sockets {
+    struct address address;
+    int descriptors[SUPERVISION_DESCRIPTORS_MAX];
+    uint32_t count;
+};
+
+/* read -> sockets of new addresses -> apply; a failure anywhere leaves all as it was. */
+struct reload {
+    bool running;
+    uint64_t command;      /* to be answered; 0: by SIGHUP, nobody waits */
+    struct facts *facts;   /* of what was read; NULL: not yet */
+    struct vector sockets; /* struct fresh_sockets */
+};
+
+struct gateway {
+    const struct gateway_options *options;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct event_source link;
+    struct timer beat, drain_limit;
+    struct facts *facts;
+    struct publisher *publisher;
+    struct jobs *jobs;
+    struct access_log *access_log;
+    struct resolver *resolver;
+    struct list_link names;
+    struct address_limits addresses;
+    struct worker **workers;
+    struct sign_of_life *signs;
+    struct admin_worker *admin;
+    struct metrics_source figures;
+    uint64_t begun_ms;
+    unsigned sockets_pending; /* LISTEN messages without an answer */
+    char *socket_failure;     /* of the start or the reload under way; NULL: none */
+    struct reload reload;
+    struct vector commands; /* uint64_t: reloads that wait for the one under way */
+    bool ready, draining;
+    unsigned workers_draining;
+    int exit_status;
+};
+
+/* gateway.c */
+void control_send(struct gateway *, enum supervision_kind, uint64_t number, const char *text);
+void control_give_up(struct gateway *, const char *why);
+/* The text of the configuration in force goes to the master, so that a gateway that follows a crash can serve it whatever has become of
+ * the file. */
+void control_hand_good_text_on(struct gateway *);
+
+/* reload.c */
+void control_ask_for_all_sockets(struct gateway *);
+/* LISTENING or REFUSED came. */
+void control_sockets_answered(struct gateway *, struct supervision_message *);
+void control_order_reload(struct gateway *, uint64_t command);
+void control_reload_read(void *gateway, struct facts *, const char *failure);
+void control_reload_applied(void *gateway, const char *failure);
+
+/* watch.c */
+void control_name_used(void *gateway, struct slice host, bool in_use);
+void control_forget_names(struct gateway *);
+void control_answer_status(struct gateway *, uint64_t command);
+void control_write_figures(struct metrics_text *, void *gateway);
+/* The beat timer's. */
+void control_beat(struct timer *);
+
+#endif

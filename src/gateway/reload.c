@@ -1,0 +1,258 @@
+/* gateway/reload.c: what a configuration wants of the outside, at the start and when it changes: listening sockets, privileges, and
+ * the way of a reload, which is all or nothing. */
+#include "gateway/private.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+/* --- listening sockets --- */
+
+static void ask_for_sockets(struct gateway *gateway, const struct address *address, unsigned count)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(address, text);
+    gateway->sockets_pending++;
+    control_send(gateway, SUPERVISION_LISTEN, count, text);
+}
+
+static void all_sockets_answered(struct gateway *);
+
+/* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. */
+static void deal_sockets(struct gateway *gateway, const struct fresh_sockets *fresh)
+{
+    if (gateway->admin && address_equal(&fresh->address, &gateway->facts->admin)) {
+        for (unsigned i = 0; i < fresh->count; i++) {
+            worker_listen(admin_worker_get(gateway->admin), fresh->descriptors[i], &fresh->address);
+        }
+        return;
+    }
+    unsigned workers = gateway->facts->workers, dealt = workers > fresh->count ? workers : fresh->count;
+    for (unsigned i = 0; i < dealt && fresh->count > 0; i++) {
+        int descriptor = i < fresh->count ? fresh->descriptors[i] : dup(fresh->descriptors[i % fresh->count]);
+        if (descriptor >= 0) worker_listen(gateway->workers[i % workers], descriptor, &fresh->address);
+    }
+}
+
+void control_sockets_answered(struct gateway *gateway, struct supervision_message *message)
+{
+    struct fresh_sockets fresh = { .count = message->descriptor_count };
+    memcpy(fresh.descriptors, message->descriptors, sizeof fresh.descriptors);
+    if (message->kind == SUPERVISION_LISTENING && address_parse(slice_from_cstring(message->text), &fresh.address)) {
+        if (gateway->reload.running) {
+            vector_push_copy(&gateway->reload.sockets, &fresh);
+        } else {
+            deal_sockets(gateway, &fresh);
+        }
+    } else if (!gateway->socket_failure) {
+        gateway->socket_failure = memory_format("cannot listen on %s", message->text);
+    }
+    if (gateway->sockets_pending > 0 && --gateway->sockets_pending == 0) all_sockets_answered(gateway);
+}
+
+/* --- privileges --- */
+
+/* False where the configured user can't be become; everything that needs more (sockets, log) is open by now. */
+static bool drop_privileges(const char *user)
+{
+    if (!user || geteuid() != 0) return true;
+    const struct passwd *entry = getpwnam(user);
+    if (!entry) {
+        log_error("user \"%s\" does not exist on this machine", user);
+        return false;
+    }
+    if (initgroups(user, entry->pw_gid) == 0 && setgid(entry->pw_gid) == 0 && setuid(entry->pw_uid) == 0) return true;
+    log_error("cannot become user \"%s\": %m", user);
+    return false;
+}
+
+static void become_ready(struct gateway *gateway)
+{
+    if (gateway->socket_failure) {
+        control_give_up(gateway, gateway->socket_failure);
+    } else if (!drop_privileges(gateway->facts->user)) {
+        control_give_up(gateway, "not serving without the configured user");
+    } else {
+        gateway->ready = true;
+        control_send(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
+    }
+}
+
+/* --- reload --- */
+
+static bool has_listener(const struct facts *facts, const struct address *address)
+{
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (address_equal(&facts->listeners[i], address)) return true;
+    }
+    return false;
+}
+
+/* An address went out of the configuration: when every worker has emptied its queue, the master may close it. */
+struct unlistening {
+    struct message message;
+    struct gateway *gateway;
+    struct address address;
+    _Atomic uint32_t pending;
+};
+
+static void deliver_unlistened(struct message *message, void *receiver)
+{
+    struct unlistening *unlistening = CONTAINER_OF(message, struct unlistening, message);
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(&unlistening->address, text);
+    control_send(receiver, SUPERVISION_UNLISTEN, 0, text);
+    free(unlistening);
+}
+
+static void worker_unlistened(void *argument)
+{
+    struct unlistening *unlistening = argument;
+    if (atomic_fetch_sub_explicit(&unlistening->pending, 1, memory_order_acq_rel) != 1) return;
+    mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
+}
+
+static void stop_listening(struct gateway *gateway, const struct address *address)
+{
+    struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
+    unlistening->message.deliver = deliver_unlistened;
+    unlistening->gateway = gateway;
+    unlistening->address = *address;
+    unlistening->pending = gateway->facts->workers;
+    for (unsigned i = 0; i < gateway->facts->workers; i++) {
+        worker_unlisten(gateway->workers[i], address, worker_unlistened, unlistening);
+    }
+}
+
+static void warn_of_unchanged(const struct facts *before, const struct facts *after)
+{
+    if (after->workers != before->workers) {
+        log_warning("workers: %u takes effect when Sluice is started again; %u go on", after->workers, before->workers);
+    }
+    if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
+        log_warning("admin: another address takes effect when Sluice is started again");
+    }
+}
+
+static void begin_reload(struct gateway *gateway, uint64_t command)
+{
+    gateway->reload.running = true;
+    gateway->reload.command = command;
+    publisher_read(gateway->publisher);
+}
+
+void control_order_reload(struct gateway *gateway, uint64_t command)
+{
+    if (gateway->reload.running) {
+        vector_push_copy(&gateway->commands, &command);
+    } else {
+        begin_reload(gateway, command);
+    }
+}
+
+static void end_reload(struct gateway *gateway, const char *answer)
+{
+    control_send(gateway, SUPERVISION_ANSWER, gateway->reload.command, answer);
+    gateway->reload.running = false;
+    gateway->reload.sockets.count = 0;
+    facts_destroy(gateway->reload.facts);
+    gateway->reload.facts = NULL;
+    free(gateway->socket_failure);
+    gateway->socket_failure = NULL;
+    if (gateway->commands.count == 0 || gateway->draining) return;
+    uint64_t next = *(uint64_t *)vector_at(&gateway->commands, 0);
+    vector_remove_at(&gateway->commands, 0);
+    begin_reload(gateway, next);
+}
+
+/* What was had for it goes back. */
+static void refuse_reload(struct gateway *gateway, const char *why)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
+        const struct fresh_sockets *fresh = vector_at(&gateway->reload.sockets, i);
+        for (uint32_t j = 0; j < fresh->count; j++) close(fresh->descriptors[j]);
+        address_write(&fresh->address, text);
+        control_send(gateway, SUPERVISION_UNLISTEN, 0, text);
+    }
+    log_error("reload refused, the configuration in force stays:\n%s", why);
+    char *answer = memory_format("-%s", why);
+    end_reload(gateway, answer);
+    free(answer);
+}
+
+void control_reload_read(void *owner, struct facts *facts, const char *failure)
+{
+    struct gateway *gateway = owner;
+    if (failure) {
+        refuse_reload(gateway, failure);
+        return;
+    }
+    gateway->reload.facts = facts;
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (!has_listener(gateway->facts, &facts->listeners[i])) {
+            ask_for_sockets(gateway, &facts->listeners[i], gateway->facts->workers);
+        }
+    }
+    if (gateway->sockets_pending == 0) publisher_apply(gateway->publisher);
+}
+
+static void all_sockets_answered(struct gateway *gateway)
+{
+    if (!gateway->reload.running) {
+        become_ready(gateway);
+    } else if (gateway->socket_failure) {
+        publisher_discard(gateway->publisher);
+        refuse_reload(gateway, gateway->socket_failure);
+    } else {
+        publisher_apply(gateway->publisher);
+    }
+}
+
+static void take_over_facts(struct gateway *gateway)
+{
+    struct facts *before = gateway->facts, *facts = gateway->reload.facts;
+    warn_of_unchanged(before, facts);
+    facts->workers = before->workers;
+    facts->admin = before->admin;
+    facts->admin_enabled = before->admin_enabled;
+    gateway->facts = facts;
+    gateway->reload.facts = NULL;
+    access_log_retarget(gateway->access_log, facts->access_log);
+    control_send(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
+    for (size_t i = 0; i < before->listener_count; i++) {
+        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
+    }
+    for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
+        deal_sockets(gateway, vector_at(&gateway->reload.sockets, i));
+    }
+    facts_destroy(before);
+}
+
+void control_reload_applied(void *owner, const char *failure)
+{
+    struct gateway *gateway = owner;
+    if (failure) {
+        refuse_reload(gateway, failure);
+        return;
+    }
+    take_over_facts(gateway);
+    control_hand_good_text_on(gateway);
+    char *answer = memory_format("+version %llu in force, %llu routes",
+                                 (unsigned long long)publisher_version(gateway->publisher),
+                                 (unsigned long long)publisher_routes(gateway->publisher));
+    log_info("reloaded: %s", answer + 1);
+    end_reload(gateway, answer);
+    free(answer);
+}
+
+void control_ask_for_all_sockets(struct gateway *gateway)
+{
+    for (size_t i = 0; i < gateway->facts->listener_count; i++) {
+        ask_for_sockets(gateway, &gateway->facts->listeners[i], gateway->facts->workers);
+    }
+    if (gateway->facts->admin_enabled) ask_for_sockets(gateway, &gateway->facts->admin, 1);
+}
