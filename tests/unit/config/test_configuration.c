@@ -126,13 +126,13 @@ static void what_is_left_out_has_its_documented_default(void **state)
     assert_int_equal(configuration->stall_timeout_ms, 5000);
     assert_true(slice_is_absent(configuration->user));
     assert_false(configuration->merge_slashes);
-    assert_int_equal(configuration->half_close, HALF_CLOSE_SERVE);
     assert_int_equal(configuration->resolver.ttl_minimum_ms, 1000);
 
     const struct limits_config *limits = &configuration->limits;
     assert_int_equal(limits->request_line_bytes, 8192);
     assert_int_equal(limits->header_bytes, 32768);
     assert_int_equal(limits->header_count, 100);
+    assert_int_equal(limits->half_close_timeout_ms, 3000);
     assert_int_equal(limits->body_bytes, 10ull << 30);
     assert_int_equal(limits->head_timeout_ms, 10000);
     assert_int_equal(limits->body_timeout_ms, 30000);
