@@ -29,6 +29,8 @@ static inline bool h1_input_is_empty(const struct h1_input *input)
 }
 
 void h1_input_drop(struct h1_input *);
+/* After a body: what follows it is kept, but not in a slab of the body's size where a small one will do. */
+void h1_input_shrink(struct h1_input *, struct slab_pool *);
 /* Reads once behind what is there; the slab must have room. As stream_read. */
 enum stream_result h1_input_read(struct h1_input *, struct stream *, size_t limit) MUST_USE;
 

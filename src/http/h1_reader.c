@@ -20,6 +20,22 @@ void h1_input_drop(struct h1_input *input)
     input->start = 0;
 }
 
+void h1_input_shrink(struct h1_input *input, struct slab_pool *slabs)
+{
+    struct slice bytes = h1_input_bytes(input);
+    if (bytes.length == 0) {
+        h1_input_drop(input);
+        return;
+    }
+    if (input->slab->class == SLAB_SMALL || bytes.length > SLAB_SMALL_BYTES / 2) return;
+    struct slab *fresh = slab_take(slabs, SLAB_SMALL);
+    if (!fresh) return;
+    memcpy(fresh->bytes, bytes.at, bytes.length);
+    fresh->filled = (uint32_t)bytes.length;
+    h1_input_drop(input);
+    input->slab = fresh;
+}
+
 enum stream_result h1_input_read(struct h1_input *input, struct stream *stream, size_t limit)
 {
     struct slab *slab = input->slab;

@@ -246,7 +246,7 @@ static void open_exchange(struct h1_server *server)
     server->state = SERVER_EXCHANGE;
     server->served++;
     bool has_finished = server->stream.peer_finished;
-    server->events->open(server, &slot->stream, server->owner); /* may have ended everything */
+    server->events->open(server, &slot->stream, server->owner);              /* may have ended everything */
     if (has_finished && server->state == SERVER_EXCHANGE) come_back(server); /* no further event will tell of it */
 }
 
@@ -297,7 +297,10 @@ static void discard_on(struct h1_server *server)
     switch (h1_reader_run(&server->slot->body->reader, &error)) {
     case H1_READ_WAIT: break;
     case H1_READ_AGAIN: come_back(server); break;
-    case H1_READ_OVER: next_request(server); break;
+    case H1_READ_OVER:
+        h1_input_shrink(&server->input, server->worker->slabs);
+        next_request(server);
+        break;
     default: linger(server); break;
     }
 }

@@ -106,9 +106,7 @@ static void read_body(struct h1_slot *slot)
     case H1_READ_NO_CREDIT:
     case H1_READ_NO_MEMORY: break;
     case H1_READ_AGAIN: come_back(server); break;
-    case H1_READ_OVER:
-        if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
-        break;
+    case H1_READ_OVER: h1_input_shrink(&server->input, server->worker->slabs); break;
     case H1_READ_TRUNCATED: truncate_body(body); break;
     case H1_READ_BAD: break_body(body, &error); break;
     case H1_READ_UNWANTED: body->broken = true; break;

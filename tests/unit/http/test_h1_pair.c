@@ -2,6 +2,7 @@
  * share pipes: splice, bodies both ways, system calls of a whole request. */
 #include "sessions.h"
 
+#include "base/random.h"
 #include "http/h1_server.h"
 
 struct fixture {
@@ -316,6 +317,196 @@ static void a_client_that_resets_inside_a_spliced_upload_cancels_it(void **state
     free(bytes);
 }
 
+/* --- random conversations --- */
+
+enum { REQUESTS = 25, BODY_BYTES_MAX = 300000 };
+
+/* One end's view of a stream of messages: reads them with the codec, which has its own tests. */
+struct reader {
+    struct wire *wire;
+    size_t at; /* bytes of wire->received that were read */
+    char *body;
+    size_t body_length;
+    unsigned number; /* the message's X-Number */
+};
+
+static unsigned number_of(const struct headers *headers)
+{
+    uint64_t number = 0;
+    assert_true(slice_parse_uint64(headers_find(headers, SLICE("x-number"))->value, &number));
+    return (unsigned)number;
+}
+
+/* False: not whole yet, and nothing was taken. */
+static bool read_body(struct reader *reader, size_t at, bool chunked, uint64_t length, const struct h1_limits *limits,
+                      struct arena *arena)
+{
+    const char *bytes = reader->wire->received + at;
+    size_t available = reader->wire->length - at;
+    reader->body_length = 0;
+    if (!chunked) {
+        if (available < length) return false;
+        memcpy(reader->body, bytes, length);
+        reader->body_length = length;
+        reader->at = at + length;
+        return true;
+    }
+    struct h1_chunked state;
+    struct headers trailers;
+    struct error error;
+    h1_chunked_init(&state);
+    headers_init(&trailers, arena);
+    for (;;) {
+        size_t consumed;
+        struct slice content;
+        enum h1_chunk_result result = h1_chunked_read(&state, bytes, available, &consumed, &content, &trailers, limits,
+                                                      &error);
+        bytes += consumed;
+        available -= consumed;
+        if (result == H1_CHUNK_MORE) return false;
+        if (result == H1_CHUNK_END) break;
+        assert_int_equal(result, H1_CHUNK_DATA);
+        memcpy(reader->body + reader->body_length, content.at, content.length);
+        reader->body_length += content.length;
+    }
+    reader->at = (size_t)(bytes - reader->wire->received);
+    return true;
+}
+
+static bool read_message(struct reader *reader, bool is_request, const struct h1_limits *limits)
+{
+    struct arena arena;
+    struct h1_parser parser;
+    struct request_head request;
+    struct response_head response;
+    struct error error;
+    arena_init(&arena, NULL);
+    h1_parser_init(&parser);
+    request_head_init(&request, &arena);
+    response_head_init(&response, &arena);
+    const char *bytes = reader->wire->received + reader->at;
+    size_t length = reader->wire->length - reader->at;
+    enum h1_result result = is_request
+                                ? h1_parse_request(&parser, bytes, length, limits, &request, &error)
+                                : h1_parse_response(&parser, bytes, length, limits, METHOD_POST, &response, &error);
+    assert_int_not_equal(result, H1_BAD);
+    bool whole = result == H1_COMPLETE;
+    if (whole) {
+        reader->number = number_of(is_request ? &request.headers : &response.headers);
+        whole = read_body(reader, reader->at + parser.head_length, parser.chunked,
+                          is_request ? request.body_length : response.body_length, limits, &arena);
+    }
+    arena_release(&arena);
+    return whole;
+}
+
+/* Appends a message with `length` bytes of body, framed by chance. */
+static size_t compose(struct random *random, char *into, const char *first_lines, unsigned number, const char *body,
+                      size_t length)
+{
+    char *at = into + snprintf(into, 128, "%sX-Number: %u\r\n", first_lines, number);
+    if (random_below(random, 2)) {
+        at += snprintf(at, 64, "Content-Length: %zu\r\n\r\n", length);
+        return (size_t)((char *)mempcpy(at, body, length) - into);
+    }
+    at += snprintf(at, 64, "Transfer-Encoding: chunked\r\n\r\n");
+    while (length > 0) {
+        size_t part = 1 + random_below(random, random_below(random, 2) ? 20 : 50000);
+        if (part > length) part = length;
+        at += snprintf(at, 32, "%zx\r\n", part);
+        at = mempcpy(at, body, part);
+        at = mempcpy(at, "\r\n", 2);
+        body += part;
+        length -= part;
+    }
+    return (size_t)((char *)mempcpy(at, "0\r\n\r\n", 5) - into);
+}
+
+struct outbox {
+    char *bytes;
+    size_t length, sent;
+};
+
+static void send_some(struct random *random, struct outbox *out, struct wire *wire)
+{
+    size_t part = 1 + random_below(random, random_below(random, 3) ? 100 : 100000);
+    if (part > out->length - out->sent) part = out->length - out->sent;
+    if (part > 0) out->sent += wire_write(wire, out->bytes + out->sent, part);
+}
+
+static size_t body_length_of(unsigned number)
+{
+    struct random random;
+    random_init_seeded(&random, number + 1);
+    switch (random_below(&random, 4)) {
+    case 0: return 0;
+    case 1: return random_below(&random, 100);
+    case 2: return random_below(&random, 20000);
+    default: return random_below(&random, BODY_BYTES_MAX);
+    }
+}
+
+static void converse(struct fixture *f, uint64_t seed)
+{
+    struct random random;
+    random_init_seeded(&random, seed);
+    char *body = pattern(BODY_BYTES_MAX);
+    struct outbox asked = { .bytes = malloc(REQUESTS * (size_t)BODY_BYTES_MAX * 2) };
+    struct outbox answered = { .bytes = malloc(REQUESTS * (size_t)BODY_BYTES_MAX * 2) };
+    for (unsigned i = 0; i < REQUESTS; i++)
+        asked.length += compose(&random, asked.bytes + asked.length, "POST /a HTTP/1.1\r\nHost: h\r\n", i, body,
+                                body_length_of(i));
+    struct reader backend = { .wire = &f->backend, .body = malloc(BODY_BYTES_MAX) };
+    struct reader client = { .wire = &f->client, .body = malloc(BODY_BYTES_MAX) };
+    unsigned asked_count = 0, answered_count = 0;
+    for (unsigned steps = 0; answered_count < REQUESTS; steps++) {
+        assert_true(steps < 500000);
+        switch (random_below(&random, 4)) {
+        case 0: send_some(&random, &asked, &f->client); break;
+        case 1: send_some(&random, &answered, &f->backend); break;
+        case 2: loop_turn(&f->bench.loop, 0); break;
+        default:
+            wire_read(random_below(&random, 2) ? &f->backend : &f->client);
+            while (read_message(&backend, true, &f->client_settings.limits)) {
+                assert_int_equal(backend.number, asked_count);
+                assert_int_equal(backend.body_length, body_length_of(asked_count));
+                assert_memory_equal(backend.body, body, backend.body_length);
+                asked_count++;
+                answered.length += compose(&random, answered.bytes + answered.length, "HTTP/1.1 200 OK\r\n",
+                                           backend.number, backend.body, backend.body_length);
+            }
+            while (read_message(&client, false, &f->client_settings.limits)) {
+                assert_int_equal(client.number, answered_count);
+                assert_int_equal(client.body_length, body_length_of(answered_count));
+                assert_memory_equal(client.body, body, client.body_length);
+                answered_count++;
+            }
+        }
+    }
+    free(asked.bytes);
+    free(answered.bytes);
+    free(backend.body);
+    free(client.body);
+    free(body);
+    settle(f);
+    assert_int_equal(f->failed + f->gone, 0);
+    assert_non_null(f->session);
+    assert_int_equal(f->bench.slabs.taken_bytes, 0);
+    assert_int_equal(f->bench.arenas.bytes_taken, 0);
+}
+
+static void any_conversation_in_any_pieces_is_passed_on_unchanged(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        f->bench.slabs.taken_bytes_max = seed % 2 ? 0 : 256 * 1024; /* every second time memory is tight throughout */
+        converse(f, seed);
+        wire_forget(&f->client);
+        wire_forget(&f->backend);
+    }
+    assert_int_equal(f->served, 6 * REQUESTS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -329,6 +520,7 @@ int main(void)
         TEST(a_spliced_answer_that_is_truncated_cuts_the_client),
         TEST(a_client_that_resets_inside_a_spliced_answer_cancels_it),
         TEST(a_client_that_resets_inside_a_spliced_upload_cancels_it),
+        TEST(any_conversation_in_any_pieces_is_passed_on_unchanged),
     };
     return cmocka_run_group_tests_name("h1 pair", tests, NULL, NULL);
 }
