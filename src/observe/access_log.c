@@ -12,6 +12,9 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define STOP_WAIT_MS 2000
+/* A byte becomes six at most, so that all texts of a line fit a page. */
+#define TEXTS_BYTES_MAX 8192
+#define TEXT_BYTES_CUT 768 /* of each, where they are longer together */
 
 /* --- life --- */
 
@@ -217,11 +220,48 @@ static bool append_to_page(struct access_log_worker *worker, const struct exchan
     return true;
 }
 
-void access_log_append(struct access_log_worker *worker, const struct exchange_record *record)
+static size_t text_bytes(const struct exchange_record *record)
+{
+    return record->request_id.length + record->method_text.length + record->path.length + record->route.length +
+           record->service.length + record->instance.length + record->client_ip.length + record->user_agent.length +
+           record->user_id.length + record->client_id.length + record->error_text.length;
+}
+
+static struct slice cut(struct slice text) { return slice_before(text, TEXT_BYTES_CUT); }
+
+static struct exchange_record cut_record(const struct exchange_record *record)
+{
+    struct exchange_record cut_texts = *record;
+    cut_texts.request_id = cut(record->request_id);
+    cut_texts.method_text = cut(record->method_text);
+    cut_texts.path = cut(record->path);
+    cut_texts.route = cut(record->route);
+    cut_texts.service = cut(record->service);
+    cut_texts.instance = cut(record->instance);
+    cut_texts.client_ip = cut(record->client_ip);
+    cut_texts.user_agent = cut(record->user_agent);
+    cut_texts.user_id = cut(record->user_id);
+    cut_texts.client_id = cut(record->client_id);
+    cut_texts.error_text = cut(record->error_text);
+    return cut_texts;
+}
+
+static void append(struct access_log_worker *worker, const struct exchange_record *record)
 {
     if (worker->page && append_to_page(worker, record)) return;
     access_log_flush(worker);
-    if (!take_page(worker) || !append_to_page(worker, record)) counter_add(&worker->dropped, 1);
+    if ((!worker->page && !take_page(worker)) || !append_to_page(worker, record)) counter_add(&worker->dropped, 1);
+}
+
+/* A client whose head would fill more than a page, escaped, shall not keep its line out of the log. */
+void access_log_append(struct access_log_worker *worker, const struct exchange_record *record)
+{
+    if (LIKELY(text_bytes(record) <= TEXTS_BYTES_MAX)) {
+        append(worker, record);
+    } else {
+        struct exchange_record cut_texts = cut_record(record);
+        append(worker, &cut_texts);
+    }
 }
 
 void access_log_flush(struct access_log_worker *worker)

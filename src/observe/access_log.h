@@ -2,7 +2,8 @@
  *
  * A worker appends to its own page and hands full pages (or, each 100 ms, started ones) to the writer thread, which alone touches
  * the file. A full disk, a slow file or a stopped reader of a pipe never blocks a worker: when a worker has no free page the line is
- * dropped and counted. Fields: DESIGN 11, Access log. Strings are escaped by RFC 8259; invalid UTF-8 becomes U+FFFD. */
+ * dropped and counted. Fields: DESIGN 11, Access log. Strings are escaped by RFC 8259; invalid UTF-8 becomes U+FFFD. Where the
+ * texts of a line have more than 8 KiB together, each is cut to its first 768 bytes. */
 #ifndef SLUICE_OBSERVE_ACCESS_LOG_H
 #define SLUICE_OBSERVE_ACCESS_LOG_H
 
@@ -39,7 +40,8 @@ struct access_log_worker_public {
 
 static inline bool access_log_is_on(const struct access_log_worker *worker)
 {
-    return atomic_load_explicit(&((const struct access_log_worker_public *)(const void *)worker)->on, memory_order_relaxed);
+    return atomic_load_explicit(&((const struct access_log_worker_public *)(const void *)worker)->on,
+                                memory_order_relaxed);
 }
 
 #endif

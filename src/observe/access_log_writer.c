@@ -1,7 +1,8 @@
 /* observe/access_log_writer.c: the writer's half: carries pages to the file and back.
  *
  * Only this thread waits for the outside. Anything but a regular file is written in pieces of PIPE_BUF bytes after poll(2) said
- * there is room, so that a reader who stopped keeps this thread in poll, where a new target or the end still reaches it. */
+ * there is room, so that a reader who stopped keeps this thread in poll, where a new target or the end still reaches it. Such
+ * orders are looked for between two pages: under load that the file can't keep up with, pages never end. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #define WAIT_MS 1000
+#define ROOM_WAIT_MS 100
+#define ORDERS_GRACE_MS 1000 /* so long a slow reader gets pages that were handed in before an order */
 #define WARN_EVERY_MS 1000
 
 static uint64_t now_ms(void) { return clock_monotonic_ns() / 1000000; }
@@ -45,8 +48,9 @@ bool access_log_open(struct access_log *log, struct error *error)
     struct stat about;
     log->descriptor = open_target(log->target);
     if (log->descriptor < 0) return error_format(error, "cannot open the access log %s: %m", log->target);
-    log->is_regular = fstat(log->descriptor, &about) == 0 && S_ISREG(about.st_mode);
-    log->torn = false;
+    bool known = fstat(log->descriptor, &about) == 0;
+    log->is_regular = known && S_ISREG(about.st_mode);
+    if (log->is_regular && about.st_size == 0) log->torn = false;
     return true;
 }
 
@@ -76,6 +80,7 @@ static void take_next_target(struct access_log *log)
     log->target = next;
     if (same) return;
     close_target(log);
+    log->torn = false;
     open_or_warn(log);
 }
 
@@ -96,15 +101,22 @@ static bool has_new_orders(struct access_log *log)
 
 /* --- a page --- */
 
+static bool is_time_to_give_up(struct access_log *log)
+{
+    if (!has_new_orders(log)) return false;
+    if (log->orders_since_ms == 0) log->orders_since_ms = now_ms();
+    return now_ms() - log->orders_since_ms >= ORDERS_GRACE_MS;
+}
+
 /* Waits until the descriptor takes bytes; false: give the page up, something else is to be done. */
 static bool wait_for_room(struct access_log *log)
 {
     for (;;) {
         struct pollfd room = { log->descriptor, POLLOUT, 0 };
-        int ready = poll(&room, 1, WAIT_MS / 10);
+        bool last_look = is_time_to_give_up(log);
+        int ready = poll(&room, 1, last_look ? 0 : ROOM_WAIT_MS);
         if (ready > 0) return true;
-        if (ready < 0 && errno != EINTR) return false;
-        if (has_new_orders(log)) return false;
+        if (last_look || (ready < 0 && errno != EINTR)) return false;
     }
 }
 
@@ -140,12 +152,11 @@ static bool write_all(struct access_log *log, const char *bytes, size_t length)
 static void write_page(struct access_log *log, const struct log_page *page)
 {
     if (log->descriptor < 0) open_or_warn(log); /* it may be possible again */
-    bool written = log->descriptor >= 0;
-    if (written && log->torn) {
+    bool written = log->descriptor >= 0 && (!log->torn || write_all(log, "\n", 1));
+    if (written) {
         log->torn = false;
-        written = write_all(log, "\n", 1);
+        written = write_all(log, page->bytes, page->length);
     }
-    written = written && write_all(log, page->bytes, page->length);
     if (!written && log->target) counter_add(&log->dropped, page->lines);
 }
 
@@ -173,18 +184,25 @@ static void wait_for_work(struct access_log *log)
     (void)got; /* a look too many does no harm */
 }
 
+/* Every page that was handed in up to now: a ring holds no more. */
+static void carry_what_is_there(struct access_log *log)
+{
+    for (unsigned i = 0; i < LOG_RING_SLOTS && carry_pages(log); i++) {}
+}
+
 void *access_log_writer_run(void *argument)
 {
     struct access_log *log = argument;
     pthread_setname_np(pthread_self(), "log writer");
     while (!atomic_load(&log->stopping)) {
         wait_for_work(log);
-        while (carry_pages(log)) {
-        }
+        while (!has_new_orders(log) && carry_pages(log)) {}
+        if (!has_new_orders(log)) continue;
+        carry_what_is_there(log);
         reopen_if_asked(log);
         take_next_target(log);
+        log->orders_since_ms = 0;
     }
-    while (carry_pages(log)) {
-    }
+    carry_what_is_there(log);
     return NULL;
 }

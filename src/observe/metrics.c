@@ -28,7 +28,8 @@ void metrics_route_destroy(struct metrics *metrics, struct route_metrics *route)
 void metrics_destroy(struct metrics *metrics)
 {
     size_t position = 0;
-    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry; entry = map_next(&metrics->routes, &position)) {
+    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry;
+         entry = map_next(&metrics->routes, &position)) {
         metrics_route_destroy(metrics, entry->value);
     }
     map_release(&metrics->routes);
@@ -89,7 +90,8 @@ static unsigned class_of(unsigned status)
     return class < STATUS_CLASSES ? class : 0;
 }
 
-void metrics_count(struct metrics *metrics, unsigned worker, struct route_metrics *route, const struct exchange_record *record)
+void metrics_count(struct metrics *metrics, unsigned worker, struct route_metrics *route,
+                   const struct exchange_record *record)
 {
     struct route_line *line = line_of(metrics, worker, route ? route : metrics->none);
     if (UNLIKELY(!line)) return; /* short of memory, and nothing was counted under no route yet */
@@ -103,6 +105,7 @@ void metrics_count_error(struct metrics *metrics, unsigned worker, const char *t
     struct error_count *errors = metrics->lines[worker].errors;
     for (unsigned i = 0; i < ERROR_TYPES_MAX; i++) {
         const char *known = atomic_load_explicit(&errors[i].type, memory_order_relaxed);
+        if (i == ERROR_TYPES_MAX - 1) type = "other";
         if (!known) {
             atomic_store_explicit(&errors[i].type, type, memory_order_release);
         } else if (known != type && strcmp(known, type) != 0) {

@@ -23,7 +23,7 @@ void metrics_route_drop(struct metrics *, struct route_metrics *);
 /* A worker's thread; `route` NULL: none matched. Never blocks; may allocate once a route and worker (on failure the request is
  * counted under no route). */
 void metrics_count(struct metrics *, unsigned worker, struct route_metrics *route, const struct exchange_record *);
-/* sluice_errors_total{type}: a static string of at most 32 different ones. */
+/* sluice_errors_total{type}: a static string; beyond 63 different ones they count as "other". */
 void metrics_count_error(struct metrics *, unsigned worker, const char *type);
 
 /* Where others report their own figures: each source writes complete lines when asked, on the thread that renders. */

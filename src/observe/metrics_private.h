@@ -10,8 +10,8 @@
 
 #include <pthread.h>
 
-#define ERROR_TYPES_MAX 32
-#define STATUS_CLASSES 6 /* by the first digit; 0: no answer or an odd one */
+#define ERROR_TYPES_MAX 64 /* the last one is "other" */
+#define STATUS_CLASSES 6   /* by the first digit; 0: no answer or an odd one */
 #define UNUSED_KEPT_NS (UINT64_C(3600) * 1000000000)
 
 /* A worker's line of a route; made at the route's first request. */

@@ -123,7 +123,8 @@ static void put_route_labels(struct metrics_text *text, const struct route_metri
     put(text, SLICE("\""));
 }
 
-static uint64_t sum_requests(const struct metrics *metrics, const struct route_metrics *route, unsigned method, unsigned class)
+static uint64_t sum_requests(const struct metrics *metrics, const struct route_metrics *route, unsigned method,
+                             unsigned class)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < metrics->workers; i++) {
@@ -136,7 +137,7 @@ static uint64_t sum_requests(const struct metrics *metrics, const struct route_m
 static void put_requests(struct metrics_text *text, const struct metrics *metrics, const struct route_metrics *route)
 {
     for (unsigned method = 0; method < METHOD_COUNT; method++) {
-        for (unsigned class = 0; class < STATUS_CLASSES; class++) {
+        for (unsigned class = 0; class < STATUS_CLASSES; class ++) {
             uint64_t sum = sum_requests(metrics, route, method, class);
             if (sum == 0) continue;
             put(text, SLICE("sluice_requests_total{"));
@@ -161,15 +162,15 @@ struct bound {
 };
 
 static const struct bound microsecond_bounds[] = {
-    { 100, "0.0001" },    { 250, "0.00025" },   { 500, "0.0005" },    { 1000, "0.001" },   { 2500, "0.0025" }, { 5000, "0.005" },
-    { 10000, "0.01" },    { 25000, "0.025" },   { 50000, "0.05" },    { 100000, "0.1" },   { 250000, "0.25" }, { 500000, "0.5" },
-    { 1000000, "1" },     { 2500000, "2.5" },   { 5000000, "5" },     { 10000000, "10" },  { 30000000, "30" },
+    { 100, "0.0001" }, { 250, "0.00025" }, { 500, "0.0005" }, { 1000, "0.001" },  { 2500, "0.0025" }, { 5000, "0.005" },
+    { 10000, "0.01" }, { 25000, "0.025" }, { 50000, "0.05" }, { 100000, "0.1" },  { 250000, "0.25" }, { 500000, "0.5" },
+    { 1000000, "1" },  { 2500000, "2.5" }, { 5000000, "5" },  { 10000000, "10" }, { 30000000, "30" },
 };
 
 static const struct bound nanosecond_bounds[] = {
-    { 100, "0.0000001" },   { 250, "0.00000025" },  { 500, "0.0000005" },  { 1000, "0.000001" },  { 2500, "0.0000025" },
-    { 5000, "0.000005" },   { 10000, "0.00001" },   { 25000, "0.000025" }, { 50000, "0.00005" },  { 100000, "0.0001" },
-    { 200000, "0.0002" },   { 500000, "0.0005" },   { 1000000, "0.001" },  { 5000000, "0.005" },
+    { 100, "0.0000001" }, { 250, "0.00000025" }, { 500, "0.0000005" },  { 1000, "0.000001" }, { 2500, "0.0000025" },
+    { 5000, "0.000005" }, { 10000, "0.00001" },  { 25000, "0.000025" }, { 50000, "0.00005" }, { 100000, "0.0001" },
+    { 200000, "0.0002" }, { 500000, "0.0005" },  { 1000000, "0.001" },  { 5000000, "0.005" },
 };
 
 struct histogram_form {
@@ -179,17 +180,15 @@ struct histogram_form {
     unsigned places; /* decimal places of the unit */
 };
 
-static const struct histogram_form duration_form = {
-    "sluice_request_duration_seconds", microsecond_bounds, COUNT_OF(microsecond_bounds), 6
-};
-static const struct histogram_form upstream_form = {
-    "sluice_upstream_duration_seconds", microsecond_bounds, COUNT_OF(microsecond_bounds), 6
-};
-static const struct histogram_form stage_form = {
-    "sluice_stage_duration_seconds", nanosecond_bounds, COUNT_OF(nanosecond_bounds), 9
-};
+static const struct histogram_form duration_form = { "sluice_request_duration_seconds", microsecond_bounds,
+                                                     COUNT_OF(microsecond_bounds), 6 };
+static const struct histogram_form upstream_form = { "sluice_upstream_duration_seconds", microsecond_bounds,
+                                                     COUNT_OF(microsecond_bounds), 6 };
+static const struct histogram_form stage_form = { "sluice_stage_duration_seconds", nanosecond_bounds,
+                                                  COUNT_OF(nanosecond_bounds), 9 };
 
-static void put_histogram_line(struct metrics_text *text, const char *name, const char *suffix, const char *labels, const char *bound)
+static void put_histogram_line(struct metrics_text *text, const char *name, const char *suffix, const char *labels,
+                               const char *bound)
 {
     put_cstring(text, name);
     put_cstring(text, suffix);
@@ -222,8 +221,8 @@ static void put_histogram(struct metrics_text *text, const struct histogram_form
     put(text, SLICE("\n"));
 }
 
-static void put_route_histogram(struct metrics_text *text, const struct metrics *metrics, const struct route_metrics *route,
-                                const struct histogram_form *form, size_t offset)
+static void put_route_histogram(struct metrics_text *text, const struct metrics *metrics,
+                                const struct route_metrics *route, const struct histogram_form *form, size_t offset)
 {
     struct histogram_sum sum = { 0 };
     for (unsigned i = 0; i < metrics->workers; i++) {
@@ -278,7 +277,8 @@ static bool is_repeated(const struct metrics *metrics, unsigned worker, unsigned
 
 static void put_errors(struct metrics_text *text, const struct metrics *metrics)
 {
-    metrics_text_head(text, "sluice_errors_total", "counter", "Requests that the gateway itself refused or failed, by reason.");
+    metrics_text_head(text, "sluice_errors_total", "counter",
+                      "Requests that the gateway itself refused or failed, by reason.");
     for (unsigned i = 0; i < metrics->workers; i++) {
         for (unsigned j = 0; j < ERROR_TYPES_MAX; j++) {
             const char *type = atomic_load_explicit(&metrics->lines[i].errors[j].type, memory_order_acquire);
@@ -324,25 +324,22 @@ static void put_process(struct metrics_text *text, const struct metrics *metrics
 static void forget_unused(struct metrics *metrics)
 {
     uint64_t now_ns = clock_monotonic_ns();
-    for (;;) {
-        struct map_entry *stale = NULL;
-        size_t position = 0;
-        for (struct map_entry *entry = map_next(&metrics->routes, &position); entry && !stale;
-             entry = map_next(&metrics->routes, &position)) {
-            const struct route_metrics *route = entry->value;
-            if (route->references == 0 && now_ns - route->unused_since_ns > UNUSED_KEPT_NS) stale = entry;
-        }
-        if (!stale) return;
-        struct route_metrics *route = stale->value;
-        map_remove(&metrics->routes, stale->key);
+    size_t position = 0;
+    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry;
+         entry = map_next(&metrics->routes, &position)) {
+        struct route_metrics *route = entry->value;
+        if (route->references > 0 || now_ns - route->unused_since_ns <= UNUSED_KEPT_NS) continue;
+        map_remove(&metrics->routes, entry->key); /* leaves a gap; the walk goes on behind it */
         metrics_route_destroy(metrics, route);
     }
 }
 
-static void put_all_routes(struct metrics_text *text, const struct metrics *metrics, const struct histogram_form *form, size_t offset)
+static void put_all_routes(struct metrics_text *text, const struct metrics *metrics, const struct histogram_form *form,
+                           size_t offset)
 {
     size_t position = 0;
-    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry; entry = map_next(&metrics->routes, &position)) {
+    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry;
+         entry = map_next(&metrics->routes, &position)) {
         if (form) {
             put_route_histogram(text, metrics, entry->value, form, offset);
         } else {
@@ -355,13 +352,16 @@ static void put_everything(struct metrics_text *text, struct metrics *metrics)
 {
     metrics_text_head(text, "sluice_requests_total", "counter", "Requests by route, service, method and status class.");
     put_all_routes(text, metrics, NULL, 0);
-    metrics_text_head(text, duration_form.name, "histogram", "From a complete request head to the last byte handed to the kernel.");
+    metrics_text_head(text, duration_form.name, "histogram",
+                      "From a complete request head to the last byte handed to the kernel.");
     put_all_routes(text, metrics, &duration_form, offsetof(struct route_line, duration));
-    metrics_text_head(text, upstream_form.name, "histogram", "From the start of a call to its response head, all tries together.");
+    metrics_text_head(text, upstream_form.name, "histogram",
+                      "From the start of a call to its response head, all tries together.");
     put_all_routes(text, metrics, &upstream_form, offsetof(struct route_line, upstream));
     put_errors(text, metrics);
     put_stages(text, metrics);
-    for (const struct metrics_source *source = metrics->sources; source; source = source->next) source->write(text, source->argument);
+    for (const struct metrics_source *source = metrics->sources; source; source = source->next)
+        source->write(text, source->argument);
     put_process(text, metrics);
 }
 

@@ -42,29 +42,30 @@ static inline struct log_page *log_ring_take(struct log_ring *ring)
 struct access_log_worker {
     struct access_log_worker_public public; /* first: read inline */
     struct access_log *log;
-    struct log_page *page;          /* being filled; NULL: none */
-    struct log_page **free;         /* a stack, so that few pages are ever touched */
+    struct log_page *page;  /* being filled; NULL: none */
+    struct log_page **free; /* a stack, so that few pages are ever touched */
     unsigned free_count;
-    struct counter dropped;         /* lines for which there was no page */
-    uint64_t time_ms;               /* what time_text says */
+    struct counter dropped; /* lines for which there was no page */
+    uint64_t time_ms;       /* what time_text says */
     char time_text[32];
-    struct log_page *pages;         /* all of them, one mapping */
+    struct log_page *pages; /* all of them, one mapping */
     size_t pages_bytes;
     struct log_ring full, returned; /* to the writer, back from it */
 };
 
 struct access_log {
     unsigned workers;
-    int wake;                       /* eventfd: pages, a new target or the end */
-    int descriptor;                 /* -1: off or not to be opened right now */
-    bool is_regular;                /* a file: write(2) never waits for a reader */
-    bool torn;                      /* the last line was cut off: a line break comes first */
+    int wake;                 /* eventfd: pages, a new target or the end */
+    int descriptor;           /* -1: off or not to be opened right now */
+    bool is_regular;          /* a file: write(2) never waits for a reader */
+    bool torn;                /* the last line was cut off: a line break comes first */
+    uint64_t orders_since_ms; /* when the writer first saw orders that it hasn't carried out; 0: none */
     bool thread_running;
     atomic_bool reopen, stopping;
-    pthread_mutex_t lock;           /* target_next, has_next */
-    char *target, *target_next;     /* NULL: off */
+    pthread_mutex_t lock;       /* target_next, has_next */
+    char *target, *target_next; /* NULL: off */
     bool has_next;
-    struct counter dropped, bytes;  /* the writer's */
+    struct counter dropped, bytes; /* the writer's */
     uint64_t warned_ms;
     pthread_t thread;
     struct access_log_worker **worker;

@@ -6,23 +6,23 @@
 #include "http/method.h"
 
 struct exchange_record {
-    uint64_t wall_ns;          /* when the request's head was complete */
+    uint64_t wall_ns; /* when the request's head was complete */
     struct slice request_id;
     struct slice method_text;
     enum method method;
-    struct slice path;         /* as normalised, without query; the raw target where it could not be read */
-    struct slice route;        /* name; empty: none matched */
-    struct slice service;      /* name; empty: none */
-    struct slice instance;     /* name; empty: none was reached */
-    uint16_t status;           /* 0: nothing was answered (the client went away first) */
-    uint64_t duration_ns;      /* head complete to last byte handed to the kernel */
-    uint64_t upstream_ns;      /* call started to response head; 0: no call */
+    struct slice path;     /* as normalised, without query; the raw target where it could not be read */
+    struct slice route;    /* name; empty: none matched */
+    struct slice service;  /* name; empty: none */
+    struct slice instance; /* name; empty: none was reached */
+    uint16_t status;       /* 0: nothing was answered (the client went away first) */
+    uint64_t duration_ns;  /* head complete to last byte handed to the kernel */
+    uint64_t upstream_ns;  /* call started to response head; 0: no call */
     uint64_t bytes_in, bytes_out;
     struct slice client_ip;
     struct slice user_agent;
     struct slice user_id, client_id;
-    const char *error_type;    /* struct error's reason; NULL: none */
-    struct slice error_text;   /* for the operator; written to the log where the gateway itself refused or failed */
+    const char *error_type;  /* struct error's reason; NULL: none */
+    struct slice error_text; /* for the operator; written to the log where the gateway itself refused or failed */
 };
 
 #endif
