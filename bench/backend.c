@@ -20,6 +20,8 @@
 #define HEAD_BYTES_MAX 16384
 #define EVENTS_MAX 512
 #define CONNECTIONS_MAX 65536
+#define SLOW_BODY_BYTES (4 * 1024 * 1024)
+#define SLOW_SEND_BUFFER_BYTES (64 * 1024)
 
 struct answer {
     const char *path;
@@ -79,6 +81,14 @@ static const struct answer *answer_for(const char *head, size_t length)
     return &answers[ANSWERS - 1];
 }
 
+/* Thousands of readers that hardly read would each park megabytes here, and the kernel's bound for all of TCP's memory, not
+ * the gateway, would be what is measured. */
+static void hold_little(int descriptor)
+{
+    int size = SLOW_SEND_BUFFER_BYTES;
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
 static void drop(int descriptor)
 {
     struct connection *connection = &connections[descriptor];
@@ -119,6 +129,7 @@ static bool take_requests(int descriptor, const char *bytes, size_t length)
         if (!blank) break;
         connection->answering = answer_for(bytes, (size_t)(blank - bytes));
         connection->answered = 0;
+        if (connection->answering->body_length > SLOW_BODY_BYTES) hold_little(descriptor);
         bytes = blank + 4;
         if (!send_answer(descriptor)) {
             if (!connection->answering) return false;
