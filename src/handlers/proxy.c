@@ -50,19 +50,51 @@ static bool set_identity(struct headers *headers, enum header_id id, struct slic
     return slice_is_absent(value) || headers_add_known(headers, id, value);
 }
 
+/* CGI and WSGI know no difference between '-' and '_' in names, so X_Client_ID would be read as ours (RFC 3875 4.1.18). */
+static bool looks_like(struct slice name, struct slice ours)
+{
+    if (name.length != ours.length) return false;
+    for (size_t i = 0; i < name.length; i++) {
+        char a = name.at[i] == '_' ? '-' : name.at[i], b = ours.at[i];
+        if ((a | 0x20) != (b | 0x20)) return false; /* the names hold letters and '-' only */
+    }
+    return true;
+}
+
+static void remove_lookalikes(struct headers *headers)
+{
+    static const enum header_id ours[] = {
+        HEADER_X_AUTHENTICATED_USER, HEADER_X_CLIENT_ID,      HEADER_X_REQUEST_ID,
+        HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
+    };
+    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
+        for (size_t i = 0; i < COUNT_OF(ours); i++) {
+            if (looks_like(header->name, header_id_name(ours[i]))) {
+                headers_remove_one(headers, header);
+                break;
+            }
+        }
+    }
+}
+
 static bool prepare_request(struct exchange *exchange)
 {
     struct headers *headers = &exchange->request->headers;
     headers_remove_hop_by_hop(headers);
+    remove_lookalikes(headers);
     if (!exchange->from_trusted_proxy) headers_remove_known(headers, HEADER_FORWARDED);
-    if (!exchange->request->expects_continue) headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
+    if (!exchange->request->expects_continue)
+        headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
     return set_forwarded_for(exchange) &&
            set_forwarded(exchange, HEADER_X_FORWARDED_HOST, exchange->request->authority) &&
-           set_forwarded(exchange, HEADER_X_FORWARDED_PROTO, exchange->stream->peer->tls ? SLICE("https") : SLICE("http")) &&
+           set_forwarded(exchange, HEADER_X_FORWARDED_PROTO,
+                         exchange->stream->peer->tls ? SLICE("https") : SLICE("http")) &&
            headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
-           headers_add_known(headers, HEADER_VIA, exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
+           headers_add_known(headers, HEADER_VIA,
+                             exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
 }
 
 static struct slice upstream_target(const struct exchange *exchange)
