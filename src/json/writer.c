@@ -1,6 +1,10 @@
 /* json/writer.c: see writer.h. */
 #include "json/writer.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 void json_writer_init(struct json_writer *writer, char *buffer, size_t size)
 {
     *writer = (struct json_writer){ .start = buffer, .next = buffer, .end = buffer + size };
@@ -67,11 +71,40 @@ void json_write_key(struct json_writer *writer, struct slice key)
 }
 
 /* Bytes that stand for themselves: printable ASCII but '"' and '\\'. */
+static bool is_plain(char byte) { return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\'; }
+
+#ifdef __SSE2__
+/* How many of the 16 bytes at `at` are plain, up to the first that isn't. As signed bytes those beyond ASCII are below 0x20 too. */
+static unsigned plain_of_16(const char *at)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i special = _mm_or_si128(
+        _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)), _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f))),
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(special) | 1u << 16);
+}
+#else
+static unsigned plain_of_16(const char *at)
+{
+    unsigned count = 0;
+    while (count < 16 && is_plain(at[count])) count++;
+    return count;
+}
+#endif
+
 static size_t plain_run(const char *at, const char *end)
 {
     const char *start = at;
-    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f && *at != '"' && *at != '\\') at++;
-    return (size_t)(at - start);
+    if (end - at < 16) {
+        while (at < end && is_plain(*at)) at++;
+        return (size_t)(at - start);
+    }
+    for (;;) {
+        if (end - at < 16) at = end - 16; /* once more over bytes known to be plain */
+        unsigned count = plain_of_16(at);
+        at += count;
+        if (count < 16 || at == end) return (size_t)(at - start);
+    }
 }
 
 /* Length of the well-formed UTF-8 sequence at `at` (RFC 3629), 0 if there is none. */
@@ -119,8 +152,23 @@ static size_t put_special(struct json_writer *writer, const char *at, size_t lef
     return length;
 }
 
+/* Most texts are plain from end to end: room is asked for once. */
+static bool write_plain_string(struct json_writer *writer, struct slice value)
+{
+    if (plain_run(value.at, value.at + value.length) < value.length) return false;
+    char *at = reserve(writer, value.length + 2 + writer->comma);
+    if (!at) return true;
+    if (writer->comma) *at++ = ',';
+    *at++ = '"';
+    if (value.length > 0) memcpy(at, value.at, value.length);
+    at[value.length] = '"';
+    writer->comma = true;
+    return true;
+}
+
 void json_write_string(struct json_writer *writer, struct slice value)
 {
+    if (write_plain_string(writer, value)) return;
     begin_value(writer);
     put_byte(writer, '"');
     const char *at = value.at, *stop = value.at + value.length;

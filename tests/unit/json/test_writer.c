@@ -96,6 +96,29 @@ static void random_bytes_give_valid_json(void **state)
     }
 }
 
+/* Sixteen bytes are looked at together: one that is special is found at every place of texts of every length. */
+static void a_special_byte_is_found_wherever_it_stands(void **state)
+{
+    static const struct {
+        char byte;
+        const char *written;
+    } specials[] = {
+        { '"', "\\\"" }, { '\\', "\\\\" }, { '\n', "\\u000a" }, { '\x7f', "\\u007f" }, { '\xff', "\xef\xbf\xbd" }
+    };
+    for (size_t length = 1; length <= 50; length++) {
+        for (size_t at = 0; at < length; at++) {
+            for (size_t i = 0; i < COUNT_OF(specials); i++) {
+                char text[64], buffer[128], expected[128];
+                for (size_t j = 0; j < length; j++) text[j] = (char)('a' + (j + at) % 26);
+                text[at] = specials[i].byte;
+                snprintf(expected, sizeof expected, "\"%.*s%s%.*s\"", (int)at, text, specials[i].written,
+                         (int)(length - at - 1), text + at + 1);
+                assert_slice_is(write_text(buffer, sizeof buffer, slice_of(text, length)), expected);
+            }
+        }
+    }
+}
+
 /* At every size too small nothing is written beyond, and the writer says so. */
 static void a_buffer_that_is_too_small_is_told(void **state)
 {
@@ -128,6 +151,7 @@ int main(void)
         cmocka_unit_test(numbers_are_written_whole),
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(random_bytes_give_valid_json),
+        cmocka_unit_test(a_special_byte_is_found_wherever_it_stands),
         cmocka_unit_test(a_buffer_that_is_too_small_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
