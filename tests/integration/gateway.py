@@ -21,6 +21,8 @@ from wire import connect, request_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SLUICE_BINARY", str(ROOT / "build" / "sluice"))
+# The same with the policies of tests/filters beside its own.
+TEST_BINARY = str(pathlib.Path(BINARY).parent / "tests" / "integration" / "sluice_test_gateway")
 
 START_SECONDS = 20.0  # under a sanitizer on a busy machine; a start takes tens of milliseconds otherwise
 STOP_SECONDS = 20.0
@@ -59,7 +61,7 @@ class Metrics:
 
 
 class Gateway:
-    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None):
+    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
@@ -76,7 +78,7 @@ class Gateway:
         environment = {**os.environ, "SLUICE_TEST_TOKEN": self.token, **(environment or {})}
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
-                [BINARY, "run", "--config", str(self.file), "--control", str(self.control)],
+                [binary, "run", "--config", str(self.file), "--control", str(self.control)],
                 cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment)
         if ready:
             self.wait_until_ready()

@@ -43,16 +43,23 @@ def test_a_star_in_the_middle_may_cross_slashes(gateway):
 
 
 def test_segments_rank_literal_then_name_then_star_then_regex_behind_its_template(gateway):
-    running = gateway(routes(route("star", "/p/*"), route("regex", "~^/p/(?<id>[0-9]+)$"), route("name", "/p/{id}"), route("literal", "/p/me")))
+    running = gateway(routes(route("star", "/p/*"), route("regex", "~/p/(?<id>[0-9]+)"), route("name", "/p/{id}"), route("literal", "/p/me")))
     assert ask(running, "/p/me", "/p/42", "/p/you", "/p/a/b") == ["literal", "name", "name", "star"]
     running = gateway(routes(route("late", "/{a}/x/z"), route("early", "/q/{b}/{c}")))
     assert who(running, "/q/x/z") == "early", "the leftmost difference decides"
 
 
-def test_a_regex_is_found_anywhere_unless_it_is_anchored(gateway):
-    running = gateway(routes(route("number", "~^/n/(?<id>[0-9]+)$"), route("end", "~/end(ing)?$"), route("loose", "~/loose")))
-    assert ask(running, "/n/42", "/n/42x", "/n/", "/x/n/42") == ["number", 404, 404, 404]
-    assert ask(running, "/a/b/end", "/ending", "/end/x", "/a/loose/b") == ["end", "end", 404, "loose"]
+def test_a_regex_matches_the_whole_path(gateway):
+    running = gateway(routes(route("number", "~/n/(?<id>[0-9]+)"), route("end", "~.*/end(ing)?"), route("signs", "~^/s$"), route("either", "~/one|/two")))
+    assert ask(running, "/n/42", "/n/42x", "/n/", "/x/n/42", "/n/42?x=y") == ["number", 404, 404, 404, "number"]
+    assert ask(running, "/a/b/end", "/ending", "/end/x") == ["end", "end", 404]
+    assert ask(running, "/s", "/s/s", "/one", "/two", "/one/two") == ["signs", 404, "either", "either", 404]
+
+
+def test_a_regex_for_a_header_or_a_query_parameter_is_found_anywhere_in_it(gateway):
+    running = gateway(routes(route("header", "/h", headers={"Accept": "~json"}), route("query", "/q", queryParams={"tag": "~^v[0-9]"})))
+    assert ask(running, ("/h", "GET", {"Accept": "application/json;q=1"}), ("/h", "GET", {"Accept": "text/html"})) == ["header", 404]
+    assert ask(running, "/q?tag=v1-beta", "/q?tag=xv1") == ["query", 404]
 
 
 def test_priority_beats_everything(gateway):
