@@ -108,10 +108,13 @@ def test_a_thousand_reloads_under_full_load_fail_nothing_and_leave_memory_flat(g
     a, b = proxy(*backends), proxy(*backends[:2])
     a["routes"], b["routes"] = many + a["routes"], many[:250] + b["routes"]
     running = gateway(a)
+    text_a = running.file.read_text()
+    running.write_config(b)
+    text_b = running.file.read_text()
     pid = running.wait_for_gateway_process()
     with Load(running, clients=6) as load, Load(running, clients=2, new_connections=True) as fresh:
         for turn in range(1000):
-            running.reload(b if turn % 2 == 0 else a)
+            running.reload(text=text_b if turn % 2 == 0 else text_a)
             if turn == 200:
                 early = resident_bytes(pid)
         load.wait_for(100)

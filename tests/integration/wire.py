@@ -210,6 +210,17 @@ class Wire:
                 raise WireClosed(f"closed after {len(self.buffer)} of {count} bytes")
         return self._take(count)
 
+    def skip_exactly(self, count, timeout=None):
+        """Reads bytes that nobody will look at, without keeping them."""
+        deadline = self._deadline(timeout)
+        while count > len(self.buffer):
+            count -= len(self.buffer)
+            self.buffer.clear()
+            self.received.clear()
+            if not self._fill(deadline):
+                raise WireClosed(f"closed {count} bytes too early")
+        self._take(count)
+
     def read_line(self, timeout=None):
         """One line without its CRLF. A bare CR or LF is an error."""
         deadline = self._deadline(timeout)
