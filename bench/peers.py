@@ -218,7 +218,7 @@ def many_routes(count):
     routes = ["{ name: first, path: \"/first/exact\", serviceId: backend, stripPrefix: false }"]
     for i in range(1, count - 1):
         if i % 100 == 1:
-            path = f"~^/regex{i}/(?<id>[0-9]+)$"
+            path = f"~/regex{i}/(?<id>[0-9]+)"
         elif i % 11 == 2:
             path = f"/template{i}/{{id}}/items/{{item}}"
         else:
@@ -240,4 +240,4 @@ def routes_by_header(count):
 
 
 def prefixless_regexes(count):
-    return [f"{{ name: x{i}, path: \"~/kind{i}/(?<id>[0-9]+)$\", serviceId: backend, stripPrefix: false }}" for i in range(count)]
+    return [f"{{ name: x{i}, path: \"~.*/kind{i}/(?<id>[0-9]+)\", serviceId: backend, stripPrefix: false }}" for i in range(count)]

@@ -81,9 +81,9 @@ static void table_release(struct table *table)
 /* One in a hundred a regex with a prefix of its own, one in four with a parameter, one in four with '*'. */
 static void write_mixed(size_t index, struct route_rule *rule, char *text, size_t size)
 {
-    const char *start = index % 100 == 50 ? "~^" : "", *tail = "items";
+    const char *start = index % 100 == 50 ? "~" : "", *tail = "items";
     if (index % 100 == 50)
-        tail = "(?<id>[0-9]+)$";
+        tail = "(?<id>[0-9]+)";
     else if (index % 4 == 1)
         tail = "items/{id}/parts";
     else if (index % 4 == 3)
@@ -110,7 +110,7 @@ static void write_middle_star(size_t index, struct route_rule *rule, char *text,
 
 static void write_regex(size_t index, struct route_rule *rule, char *text, size_t size)
 {
-    snprintf(text, size, "~/(?<kind>[a-z]+)-%zu/[0-9]+$", index);
+    snprintf(text, size, "~.*/(?<kind>[a-z]+)-%zu/[0-9]+", index);
     rule->path = slice_from_cstring(text);
 }
 

@@ -172,7 +172,7 @@ static bool take_condition(struct condition *condition, struct block *block, con
         condition->kind = CONDITION_PRESENT;
     } else if (is_regex(source->value)) {
         condition->kind = CONDITION_REGEX;
-        if (!regex_init(&condition->regex, slice_after(condition->value, 1), error)) {
+        if (!regex_init(&condition->regex, slice_after(condition->value, 1), REGEX_ANYWHERE, error)) {
             error_prefix(error, "%s \"%.*s\"", what, SLICE_PRINT(slice_before(source->name, 80)));
             return false;
         }
@@ -216,7 +216,7 @@ static bool take_regex(struct route_matcher *matcher, struct block *block, const
 {
     struct slice text = deal_copy(block, slice_after(rule->path, 1));
     matcher->regex_prefix = deal_copy(block, prefix);
-    if (!regex_init(&matcher->regex, text, error)) {
+    if (!regex_init(&matcher->regex, text, REGEX_WHOLE, error)) {
         error_prefix(error, "path");
         return false;
     }

@@ -49,7 +49,8 @@ void router_prefilter_source_destroy(struct router_prefilter_source *source)
     free(source);
 }
 
-/* A prefilter must let through whatever PCRE2 would match, and may let through more. */
+/* A prefilter must let through whatever PCRE2 would match, and may let through more: here a regex is found anywhere, while
+ * PCRE2 wants it to be the whole path. */
 #define PATTERN_FLAGS (HS_FLAG_PREFILTER | HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY)
 
 /* What Vectorscan takes: its texts with their ids. */

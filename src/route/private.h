@@ -65,12 +65,16 @@ struct regex {
     struct slice text; /* as written, without '~'; the caller's memory */
 };
 
-bool regex_init(struct regex *, struct slice text, struct error *) MUST_USE; /* `text` must outlive it */
+/* Paths are matched whole, with or without '^' and '$'; values are searched. */
+enum regex_extent { REGEX_WHOLE, REGEX_ANYWHERE };
+
+/* `text` must outlive the regex. */
+bool regex_init(struct regex *, struct slice text, enum regex_extent, struct error *) MUST_USE;
 void regex_release(struct regex *);
 struct slice regex_name(const struct regex *, uint32_t index, uint32_t *group);
 /* True for a match. What runs into a limit does not match and sets *limit_hit. */
 bool regex_match(const struct regex *, struct slice subject, struct router_scratch *, bool *limit_hit);
-/* The bytes every match must begin with at the subject's start: what follows '^' literally. Cut at REGEX_PREFIX_MAX. */
+/* What every match of a REGEX_WHOLE begins with: its literal text, behind '^' if there is one. Cut at REGEX_PREFIX_MAX. */
 struct slice regex_literal_prefix(struct slice text, char into[REGEX_PREFIX_MAX]);
 
 /* ---- Matchers ---------------------------------------------------------------------------------------------------- */

@@ -3,15 +3,16 @@
 /* Regexes are PCRE2's, by bytes: request paths are ASCII, and a header value need not be UTF-8. The operator writes them,
  * clients choose the subject, so limits bound what a match may cost (router_scratch_create). */
 
-bool regex_init(struct regex *regex, struct slice text, struct error *error)
+bool regex_init(struct regex *regex, struct slice text, enum regex_extent extent, struct error *error)
 {
     *regex = (struct regex){ .text = text };
     if (text.length == 0) return error_format(error, "empty regex");
     if (text.length > PATTERN_BYTES_MAX) return error_format(error, "regex longer than %d bytes", PATTERN_BYTES_MAX);
     int code;
     PCRE2_SIZE offset;
-    regex->code = pcre2_compile((PCRE2_SPTR)text.at, text.length, PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C, &code,
-                                &offset, NULL);
+    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C;
+    if (extent == REGEX_WHOLE) options |= PCRE2_ANCHORED | PCRE2_ENDANCHORED;
+    regex->code = pcre2_compile((PCRE2_SPTR)text.at, text.length, options, &code, &offset, NULL);
     if (!regex->code) {
         char message[128];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
@@ -116,8 +117,8 @@ static bool may_be_missing(struct slice rest)
 struct slice regex_literal_prefix(struct slice text, char into[REGEX_PREFIX_MAX])
 {
     struct slice prefix = slice_of(into, 0);
-    if (text.length == 0 || text.at[0] != '^' || is_hard_to_read(text) || has_top_alternative(text)) return prefix;
-    size_t at = 1;
+    if (is_hard_to_read(text) || has_top_alternative(text)) return prefix;
+    size_t at = slice_starts_with(text, SLICE("^")) ? 1 : 0;
     while (at < text.length && prefix.length < REGEX_PREFIX_MAX) {
         char byte = text.at[at];
         size_t next = at + 1;

@@ -5,7 +5,7 @@
  * matching touches no count at all. Order among matching routes: DESIGN section 7, six rules, total.
  *
  * Matching costs by the path's length and the number of *structurally different* candidates, not by the number of routes:
- * hosts by hash, path by tree (each node knows the highest priority below it), many routes on one node by an index of
+ * hosts and path by tree (each node knows the highest priority below it), many routes on one node by an index of
  * their exact header, query and method values, prefix-less regexes behind one multi-pattern scan. */
 #ifndef SLUICE_ROUTE_ROUTER_H
 #define SLUICE_ROUTE_ROUTER_H
@@ -31,12 +31,12 @@ struct slice route_captures_find(const struct route_captures *, struct slice nam
 /* A value that a header or query parameter must have. */
 struct route_condition {
     struct slice name;
-    struct slice value; /* exact; "*": present; "~…": a regex that must match somewhere in the value */
+    struct slice value; /* exact; "*": present; "~…": a regex that is found somewhere in the value */
 };
 
 /* What to match, as the configuration says it. Everything is copied by route_matcher_create(). */
 struct route_rule {
-    struct slice path;         /* "/a/{id}/b", "/a/x*", "~^/v(?<n>[0-9]+)/" */
+    struct slice path;         /* "/a/{id}/b", "/a/x*", "~/v(?<n>[0-9]+)/.*": all of them for the whole path */
     const struct slice *hosts; /* lower-case, exact or "*.suffix"; none: any host */
     size_t host_count;
     const struct slice *methods; /* none: all; GET serves HEAD too */

@@ -1,8 +1,9 @@
 /* Route patterns and the router.
  *
  * An input that begins with '/' or '~' is a pattern, a line feed and a path: what compiles must read the same once it is
- * normalised, match as the plain reference does, and a regex must not match a path without its literal prefix. Any other
- * input is a row of choices for a whole scenario of rules, requests and changes (tests/unit/route/scenario.h). */
+ * normalised and match as the plain reference does; a regex must match whole paths only, and none without its literal
+ * prefix. Any other input is a row of choices for a whole scenario of rules, requests and changes
+ * (tests/unit/route/scenario.h). */
 #include "../unit/route/reference.c"
 #include "../unit/route/scenario.c"
 
@@ -53,6 +54,7 @@ static void check_match(struct route_matcher *matcher, struct slice text, struct
         PROMISE(result != ROUTE_FOUND || slice_starts_with(path, matcher->regex_prefix));
         bool limit_hit = false, matches = regex_match(&matcher->regex, path, scratch, &limit_hit);
         PROMISE(matches == (result == ROUTE_FOUND));
+        PROMISE(!matches || pcre2_get_ovector_pointer(scratch->match_data)[1] == path.length);
     } else {
         const struct reference_route route = { .rule = { .path = text }, .matcher = matcher }, *list[] = { &route };
         struct reference_answer expected;

@@ -60,11 +60,14 @@ static bool template_matches(struct slice pattern, struct slice path, struct rou
 }
 
 /* Named groups into *captures, where that is not NULL. */
-static bool regex_matches(struct slice text, struct slice subject, struct route_captures *captures)
+static bool regex_matches(struct slice text, enum regex_extent extent, struct slice subject,
+                          struct route_captures *captures)
 {
+    char form[256];
+    snprintf(form, sizeof form, extent == REGEX_WHOLE ? "\\A(?:%.*s)\\z" : "%.*s", SLICE_PRINT(text));
     int code;
     PCRE2_SIZE offset;
-    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, 0, &code, &offset, NULL);
+    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)form, PCRE2_ZERO_TERMINATED, 0, &code, &offset, NULL);
     pcre2_match_data *match_data = pcre2_match_data_create_from_pattern(regex, NULL);
     const char *bytes = subject.at ? subject.at : "";
     bool matches = pcre2_match(regex, (PCRE2_SPTR)bytes, subject.length, 0, 0, match_data, NULL) >= 0;
@@ -94,7 +97,7 @@ static bool regex_matches(struct slice text, struct slice subject, struct route_
 static bool path_matches(struct slice pattern, struct slice path, struct route_captures *captures)
 {
     captures->count = 0;
-    if (pattern.at[0] == '~') return regex_matches(slice_after(pattern, 1), path, captures);
+    if (pattern.at[0] == '~') return regex_matches(slice_after(pattern, 1), REGEX_WHOLE, path, captures);
     return template_matches(pattern, path, captures);
 }
 
@@ -103,7 +106,7 @@ static bool path_matches(struct slice pattern, struct slice path, struct route_c
 static bool value_matches(struct slice wanted, struct slice value)
 {
     if (slice_equal(wanted, SLICE("*"))) return true;
-    if (wanted.length && wanted.at[0] == '~') return regex_matches(slice_after(wanted, 1), value, NULL);
+    if (wanted.length && wanted.at[0] == '~') return regex_matches(slice_after(wanted, 1), REGEX_ANYWHERE, value, NULL);
     return slice_equal(wanted, value);
 }
 

@@ -84,11 +84,12 @@ static void choose_template(struct choices *choices, char *path, size_t size)
 
 static void choose_regex(struct choices *choices, char *path, size_t size)
 {
-    static const char *const begins[] = { "", "^", "^/", "^/a", "^/a+", "^/(?:a|b)/", "^/ab?", "^\\/b" };
+    static const char *const begins[] = { ".*", "^.*", "[/]",  "(?:/a)*/",  "",     "/",
+                                          "^/", "/a",  "^/a+", "/(?:a|b)/", "/ab?", "^\\/b" };
     static const char *const middles[] = {
         "a", "b+", "[ab]", "(?<g>a|b)", ".", "(?:ab)?", "a|b", "(?<g>[^/]+)/(?<h>.*)"
     };
-    static const char *const ends[] = { "", "$", "/", "/.*$", "b$", "{2}", "(?=b)" };
+    static const char *const ends[] = { "", "$", "/", ".*", "/.*$", ".*b", "{2}", "(?=b).*" };
     append(path, size, "~");
     append(path, size, CHOOSE(choices, begins));
     append(path, size, CHOOSE(choices, middles));

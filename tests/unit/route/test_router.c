@@ -198,16 +198,25 @@ static void a_star_in_the_middle_crosses_slashes(void **state)
     tear_down(&fixture);
 }
 
-static void a_regex_is_looked_for_anywhere_unless_it_is_anchored(void **state)
+static void a_regex_takes_the_whole_path(void **state)
 {
     struct fixture fixture;
-    SET_UP(&fixture, ROUTE("version", "~^/v(?<n>[0-9]+)/(?<what>x)?"), ROUTE("image", "~\\.(?<type>png|gif)$"));
+    SET_UP(&fixture, ROUTE("version", "~/v(?<n>[0-9]+)/(?<what>x)?[a-z]*"), ROUTE("image", "~.*\\.(?<type>png|gif)"),
+           ROUTE("signs", "~^/s$"), ROUTE("either", "~/one|/two"), ROUTE("longer", "~/(?:l|lo|long)"));
     ANSWERS(&fixture, "GET - /v12/anything", "version");
     assert_string_equal(capture(&fixture, "n"), "12");
     assert_string_equal(capture(&fixture, "what"), "(none)");
     ANSWERS(&fixture, "GET - /a/v12/", "404");
+    ANSWERS(&fixture, "GET - /v12/anything/else", "404");
     ANSWERS(&fixture, "GET - /deep/down.gif", "image");
     assert_string_equal(capture(&fixture, "type"), "gif");
+    ANSWERS(&fixture, "GET - /down.gif/x", "404");
+    ANSWERS(&fixture, "GET - /s", "signs");
+    ANSWERS(&fixture, "GET - /s/s", "404");
+    ANSWERS(&fixture, "GET - /one", "either");
+    ANSWERS(&fixture, "GET - /two", "either");
+    ANSWERS(&fixture, "GET - /one/two", "404");
+    ANSWERS(&fixture, "GET - /long", "longer");
     tear_down(&fixture);
 }
 
@@ -290,8 +299,12 @@ static void the_literal_prefix_of_a_regex_is_what_every_match_begins_with(void *
     } rows[] = {
         { "^/api/v[0-9]", "/api/v" },
         { "^/a\\.b\\/c$", "/a.b/c" },
-        { "/api/", "" },
+        { "/api/", "/api/" },
+        { "/api/v[0-9]", "/api/v" },
+        { ".*/api", "" },
+        { "^^/a", "" },
         { "^/ab*", "/a" },
+        { "/ab*", "/a" },
         { "^/ab?c", "/a" },
         { "^/ab{0,2}", "/a" },
         { "^/ab+c", "/ab" },
@@ -299,6 +312,7 @@ static void the_literal_prefix_of_a_regex_is_what_every_match_begins_with(void *
         { "^/a(?:b|c)", "/a" },
         { "^/a[|]b", "/a" },
         { "^/a|b", "" },
+        { "/a|b", "" },
         { "^/a[]|]b|c", "" },
         { "^/a\\Q(\\E|b", "" },
         { "^/a(?#()|b", "" },
@@ -319,7 +333,7 @@ static void rule_1_the_higher_priority_wins_over_everything_else(void **state)
 {
     struct fixture fixture;
     SET_UP(&fixture, ROUTE("exact", "/a/b", .hosts = { "h" }, .methods = { "GET" }), ROUTE("star", "/*", .priority = 1),
-           ROUTE("regex", "~b$", .priority = 2), ROUTE("low", "/a/c", .priority = -1));
+           ROUTE("regex", "~.*b", .priority = 2), ROUTE("low", "/a/c", .priority = -1));
     ANSWERS(&fixture, "GET h /a/b", "regex");
     ANSWERS(&fixture, "GET h /a/c", "star");
     tear_down(&fixture);
@@ -356,9 +370,9 @@ static void rule_2_a_route_of_several_hosts_ranks_by_the_one_that_fits(void **st
 static void rule_3_segment_by_segment_literal_name_star_regex(void **state)
 {
     struct fixture fixture;
-    SET_UP(&fixture, ROUTE("regex", "~^/a/b"), ROUTE("star", "/a/*"), ROUTE("name", "/a/{x}"), ROUTE("literal", "/a/b"),
-           ROUTE("early-name", "/{x}/b/c"), ROUTE("late-name", "/a/{x}/c"), ROUTE("middle", "/a/*/c/d"),
-           ROUTE("short-regex", "~^/a"));
+    SET_UP(&fixture, ROUTE("regex", "~/a/b.*"), ROUTE("star", "/a/*"), ROUTE("name", "/a/{x}"),
+           ROUTE("literal", "/a/b"), ROUTE("early-name", "/{x}/b/c"), ROUTE("late-name", "/a/{x}/c"),
+           ROUTE("middle", "/a/*/c/d"), ROUTE("short-regex", "~/a.*"));
     ANSWERS(&fixture, "GET - /a/b", "literal");
     ANSWERS(&fixture, "GET - /a/c", "name");
     ANSWERS(&fixture, "GET - /a/", "star");
@@ -383,9 +397,9 @@ static void rule_3_holds_in_the_examples_of_the_documentation(void **state)
         { "/a", "/a", "/a*" },
         { "/f/x.tar.gz", "/f/{n}.tar.gz", "/f/{n}.gz" },
         { "/f/x.tar.gz", "/f/{n}.gz", "/f/{n}" },
-        { "/a/b", "/a/*", "~^/a/[a-z]+$" },
-        { "/a/b", "~^/a/b", "/a/*" },
-        { "/a/b", "/*", "~b$" },
+        { "/a/b", "/a/*", "~/a/[a-z]+" },
+        { "/a/b", "~/a/b", "/a/*" },
+        { "/a/b", "/*", "~.*b" },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         for (unsigned first = 0; first < 2; first++) {
@@ -403,7 +417,7 @@ static void rule_3_holds_in_the_examples_of_the_documentation(void **state)
 static void rule_3_a_regex_stands_behind_a_template_that_shares_its_prefix(void **state)
 {
     struct fixture fixture;
-    SET_UP(&fixture, ROUTE("anywhere", "~x"), ROUTE("prefix", "~^/a/[a-z]+$"), ROUTE("star", "/a/*"),
+    SET_UP(&fixture, ROUTE("anywhere", "~.*x"), ROUTE("prefix", "~/a/[a-z]+"), ROUTE("star", "/a/*"),
            ROUTE("root", "/*"));
     ANSWERS(&fixture, "GET - /a/x", "star");
     ANSWERS(&fixture, "GET - /x", "root");
@@ -467,7 +481,7 @@ static void a_method_is_refused_only_if_no_route_of_any_priority_takes_it(void *
            ROUTE("star", "/a/*", .methods = { "POST" }, .priority = -9),
            ROUTE("other-host", "/a/b", .hosts = { "h" }, .methods = { "PUT" }),
            ROUTE("header", "/a/b", .methods = { "DELETE" }, .headers = { { "X-A", "1" } }),
-           ROUTE("regex", "~b$", .methods = { "PATCH" }));
+           ROUTE("regex", "~.*b", .methods = { "PATCH" }));
     ANSWERS(&fixture, "POST - /a/b", "star");
     ANSWERS(&fixture, "PUT - /a/b", "405");
     assert_string_equal(arena_copy(&fixture.arena, fixture.match.allow).at, "GET, HEAD, POST, PATCH");
@@ -518,7 +532,7 @@ static void strip_prefix_removes_what_stands_before_the_first_wildcards_slash(vo
         { "/api/x*", "/api/xyz", "/xyz" },
         { "/*", "/a", "/a" },
         { "/api/users", "/api/users", "/api/users" },
-        { "~^/api/(?<x>.*)", "/api/users", "/api/users" },
+        { "~/api/(?<x>.*)", "/api/users", "/api/users" },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct error error;
@@ -537,7 +551,7 @@ static void a_matcher_knows_what_it_captures(void **state)
     assert_true(route_matcher_captures(matcher, SLICE("*")));
     assert_false(route_matcher_captures(matcher, SLICE("i")));
     route_matcher_drop(matcher);
-    matcher = matcher_of_path("~(?<year>[0-9]+)", 0, &error);
+    matcher = matcher_of_path("~/(?<year>[0-9]+)", 0, &error);
     assert_true(route_matcher_captures(matcher, SLICE("year")));
     assert_false(route_matcher_captures(matcher, SLICE("*")));
     route_matcher_drop(matcher);
@@ -546,7 +560,7 @@ static void a_matcher_knows_what_it_captures(void **state)
 static void a_catastrophic_regex_is_bounded_and_does_not_match(void **state)
 {
     struct fixture fixture;
-    SET_UP(&fixture, ROUTE("evil", "~^/(a+)+b$"), ROUTE("other", "~^/"));
+    SET_UP(&fixture, ROUTE("evil", "~/(a+)+b"), ROUTE("other", "~/.*"));
     ANSWERS(&fixture, "GET - /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac/b", "other");
     assert_true(fixture.match.regex_limit_hit);
     ANSWERS(&fixture, "GET - /aab", "evil");
@@ -557,7 +571,7 @@ static void a_catastrophic_regex_is_bounded_and_does_not_match(void **state)
 static void a_regex_is_not_tried_on_what_is_too_long(void **state)
 {
     struct fixture fixture;
-    SET_UP(&fixture, ROUTE("regex", "~a"), ROUTE("star", "/b*"));
+    SET_UP(&fixture, ROUTE("regex", "~/a+"), ROUTE("star", "/b*"));
     static char path[REGEX_SUBJECT_BYTES_MAX + 1];
     memset(path, 'a', sizeof path);
     path[0] = '/';
@@ -606,7 +620,7 @@ int main(void)
         cmocka_unit_test(a_name_may_share_its_segment_with_literals),
         cmocka_unit_test(a_star_at_the_end_takes_the_rest_even_if_it_is_empty),
         cmocka_unit_test(a_star_in_the_middle_crosses_slashes),
-        cmocka_unit_test(a_regex_is_looked_for_anywhere_unless_it_is_anchored),
+        cmocka_unit_test(a_regex_takes_the_whole_path),
         cmocka_unit_test(a_pattern_is_normalised_as_paths_are),
         cmocka_unit_test(every_byte_of_a_pattern_becomes_what_requests_carry),
         cmocka_unit_test(a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place),
