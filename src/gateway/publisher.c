@@ -6,6 +6,7 @@
 #include "event/event.h"
 #include "gateway/config_text.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 struct publisher {
@@ -14,6 +15,7 @@ struct publisher {
     struct mailbox mailbox;
     pthread_t thread;
     bool started;
+    bool stopped; /* for good: the workers may be gone, and mail that still comes only gives back what it holds */
     struct policy_kinds kinds;
     struct metrics *metrics;
     struct snapshot_builder *builder;
@@ -158,6 +160,7 @@ static void deliver_collect(struct message *message, void *receiver)
 static void wake(void *argument)
 {
     struct publisher *publisher = argument;
+    if (!publisher->builder) return; /* it ends, and collects for itself */
     struct message *message = memory_allocate(sizeof *message);
     message->deliver = deliver_collect;
     mailbox_post(&publisher->mailbox, message);
@@ -168,15 +171,20 @@ static void wake(void *argument)
 static void deliver_adopted(struct message *message, void *receiver)
 {
     struct publishing *publishing = CONTAINER_OF(message, struct publishing, adopted);
-    if (publishing->is_reload) tell_applied(receiver, NULL);
+    struct publisher *publisher = receiver;
+    if (publishing->is_reload && !publisher->stopped) tell_applied(publisher, NULL);
+}
+
+static void end_publishing(struct publishing *publishing)
+{
+    snapshot_destroy(publishing->publication.snapshot);
+    free(publishing);
 }
 
 static void deliver_returned(struct message *message, void *receiver)
 {
-    struct publishing *publishing = CONTAINER_OF(message, struct publishing, returned);
     (void)receiver;
-    snapshot_destroy(publishing->publication.snapshot);
-    free(publishing);
+    end_publishing(CONTAINER_OF(message, struct publishing, returned));
 }
 
 static void adopted(struct publication *publication)
@@ -214,6 +222,10 @@ static void want_prefilter(struct publisher *);
 
 static void publish(struct publisher *publisher, struct publishing *publishing)
 {
+    if (publisher->stopped) {
+        end_publishing(publishing);
+        return;
+    }
     for (unsigned i = 0; i < publisher->worker_count; i++)
         worker_publish(publisher->workers[i], &publishing->publication);
     want_prefilter(publisher);
@@ -324,6 +336,8 @@ static struct snapshot *compile(struct publisher *publisher, struct configuratio
     } else {
         configuration_destroy(configuration);
     }
+    /* The document was larger than what was made of it, and that lies behind it on the heap. */
+    malloc_trim(0);
     return snapshot;
 }
 
@@ -421,6 +435,7 @@ static void deliver_read_order(struct message *message, void *receiver)
     struct publisher *publisher = receiver;
     struct problems problems;
     free(CONTAINER_OF(message, struct order, message));
+    if (publisher->stopped) return;
     forget_pending(publisher);
     problems_init(&problems, publisher->options.gateway->config_path);
     publisher->pending = read_configuration(publisher, &publisher->pending_text, &problems);
@@ -437,6 +452,7 @@ static void deliver_apply(struct message *message, void *receiver)
     struct publisher *publisher = receiver;
     struct problems problems;
     free(CONTAINER_OF(message, struct order, message));
+    if (publisher->stopped) return;
     struct configuration *configuration = publisher->pending;
     publisher->pending = NULL;
     problems_init(&problems, publisher->options.gateway->config_path);
@@ -543,12 +559,14 @@ bool publisher_start(struct publisher *publisher, struct worker *const *workers,
 
 void publisher_stop(struct publisher *publisher)
 {
-    if (!publisher->started) return;
-    struct message *message = memory_allocate(sizeof *message);
-    message->deliver = deliver_stop;
-    mailbox_post(&publisher->mailbox, message);
-    pthread_join(publisher->thread, NULL);
+    if (publisher->started) {
+        struct message *message = memory_allocate(sizeof *message);
+        message->deliver = deliver_stop;
+        mailbox_post(&publisher->mailbox, message);
+        pthread_join(publisher->thread, NULL);
+    }
     publisher->started = false;
+    publisher->stopped = true;
 }
 
 void publisher_destroy(struct publisher *publisher)
@@ -556,7 +574,9 @@ void publisher_destroy(struct publisher *publisher)
     for (int i = 0; i < 4; i++)
         loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
     mailbox_release(&publisher->mailbox);
-    if (publisher->builder) snapshot_builder_destroy(publisher->builder);
+    struct snapshot_builder *builder = publisher->builder;
+    publisher->builder = NULL; /* no mail any more from what it lets go of */
+    if (builder) snapshot_builder_destroy(builder);
     if (publisher->metrics) metrics_destroy(publisher->metrics);
     keep_good_text(publisher, -1);
     forget_pending(publisher);
