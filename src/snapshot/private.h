@@ -11,7 +11,6 @@ struct service_entry {
     char *id, *name;
     uint32_t index;
     struct service *service;
-    struct arena arena;            /* holds config */
     struct service_config *config; /* a copy: needed again when a name's addresses change */
     struct content_hash hash;
     bool kept; /* during a commit: also in the new state */

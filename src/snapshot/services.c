@@ -1,20 +1,32 @@
 /* snapshot/services.c: services as the builder remembers them, and the host names they use. */
 #include "snapshot/private.h"
 
-static struct service_config *copy_config(struct arena *arena, const struct service_config *config)
+static struct slice put_text(char **next, struct slice text)
 {
-    struct service_config *copy = arena_allocate_zeroed(arena, sizeof *copy);
-    struct instance_config *instances = arena_allocate_zeroed(arena, (config->instances.count + 1) * sizeof *instances);
-    if (!copy || !instances) abort(); /* control plane: see base/memory.h */
+    struct slice copy = slice_of(*next, text.length);
+    if (text.length) memcpy(*next, text.at, text.length);
+    *next += text.length;
+    return copy;
+}
+
+/* One block of just the size: with thousands of services, an arena's chunk for each is most of a configuration's memory. */
+static struct service_config *copy_config(const struct service_config *config)
+{
+    size_t count = config->instances.count, text_bytes = config->id.length + config->name.length;
+    const struct instance_config *from = config->instances.items;
+    for (size_t i = 0; i < count; i++) text_bytes += from[i].host.length;
+    struct service_config *copy = memory_allocate(sizeof *copy + count * sizeof *from + text_bytes);
+    struct instance_config *instances = (struct instance_config *)(void *)(copy + 1);
+    char *next = (char *)(instances + count);
     *copy = *config;
-    copy->id = arena_copy(arena, config->id);
-    copy->name = arena_copy(arena, config->name);
+    copy->id = put_text(&next, config->id);
+    copy->name = put_text(&next, config->name);
     copy->node = NULL;
     copy->tags = (struct slice_list){ NULL, 0 };
     copy->instances.items = instances;
-    for (size_t i = 0; i < config->instances.count; i++) {
-        instances[i] = ((const struct instance_config *)config->instances.items)[i];
-        instances[i].host = arena_copy(arena, instances[i].host);
+    for (size_t i = 0; i < count; i++) {
+        instances[i] = from[i];
+        instances[i].host = put_text(&next, from[i].host);
     }
     return copy;
 }
@@ -23,8 +35,7 @@ struct service_entry *service_entry_create(struct snapshot_builder *builder, con
                                            uint32_t index)
 {
     struct service_entry *entry = memory_allocate(sizeof *entry);
-    arena_init(&entry->arena, NULL);
-    entry->config = copy_config(&entry->arena, config);
+    entry->config = copy_config(config);
     entry->id = memory_copy_slice(config->id);
     entry->name = memory_copy_slice(config->name);
     entry->index = index;
@@ -35,7 +46,7 @@ struct service_entry *service_entry_create(struct snapshot_builder *builder, con
 
 void service_entry_destroy(struct service_entry *entry)
 {
-    arena_release(&entry->arena);
+    free(entry->config);
     free(entry->id);
     free(entry->name);
     free(entry);
