@@ -52,7 +52,7 @@ def test_version_and_help():
 
 @pytest.mark.parametrize("arguments, complaint", [
     ([], "usage"), (["serve"], "serve"), (["run"], "--config"), (["run", "--config"], "--config"), (["run", "--cofnig", "x"], "--cofnig"),
-    (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "file"), (["check", "a", "b"], "b"), (["version", "x"], "x"),
+    (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "FILE"), (["check", "a", "b"], "b"), (["version", "x"], "x"),
     (["run", "--config", "a", "--config", "b"], "--config"),
 ])
 def test_a_wrong_call_is_2_with_the_usage_on_stderr(arguments, complaint):
