@@ -26,7 +26,7 @@ enum phase {
 enum filter_result {
     FILTER_NEXT,
     FILTER_RESPOND, /* exchange_respond*() was called: the response steps follow, from the filters passed so far */
-    FILTER_WAIT,    /* exchange_wait() was called; after exchange_resume() the filter is called again: exchange_wait_outcome() */
+    FILTER_WAIT, /* exchange_wait() was called; after exchange_resume() the filter is called again: exchange_wait_outcome() */
 };
 
 /* A stage stands between two pipes: takes from `in`, pushes to `out`, within credit. */
@@ -64,9 +64,11 @@ struct filter {
     size_t config_size;         /* of the struct that the fields fill */
     size_t state_size;          /* per exchange, zeroed, in its arena */
     bool all_scopes_apply;      /* IP lists, access rules, header, path and query edits: the scopes add up */
-    bool on_response_allowed;   /* may be written with on: response; then only the functions of the side written for run */
-    bool answers_preflight;     /* cors */
-    bool (*check)(struct schema_reading *, const struct node *, const void *config); /* across fields, at load; NULL: none */
+    bool
+        on_response_allowed; /* may be written with on: response; then only the functions of the side written for run */
+    bool answers_preflight;  /* cors */
+    bool (*check)(struct schema_reading *, const struct node *,
+                  const void *config); /* across fields, at load; NULL: none */
     /* Checked configuration -> immutable, shared by workers. NULL `compile`: the config itself is copied as the compiled form
      * and must hold no pointers. False: a problem was added. */
     bool (*compile)(const struct filter_compile *, const void *config, void **compiled);

@@ -55,15 +55,12 @@ static void exchange_run(struct exchange *exchange)
 {
     for (;;) {
         switch (run_step(exchange)) {
-        case STEP_GO_ON:
-            exchange->step++;
-            break;
+        case STEP_GO_ON: exchange->step++; break;
         case STEP_ANSWER:
             exchange->step = STEP_RESPONSE_FILTERS;
             exchange->next_link = exchange->filters_begun;
             break;
-        case STEP_PAUSE:
-            return;
+        case STEP_PAUSE: return;
         }
     }
 }
@@ -149,7 +146,8 @@ static bool find_preflight_route(struct exchange *exchange)
 
 static void respond_method_not_allowed(struct exchange *exchange)
 {
-    exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT, "no route of this path takes the method; see Allow");
+    exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT,
+                             "no route of this path takes the method; see Allow");
     if (!headers_set(&exchange->own_response.headers, SLICE("Allow"), exchange->match.allow)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
     }
@@ -174,7 +172,8 @@ static enum step_result step_route(struct exchange *exchange)
     }
     struct compiled_route *route = exchange->match.target;
     exchange->route = route;
-    if (route->service_index != SERVICE_NONE) exchange->service = exchange->pin->snapshot->services[route->service_index];
+    if (route->service_index != SERVICE_NONE)
+        exchange->service = exchange->pin->snapshot->services[route->service_index];
     exchange->upstream_path = exchange->request->target.path;
     if (route->strip_prefix) {
         size_t prefix = route_matcher_strip_length(route->matcher, exchange->upstream_path);
@@ -204,10 +203,8 @@ static enum step_result step_request_filters(struct exchange *exchange)
         exchange->filters_begun = exchange->next_link + 1;
         if (link->request) {
             switch (link->request(exchange, link->compiled, link_state(exchange, link))) {
-            case FILTER_NEXT:
-                break;
-            case FILTER_RESPOND:
-                return STEP_ANSWER;
+            case FILTER_NEXT: break;
+            case FILTER_RESPOND: return STEP_ANSWER;
             case FILTER_WAIT:
                 PROMISE(exchange->wait != NULL); /* a wait without a deadline can't be written */
                 return STEP_PAUSE;
@@ -273,7 +270,8 @@ static void send_plain_failure(struct exchange *exchange, const struct error *er
         body_pipe_detach_consumer(exchange->response_body);
     }
     struct error again;
-    exchange_respond_problem(exchange, 500, "unwritable-header", SLICE_ABSENT, "the gateway could not write its answer");
+    exchange_respond_problem(exchange, 500, "unwritable-header", SLICE_ABSENT,
+                             "the gateway could not write its answer");
     exchange->error = *error;
     if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
 }

@@ -52,12 +52,12 @@ struct exchange_worker {
     struct mailbox *mailbox;
     unsigned index;
     struct snapshot_pin *current;
-    struct list_link exchanges;       /* all that live, oldest first */
-    struct wait_table *waits;         /* slots for waits that other threads complete */
+    struct list_link exchanges; /* all that live, oldest first */
+    struct wait_table *waits;   /* slots for waits that other threads complete */
     struct request_id_source *ids;
-    uint32_t stage_sample;            /* counts down to the next sampled exchange */
-    struct gauge active;              /* exchanges */
-    struct gauge waiting;             /* waits */
+    uint32_t stage_sample; /* counts down to the next sampled exchange */
+    struct gauge active;   /* exchanges */
+    struct gauge waiting;  /* waits */
     struct counter started, pinned_beyond_snapshot;
     /* A pin's last exchange ended and it is not the current one. */
     void (*pin_released)(struct exchange_worker *, struct snapshot_pin *);
@@ -71,7 +71,8 @@ void exchange_worker_sweep(struct exchange_worker *);
 
 /* A wait of a filter or handler. Embedded in its state; cancelled with the exchange. */
 struct exchange_wait {
-    void (*cancel)(struct exchange_wait *); /* the exchange won't be there any more: give everything back. NULL: nothing to do */
+    void (*cancel)(
+        struct exchange_wait *); /* the exchange won't be there any more: give everything back. NULL: nothing to do */
     struct exchange *exchange;
     struct timer timer;
     uint32_t slot, generation; /* for tickets */
@@ -94,8 +95,8 @@ struct exchange {
     struct request_head *request; /* &stream->request */
 
     /* From the edge step on. */
-    struct address client;        /* after trusted proxies */
-    struct slice client_ip;       /* its text */
+    struct address client;  /* after trusted proxies */
+    struct slice client_ip; /* its text */
     struct slice request_id;
     bool from_trusted_proxy;
 
@@ -103,8 +104,8 @@ struct exchange {
     struct compiled_route *route; /* NULL: none matched */
     struct service *service;      /* the route's; NULL: it ends in none */
     struct route_captures captures;
-    struct slice upstream_path;   /* after stripPrefix; rewrites change it */
-    struct slice upstream_query;  /* absent: none */
+    struct slice upstream_path;  /* after stripPrefix; rewrites change it */
+    struct slice upstream_query; /* absent: none */
 
     struct body_pipe *request_body; /* what the handler consumes: the stream's, or the last stage's; NULL: no body */
 
@@ -125,18 +126,18 @@ struct exchange {
     uint8_t step;
     bool preflight; /* a CORS preflight: `route` is that of the method it asks for */
     bool gone, answered, handler_started, handler_starting, sampled;
-    uint32_t filters_begun;    /* links whose request ran: finish and response run for these */
+    uint32_t filters_begun; /* links whose request ran: finish and response run for these */
     uint32_t next_link;
     char *filter_states;
     void *handler_state;
-    struct snapshot_pin *pin;  /* NULL: let go; `route` and `service` are retained instead */
-    struct task task;          /* stream events and resumption */
+    struct snapshot_pin *pin; /* NULL: let go; `route` and `service` are retained instead */
+    struct task task;         /* stream events and resumption */
     struct exchange_wait *wait;
     enum wait_outcome wait_outcome;
-    struct list_link link;     /* worker->exchanges */
+    struct list_link link; /* worker->exchanges */
     uint64_t begun_ns;
     struct stage_runner *stages; /* newest first */
-    struct body_pipe own_body; /* for bodies made here */
+    struct body_pipe own_body;   /* for bodies made here */
     struct response_head own_response;
     struct route_match match;
 };
@@ -168,14 +169,15 @@ void exchange_fail(struct exchange *, const struct error *);
 void exchange_respond(struct exchange *, unsigned status, struct slice content_type, struct slice body);
 /* The same as problem+json by RFC 9457 with title, detail, requestId, and rule where given. Also records the error for log and
  * metrics under `reason` (static, kebab-case). */
-void exchange_respond_problem(struct exchange *, unsigned status, const char *reason, struct slice rule, const char *format, ...)
-    PRINTF_LIKE(5, 6);
+void exchange_respond_problem(struct exchange *, unsigned status, const char *reason, struct slice rule,
+                              const char *format, ...) PRINTF_LIKE(5, 6);
 /* Handlers: send what exchange_respond* prepared. */
 void exchange_answer_prepared(struct exchange *);
 
 /* Registers the wait; the filter then returns FILTER_WAIT. deadline_ms is loop time; the exchange's own deadline (route's timeoutMs from the
  * head on) bounds it. At the deadline the filter is called again with WAIT_DEADLINE (after wait->cancel was called). */
-void exchange_wait(struct exchange *, struct exchange_wait *, void (*cancel)(struct exchange_wait *), uint64_t deadline_ms);
+void exchange_wait(struct exchange *, struct exchange_wait *, void (*cancel)(struct exchange_wait *),
+                   uint64_t deadline_ms);
 /* The same worker's thread: the filter is called again from the run queue. */
 void exchange_resume(struct exchange_wait *);
 /* For completion from another thread. False: no slot free (treat as failure). */
@@ -183,7 +185,10 @@ bool exchange_wait_ticket(struct exchange_wait *, struct wait_ticket *) MUST_USE
 /* Any thread; allocates a message; a stale ticket is dropped where it arrives. */
 void exchange_resume_from_thread(const struct wait_ticket *);
 /* In the call after a wait. */
-static inline enum wait_outcome exchange_wait_outcome(const struct exchange *exchange) { return exchange->wait_outcome; }
+static inline enum wait_outcome exchange_wait_outcome(const struct exchange *exchange)
+{
+    return exchange->wait_outcome;
+}
 
 /* Renders with the exchange's captures and variables; absent when memory is short. */
 struct slice exchange_render(const struct exchange *, const struct template *);

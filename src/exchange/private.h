@@ -2,8 +2,8 @@
 #ifndef SLUICE_EXCHANGE_PRIVATE_H
 #define SLUICE_EXCHANGE_PRIVATE_H
 
-#include "exchange/exchange.h"
 #include "base/clock.h"
+#include "exchange/exchange.h"
 #include "shared/counter.h"
 
 /* edge.c: who the client is, and the request's id. */

@@ -11,7 +11,8 @@ static void fill_request(struct exchange_record *record, const struct request_he
     record->user_agent = headers_value(&request->headers, HEADER_USER_AGENT);
 }
 
-static void write_out(struct exchange_worker *worker, struct route_metrics *metrics, const struct exchange_record *record)
+static void write_out(struct exchange_worker *worker, struct route_metrics *metrics,
+                      const struct exchange_record *record)
 {
     metrics_count(worker->metrics, worker->index, metrics, record);
     if (record->error_type) metrics_count_error(worker->metrics, worker->index, record->error_type);

@@ -39,7 +39,8 @@ static void stage_task(struct task *task)
     if (runner->run(&runner->stage, runner->in, &runner->out) == STAGE_FINISHED) stage_finish(runner);
 }
 
-static struct stage_runner *stage_put(struct exchange *exchange, const struct chain_link *link, filter_stage *run, struct body_pipe *in)
+static struct stage_runner *stage_put(struct exchange *exchange, const struct chain_link *link, filter_stage *run,
+                                      struct body_pipe *in)
 {
     struct stage_runner *runner = arena_allocate_zeroed(exchange->arena, sizeof *runner);
     if (!runner) return NULL;

@@ -88,7 +88,8 @@ static void deadline_passed(struct timer *timer)
     loop_enqueue(exchange->worker->loop, &exchange->task);
 }
 
-void exchange_wait(struct exchange *exchange, struct exchange_wait *wait, void (*cancel)(struct exchange_wait *), uint64_t deadline_ms)
+void exchange_wait(struct exchange *exchange, struct exchange_wait *wait, void (*cancel)(struct exchange_wait *),
+                   uint64_t deadline_ms)
 {
     PROMISE(exchange->wait == NULL);
     uint64_t last_ms = exchange_deadline_ms(exchange);

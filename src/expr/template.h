@@ -24,7 +24,8 @@ struct template;
 typedef bool template_capture_check(const void *argument, struct slice name);
 
 /* NULL and *error (what is wrong, at which position from 1) otherwise. Free with template_destroy. */
-struct template *template_compile(struct slice text, template_capture_check *allowed, const void *argument, struct error *) MUST_USE;
+struct template *template_compile(struct slice text, template_capture_check *allowed, const void *argument,
+                                  struct error *) MUST_USE;
 void template_destroy(struct template *); /* NULL is allowed */
 /* No variables: render gives the text itself and costs nothing. */
 bool template_is_constant(const struct template *);

@@ -34,7 +34,7 @@ static const struct field add_query_param_fields[] = {
     FIELDS_END,
 };
 
-static bool add_query_param_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool add_query_param_compile(const struct filter_compile *, const void *value, void **compiled);
 static void add_query_param_release(void *compiled);
 static enum filter_result add_query_param_request(struct exchange *, const void *compiled, void *state);
 

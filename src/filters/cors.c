@@ -32,9 +32,9 @@ struct cors {
     char max_age[24];
 };
 
-static bool check_origin(struct schema_reading *, const struct node *, const void *text);
-static bool check_method_name(struct schema_reading *, const struct node *, const void *text);
-static bool check_listed_header(struct schema_reading *, const struct node *, const void *text);
+static bool check_origin(struct schema_reading *, const struct node *, const void *value);
+static bool check_method_name(struct schema_reading *, const struct node *, const void *value);
+static bool check_listed_header(struct schema_reading *, const struct node *, const void *value);
 
 static const struct field cors_fields[] = {
     { .name = "allowedOrigins",
@@ -84,8 +84,8 @@ static const struct field cors_fields[] = {
     FIELDS_END,
 };
 
-static bool cors_check(struct schema_reading *, const struct node *, const void *config);
-static bool cors_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool cors_check(struct schema_reading *, const struct node *, const void *value);
+static bool cors_compile(const struct filter_compile *, const void *value, void **compiled);
 static void cors_release(void *compiled);
 static enum filter_result cors_request(struct exchange *, const void *compiled, void *state);
 static enum filter_result cors_response_head(struct exchange *, const void *compiled, void *state);

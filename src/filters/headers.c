@@ -20,7 +20,7 @@ struct header_edit {
     struct template *value; /* NULL: remove-header */
 };
 
-static bool check_removed_name(struct schema_reading *, const struct node *, const void *name);
+static bool check_removed_name(struct schema_reading *, const struct node *, const void *value);
 
 static const struct field written_fields[] = {
     { .name = "name",

@@ -46,8 +46,8 @@ static const struct field ip_list_fields[] = {
     FIELDS_END,
 };
 
-static bool ip_list_check(struct schema_reading *, const struct node *, const void *config);
-static bool ip_list_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool ip_list_check(struct schema_reading *, const struct node *, const void *value);
+static bool ip_list_compile(const struct filter_compile *, const void *value, void **compiled);
 static void ip_list_release(void *compiled);
 static enum filter_result ip_list_request(struct exchange *, const void *compiled, void *state);
 

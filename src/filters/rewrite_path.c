@@ -57,8 +57,8 @@ static const struct field rewrite_path_fields[] = {
     FIELDS_END,
 };
 
-static bool rewrite_path_check(struct schema_reading *, const struct node *, const void *config);
-static bool rewrite_path_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool rewrite_path_check(struct schema_reading *, const struct node *, const void *value);
+static bool rewrite_path_compile(const struct filter_compile *, const void *value, void **compiled);
 static void rewrite_path_release(void *compiled);
 static enum filter_result rewrite_path_request(struct exchange *, const void *compiled, void *state);
 
@@ -210,7 +210,7 @@ static bool fix_path(const struct filter_compile *compile, struct rewrite_path *
     struct arena arena;
     struct error error;
     arena_init(&arena, NULL);
-    struct slice path = template_render(rewrite->pieces[0].text, NULL, NULL, &arena), normal;
+    struct slice path = template_render(rewrite->pieces[0].text, NULL, NULL, &arena), normal = path;
     bool good = normalise(path, &arena, &normal, &error);
     if (good) {
         rewrite->fixed_text = memory_copy_slice(normal);

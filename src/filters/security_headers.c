@@ -91,8 +91,8 @@ static const struct field security_headers_fields[] = {
     FIELDS_END,
 };
 
-static bool security_headers_check(struct schema_reading *, const struct node *, const void *config);
-static bool security_headers_compile(const struct filter_compile *, const void *config, void **compiled);
+static bool security_headers_check(struct schema_reading *, const struct node *, const void *value);
+static bool security_headers_compile(const struct filter_compile *, const void *value, void **compiled);
 static void security_headers_release(void *compiled);
 static enum filter_result security_headers_response_head(struct exchange *, const void *compiled, void *state);
 

@@ -33,11 +33,11 @@ static const struct field wait_fields[] = {
     FIELDS_END,
 };
 
-static enum filter_result wait_request(struct exchange *, const void *compiled, void *state);
-static enum filter_result wait_response(struct exchange *, const void *compiled, void *state);
-static enum filter_result thread_request(struct exchange *, const void *compiled, void *state);
-static enum filter_result thread_response(struct exchange *, const void *compiled, void *state);
-static void wait_finish(struct exchange *, const void *compiled, void *state);
+static enum filter_result wait_request(struct exchange *, const void *compiled, void *opaque);
+static enum filter_result wait_response(struct exchange *, const void *compiled, void *opaque);
+static enum filter_result thread_request(struct exchange *, const void *compiled, void *opaque);
+static enum filter_result thread_response(struct exchange *, const void *compiled, void *opaque);
+static void wait_finish(struct exchange *, const void *compiled, void *opaque);
 
 const struct filter filter_test_wait = {
     .name = "test-wait",
