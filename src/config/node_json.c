@@ -120,7 +120,8 @@ static void refuse_syntax(struct problems *problems, const json_error_t *error)
 {
     struct slice message = slice_from_cstring(error->text);
     size_t near = slice_find(message, SLICE(" near "));
-    if (near != SLICE_NOT_FOUND && json_error_code(error) != json_error_duplicate_key) message = slice_before(message, near);
+    if (near != SLICE_NOT_FOUND && json_error_code(error) != json_error_duplicate_key)
+        message = slice_before(message, near);
     problems_add_at(problems, error->line > 0 ? (uint32_t)error->line : 1,
                     error->column > 0 ? (uint32_t)error->column : 1, NULL, "not valid JSON: %.*s",
                     SLICE_PRINT(message));

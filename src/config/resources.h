@@ -24,16 +24,16 @@ struct access_log_config {
 };
 
 struct limits_config {
-    uint64_t request_line_bytes;                    /* 8 KiB */
-    uint64_t header_bytes;                          /* 32 KiB */
-    int64_t header_count;                           /* 100 */
-    uint64_t body_bytes;                            /* 10 GiB; 0: no limit */
-    uint64_t head_timeout_ms;                       /* 10,000 */
-    uint64_t body_timeout_ms;                       /* 30,000: between two pieces of a request's body */
-    uint64_t idle_timeout_ms;                       /* 75,000: a kept connection without a request */
-    uint64_t half_close_timeout_ms;                 /* from a client's FIN to the start of its answer; 0: it counts as gone */
-    int64_t connections_per_worker;                 /* 10,000 */
-    int64_t connections_per_address;                /* 0: no limit */
+    uint64_t request_line_bytes;     /* 8 KiB */
+    uint64_t header_bytes;           /* 32 KiB */
+    int64_t header_count;            /* 100 */
+    uint64_t body_bytes;             /* 10 GiB; 0: no limit */
+    uint64_t head_timeout_ms;        /* 10,000 */
+    uint64_t body_timeout_ms;        /* 30,000: between two pieces of a request's body */
+    uint64_t idle_timeout_ms;        /* 75,000: a kept connection without a request */
+    uint64_t half_close_timeout_ms;  /* from a client's FIN to the start of its answer; 0: it counts as gone */
+    int64_t connections_per_worker;  /* 10,000 */
+    int64_t connections_per_address; /* 0: no limit */
     int64_t new_connections_per_address_per_second; /* 0: no limit */
     uint64_t buffer_bytes_per_worker;               /* 256 MiB */
 };

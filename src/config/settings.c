@@ -86,8 +86,9 @@ const struct field limits_fields[] = {
       .fallback = "3000",
       .minimum = 0,
       .maximum = DAY_MS,
-      .summary = "A client that has finished sending may be waiting or have gone: its request is cancelled when nothing of an "
-                 "answer went to it for so long. 0: at once." },
+      .summary =
+          "A client that has finished sending may be waiting or have gone: its request is cancelled when nothing of an "
+          "answer went to it for so long. 0: at once." },
     { .name = "idleTimeoutMs",
       .type = FIELD_MILLISECONDS,
       .into = offsetof(struct limits_config, idle_timeout_ms),

@@ -22,8 +22,8 @@ enum h1_result {
 
 /* Resumable state of one head. Zero it (h1_parser_init) for each message. */
 struct h1_parser {
-    uint32_t line_start;  /* offset of the line being collected */
-    uint32_t scanned;     /* offset up to which no LF was found */
+    uint32_t line_start; /* offset of the line being collected */
+    uint32_t scanned;    /* offset up to which no LF was found */
     uint32_t first_line_end;
     uint8_t stage;
     bool keep_alive;      /* result: this side will keep the connection open after the message */
@@ -71,13 +71,14 @@ enum h1_chunk_result {
 void h1_chunked_init(struct h1_chunked *);
 /* Takes *consumed bytes. Trailer fields go to *trailers (copied to its arena); those that RFC 9110 6.5.1 forbids (framing,
  * routing, authentication ...) are dropped. Trailers have the limits of headers. */
-enum h1_chunk_result h1_chunked_read(struct h1_chunked *, const char *bytes, size_t length, size_t *consumed, struct slice *data,
-                                     struct headers *trailers, const struct h1_limits *, struct error *);
+enum h1_chunk_result h1_chunked_read(struct h1_chunked *, const char *bytes, size_t length, size_t *consumed,
+                                     struct slice *data, struct headers *trailers, const struct h1_limits *,
+                                     struct error *);
 
 /* How a body will be framed on the way out; decided by the session, never copied. */
 enum h1_framing {
-    H1_FRAMING_NONE,       /* no body and no framing field (GET; 1xx, 204) */
-    H1_FRAMING_LENGTH,     /* Content-Length: body_length (also for answers to HEAD and 304 where the length is known) */
+    H1_FRAMING_NONE,   /* no body and no framing field (GET; 1xx, 204) */
+    H1_FRAMING_LENGTH, /* Content-Length: body_length (also for answers to HEAD and 304 where the length is known) */
     H1_FRAMING_CHUNKED,
     H1_FRAMING_UNTIL_CLOSE /* answers to HTTP/1.0 clients only */
 };
@@ -88,13 +89,13 @@ enum h1_framing {
  * wire and holds CR, LF or NUL: NULL and *error (BLAME_US, 500), nothing is sent. */
 size_t h1_request_head_size(const struct request_head *, struct slice target);
 /* `target`: the origin-form path and query to ask for. `upgrade`: writes Connection: upgrade and the Upgrade field. */
-char *h1_write_request_head(const struct request_head *, struct slice target, enum h1_framing, bool keep_alive, bool upgrade,
-                            char *into, struct error *);
+char *h1_write_request_head(const struct request_head *, struct slice target, enum h1_framing, bool keep_alive,
+                            bool upgrade, char *into, struct error *);
 size_t h1_response_head_size(const struct response_head *);
 /* `to`: HTTP/1.0 clients get "Connection: keep-alive" where it is kept; the status line says HTTP/1.1 always (RFC 9110 2.5).
  * A Date field is added (from `date`, HTTP form) where the head has none and the status is 2xx-4xx (RFC 9110 6.6.1). */
-char *h1_write_response_head(const struct response_head *, enum h1_framing, bool keep_alive, enum http_version to, bool upgrade,
-                             struct slice date, char *into, struct error *);
+char *h1_write_response_head(const struct response_head *, enum h1_framing, bool keep_alive, enum http_version to,
+                             bool upgrade, struct slice date, char *into, struct error *);
 
 #define H1_CHUNK_HEAD_BYTES 18 /* 16 hex digits, CR LF */
 /* "1a2b\r\n"; returns the length. */

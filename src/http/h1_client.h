@@ -22,7 +22,7 @@ struct h1_worker {
     struct arena_pool *arenas;
     struct kernel_pipes *kernel_pipes; /* NULL: no splice */
     struct request_id_source ids;
-    char date[32];                     /* the Date field's value, renewed each second */
+    char date[32]; /* the Date field's value, renewed each second */
 };
 
 /* Begins to connect; `connected` or `lost` follows. NULL and *error where not even that works.

@@ -59,8 +59,7 @@ static unsigned replay(const char *path)
 int main(int count, char **arguments)
 {
     unsigned replayed = 0;
-    for (int at = 1; at < count; at++)
-        replayed += replay(arguments[at]);
+    for (int at = 1; at < count; at++) replayed += replay(arguments[at]);
     printf("replayed %u inputs\n", replayed);
     return replayed ? 0 : 1;
 }
