@@ -124,10 +124,20 @@ static const char *close_up(struct h1_reader *reader, struct slice content)
     return at;
 }
 
+/* The consumer may get to the end long after the session has gone on to its next message, and the reader with it: so the pipe
+ * gets a list of its own, in the exchange's arena. Where memory is short they are left out (RFC 9110 6.5.1). */
+static struct headers *keep_trailers(const struct h1_reader *reader)
+{
+    if (reader->trailers.count == 0) return NULL;
+    struct headers *trailers = arena_allocate(reader->trailers.arena, sizeof *trailers);
+    if (trailers) *trailers = reader->trailers;
+    return trailers;
+}
+
 static enum h1_read_result finish(struct h1_reader *reader)
 {
     reader->over = true;
-    body_pipe_finish(reader->pipe, reader->trailers.count ? &reader->trailers : NULL);
+    body_pipe_finish(reader->pipe, keep_trailers(reader));
     return H1_READ_OVER;
 }
 

@@ -341,6 +341,39 @@ static void a_chunked_answer_arrives_with_its_trailers(void **state)
     assert_soon(f->freed_reusable == 1);
 }
 
+static void nobody_ran(struct task *task) {}
+
+/* A slow client gets to the end of its answer long after the connection has gone on to somebody else's. */
+static void trailers_stay_with_their_answer_when_the_connection_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    f->answer_limit = 0; /* takes nothing yet */
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Whose: hers\r\n\r\n");
+    assert_soon(f->freed_reusable == 1);
+
+    struct arena arena;
+    arena_init(&arena, &f->bench.arenas);
+    struct task task = { .run = nobody_ran };
+    struct client_stream other = {
+        .arena = &arena,
+        .request = &f->request,
+        .target = SLICE("/"),
+        .owner_task = &task,
+    };
+    f->connection->operations->open(f->connection, &other);
+    settle(f);
+    reply(f, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Whose: his\r\n\r\n");
+    assert_soon(f->freed_reusable == 2);
+    client_stream_release(&other);
+    arena_release(&arena);
+
+    f->answer_limit = 2;
+    collect_answer(f);
+    assert_answer(f, 200, "ok");
+    assert_string_equal(f->trailer, "X-Whose=hers");
+}
+
 static void a_large_answer_arrives_by_credit_within_bounds(void **state)
 {
     struct fixture *f = *state;
@@ -814,6 +847,7 @@ int main(void)
         TEST(a_body_of_unknown_length_goes_out_chunked_with_trailers),
         TEST(a_large_request_body_follows_the_backends_pace),
         TEST(a_chunked_answer_arrives_with_its_trailers),
+        TEST(trailers_stay_with_their_answer_when_the_connection_goes_on),
         TEST(a_large_answer_arrives_by_credit_within_bounds),
         TEST(an_answer_to_head_has_a_length_but_no_body),
         TEST(an_answer_that_ends_with_the_connection_is_whole),
