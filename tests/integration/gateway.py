@@ -280,6 +280,12 @@ class Gateway:
             time.sleep(0.02)
 
 
+def is_sanitized():
+    """Whether the binary was built with a sanitizer, which is slow to start and to answer."""
+    program = pathlib.Path(BINARY)
+    return program.exists() and re.search(rb"__[at]san_init", program.read_bytes()) is not None
+
+
 def run_sluice(*arguments, timeout=20, **options):
     """One command of the binary to its end."""
     return subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from backend import answer, drip, hang, send, wait
-from gateway import proxy, run_sluice
+from gateway import is_sanitized, proxy, run_sluice
 from load import Load
 from measuring import open_descriptors, stop_thread, threads
 from wire import connect, request_bytes, response_bytes
 
-SANITIZED = "san" in os.environ.get("SLUICE_BINARY", "")  # a sanitizer's start takes longer than 200 ms
+SANITIZED = is_sanitized()  # a sanitizer's start takes longer than 200 ms
 
 
 def says(word, **more):
