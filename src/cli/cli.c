@@ -39,14 +39,21 @@ static int command_proxy(const struct command_line *line, const struct registrie
         &(struct master_options){ .proxy_listen = line->listen, .proxy_to = line->to, .control_path = line->control });
 }
 
+/* The master writes them; anything else is no descriptor. */
+static int descriptor_of(const char *text)
+{
+    uint64_t number;
+    return slice_parse_uint64(slice_from_cstring(text), &number) && number <= INT_MAX ? (int)number : -1;
+}
+
 static int command_gateway(const struct command_line *line, const struct registries *registries)
 {
     struct gateway_options options = {
         .config_path = line->config,
         .proxy_listen = line->listen,
         .proxy_to = line->to,
-        .link = atoi(line->link),
-        .fallback = line->fallback ? atoi(line->fallback) : -1,
+        .link = descriptor_of(line->link),
+        .fallback = line->fallback ? descriptor_of(line->fallback) : -1,
         .registry = registries->policies,
         .admin_registry = registries->admin,
     };
