@@ -199,7 +199,7 @@ static void pass_interim_on(struct proxy *proxy)
     while (proxy->call.interim) {
         struct interim_response *interim = proxy->call.interim;
         proxy->call.interim = interim->next;
-        headers_remove_hop_by_hop(&interim->head.headers);
+        clean_response(proxy->exchange, &interim->head);
         exchange_interim(proxy->exchange, &interim->head);
     }
 }

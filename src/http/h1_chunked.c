@@ -9,6 +9,8 @@
 /* In all of a body: a sender must not make us read more frame than content for ever (RFC 9112 7.1.1). */
 #define EXTENSION_BYTES_MAX (16 * 1024)
 #define TRAILER_LINE_CAPACITY_FIRST 128
+/* No name that is judged is longer. */
+#define LATE_NAME_BYTES_MAX 64
 
 /* In the order of the grammar. BWS is where RFC 9112 7.1.1 tolerates white space. */
 enum chunk_stage {
@@ -194,8 +196,13 @@ static bool keep_line_bytes(struct h1_chunked *chunked, struct slice bytes, stru
     return true;
 }
 
+/* '_' is read as '-', as backends do that know CGI's names only (see is_framing_twin in h1_fields.c). */
 static bool is_allowed_late(struct slice name)
 {
+    char plain[LATE_NAME_BYTES_MAX];
+    if (name.length > sizeof plain) return true;
+    for (size_t i = 0; i < name.length; i++) plain[i] = name.at[i] == '_' ? '-' : name.at[i];
+    name = slice_of(plain, name.length);
     enum header_id id = header_id_find(name);
     if (id != HEADER_OTHER) return TRAILERS_ALLOWED & HEADER_BIT(id);
     for (size_t i = 0; i < COUNT_OF(late_names_forbidden); i++) {

@@ -237,6 +237,15 @@ bool headers_list_has(const struct headers *headers, enum header_id id, struct s
     return false;
 }
 
+/* A sender speaks of what it sent: what a policy of ours has put there since stays. */
+static void remove_sent(struct headers *headers, struct slice name)
+{
+    for (struct header *next, *item = headers_find(headers, name); item; item = next) {
+        next = headers_find_next(headers, item);
+        if (item->from_wire) headers_remove_one(headers, item);
+    }
+}
+
 void headers_remove_hop_by_hop(struct headers *headers)
 {
     for (struct header *item = headers_find_known(headers, HEADER_CONNECTION); item;
@@ -246,7 +255,7 @@ void headers_remove_hop_by_hop(struct headers *headers)
             enum header_id id = header_id_find(option);
             /* Connection itself goes below, when this walk over it is done. */
             if (option.length && id != HEADER_CONNECTION && !(END_TO_END_FIELDS & HEADER_BIT(id)))
-                headers_remove(headers, option);
+                remove_sent(headers, option);
         }
     }
     for (size_t i = 0; i < COUNT_OF(hop_by_hop_ids); i++) headers_remove_known(headers, hop_by_hop_ids[i]);

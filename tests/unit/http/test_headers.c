@@ -27,6 +27,11 @@ static void add(const char *name, const char *value)
     assert_true(headers_add(&headers, slice_from_cstring(name), slice_from_cstring(value)));
 }
 
+static void add_sent(const char *name, const char *value)
+{
+    assert_true(headers_add_from_wire(&headers, slice_from_cstring(name), slice_from_cstring(value)));
+}
+
 /* "Name=value;" of all that are there, in order. */
 static const char *listed(const struct headers *of)
 {
@@ -161,22 +166,22 @@ static void fields_of_one_name_are_one_list(void **state)
 /* RFC 9110 7.6.1. */
 static void what_is_for_one_hop_goes_and_what_connection_names_too(void **state)
 {
-    add("Connection", "close, X-Named ,,  x-also");
-    add("Host", "a");
-    add("X-Named", "1");
-    add("x-named", "2");
-    add("Keep-Alive", "timeout=5");
-    add("Proxy-Connection", "keep-alive");
-    add("TE", "trailers");
-    add("Transfer-Encoding", "chunked");
-    add("Upgrade", "h2c");
-    add("Trailer", "X");
-    add("Proxy-Authenticate", "Basic");
-    add("Proxy-Authorization", "Basic x");
-    add("X-Also", "3");
-    add("Connection", "ETag, connection");
-    add("ETag", "\"a\"");
-    add("X-Kept", "4");
+    add_sent("Connection", "close, X-Named ,,  x-also");
+    add_sent("Host", "a");
+    add_sent("X-Named", "1");
+    add_sent("x-named", "2");
+    add_sent("Keep-Alive", "timeout=5");
+    add_sent("Proxy-Connection", "keep-alive");
+    add_sent("TE", "trailers");
+    add_sent("Transfer-Encoding", "chunked");
+    add_sent("Upgrade", "h2c");
+    add_sent("Trailer", "X");
+    add_sent("Proxy-Authenticate", "Basic");
+    add_sent("Proxy-Authorization", "Basic x");
+    add_sent("X-Also", "3");
+    add_sent("Connection", "ETag, connection");
+    add_sent("ETag", "\"a\"");
+    add_sent("X-Kept", "4");
     headers_remove_hop_by_hop(&headers);
     assert_string_equal(listed(&headers), "Host=a;X-Kept=4;");
 }
@@ -189,11 +194,24 @@ static void connection_cant_name_away_what_frames_or_identifies(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         headers_init(&headers, &arena);
-        add("Connection", names[i]);
-        add(names[i], "1");
+        add_sent("Connection", names[i]);
+        add_sent(names[i], "1");
         headers_remove_hop_by_hop(&headers);
         assert_non_null(headers_find(&headers, slice_from_cstring(names[i])));
     }
+}
+
+/* What a filter has added, or put in place of what was sent, is no business of the sender's. */
+static void connection_names_only_what_was_sent_with_it(void **state)
+{
+    add_sent("Connection", "X-Tenant, X-Env, X-Sent");
+    add_sent("X-Tenant", "mallory");
+    add_sent("X-Env", "test");
+    add_sent("X-Sent", "1");
+    assert_true(headers_set(&headers, SLICE("X-Tenant"), SLICE("alice")));
+    add("X-Env", "prod");
+    headers_remove_hop_by_hop(&headers);
+    assert_string_equal(listed(&headers), "X-Tenant=alice;X-Env=prod;");
 }
 
 static void copying_takes_what_is_there_and_where_it_came_from(void **state)
@@ -281,6 +299,7 @@ int main(void)
         HEADERS_TEST(fields_of_one_name_are_one_list),
         HEADERS_TEST(what_is_for_one_hop_goes_and_what_connection_names_too),
         HEADERS_TEST(connection_cant_name_away_what_frames_or_identifies),
+        HEADERS_TEST(connection_names_only_what_was_sent_with_it),
         HEADERS_TEST(copying_takes_what_is_there_and_where_it_came_from),
         HEADERS_TEST(slices_into_a_moved_buffer_follow_and_others_stay),
         HEADERS_TEST(many_fields_find_room_until_their_number_or_memory_ends),
