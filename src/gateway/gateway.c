@@ -205,16 +205,26 @@ static bool bring_up(struct gateway *gateway, struct publication *first, struct 
     return true;
 }
 
+/* All that others wait for is done by now. The building of a prefilter can't be broken off and may take many seconds; whoever stops
+ * Sluice shall not wait for that, and the memory goes with the process. */
+static void end_jobs(struct gateway *gateway)
+{
+    if (!gateway->jobs) return;
+    if (jobs_are_under_way(gateway->jobs)) _exit(gateway->exit_status);
+    jobs_destroy(gateway->jobs);
+}
+
 static void take_down(struct gateway *gateway)
 {
     unsigned count = gateway->workers ? gateway->facts->workers : 0;
+    gateway->going_down = true;
+    loop_unwatch(&gateway->loop, &gateway->link, false); /* no order of the master's finds what it speaks of any more */
     timer_clear(&gateway->loop.timers, &gateway->beat);
     timer_clear(&gateway->loop.timers, &gateway->drain_limit);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
     publisher_stop(gateway->publisher);
-    if (gateway->jobs) jobs_destroy(gateway->jobs);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) {
         const char *name = worker_name(gateway->workers[i]);
         worker_destroy(gateway->workers[i]);
@@ -225,10 +235,10 @@ static void take_down(struct gateway *gateway)
     if (gateway->resolver) resolver_destroy(gateway->resolver);
     gateway->resolver = NULL; /* mail about names may still come */
     if (gateway->access_log) access_log_destroy(gateway->access_log);
+    end_jobs(gateway);
     loop_turn(&gateway->loop, 0);
     publisher_destroy(gateway->publisher);
     mailbox_release(&gateway->mailbox);
-    loop_unwatch(&gateway->loop, &gateway->link, false);
     loop_release(&gateway->loop);
     address_limits_release(&gateway->addresses);
     facts_destroy(gateway->facts);
@@ -300,7 +310,7 @@ int gateway_run(const struct gateway_options *options)
         free(failure);
         return EXIT_BAD_CONFIGURATION;
     }
-    int status = serve(&gateway, first);
+    gateway.exit_status = serve(&gateway, first);
     take_down(&gateway);
-    return status;
+    return gateway.exit_status;
 }

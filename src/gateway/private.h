@@ -62,6 +62,7 @@ struct gateway {
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */
     bool ready, draining;
+    bool going_down; /* parts are being freed: mail of a reload comes too late */
     unsigned workers_draining;
     int exit_status;
 };
@@ -78,14 +79,14 @@ void control_ask_for_all_sockets(struct gateway *);
 /* LISTENING or REFUSED came. */
 void control_sockets_answered(struct gateway *, struct supervision_message *);
 void control_order_reload(struct gateway *, uint64_t command);
-void control_reload_read(void *gateway, struct facts *, const char *failure);
-void control_reload_applied(void *gateway, const char *failure);
+void control_reload_read(void *owner, struct facts *, const char *failure);
+void control_reload_applied(void *owner, const char *failure);
 
 /* watch.c */
-void control_name_used(void *gateway, struct slice host, bool in_use);
+void control_name_used(void *owner, struct slice host, bool in_use);
 void control_forget_names(struct gateway *);
 void control_answer_status(struct gateway *, uint64_t command);
-void control_write_figures(struct metrics_text *, void *gateway);
+void control_write_figures(struct metrics_text *, void *argument);
 /* The beat timer's. */
 void control_beat(struct timer *);
 

@@ -38,7 +38,8 @@ struct publication *publisher_load_first(struct publisher *, struct facts **fact
 struct metrics *publisher_metrics(const struct publisher *);
 /* Starts the thread; the workers stay the caller's and live until publisher_stop. */
 bool publisher_start(struct publisher *, struct worker *const *workers, unsigned count, struct error *) MUST_USE;
-/* Ends the thread; the workers may be destroyed then, and the publisher after them. */
+/* Ends the thread, after the workers have been joined; they may be destroyed then, and the publisher after them. Nothing is read,
+ * published or told any more, whatever mail is still under way. */
 void publisher_stop(struct publisher *);
 void publisher_destroy(struct publisher *);
 

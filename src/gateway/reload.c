@@ -187,6 +187,10 @@ static void refuse_reload(struct gateway *gateway, const char *why)
 void control_reload_read(void *owner, struct facts *facts, const char *failure)
 {
     struct gateway *gateway = owner;
+    if (gateway->going_down) {
+        facts_destroy(facts);
+        return;
+    }
     if (failure) {
         refuse_reload(gateway, failure);
         return;
@@ -235,6 +239,7 @@ static void take_over_facts(struct gateway *gateway)
 void control_reload_applied(void *owner, const char *failure)
 {
     struct gateway *gateway = owner;
+    if (gateway->going_down) return;
     if (failure) {
         refuse_reload(gateway, failure);
         return;

@@ -11,7 +11,7 @@ struct jobs {
     pthread_mutex_t lock; /* guards all below, up to `threads` */
     pthread_cond_t changed;
     struct job *first, **last;
-    unsigned waiting;
+    unsigned waiting, running;
     bool stopping;
     unsigned thread_count;
     pthread_t threads[];
@@ -34,9 +34,17 @@ static struct job *take_job(struct jobs *jobs)
         jobs->first = job->next;
         if (!jobs->first) jobs->last = &jobs->first;
         jobs->waiting--;
+        jobs->running++;
     }
     pthread_mutex_unlock(&jobs->lock);
     return job;
+}
+
+static void job_is_done(struct jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    jobs->running--;
+    pthread_mutex_unlock(&jobs->lock);
 }
 
 static void *run_jobs(void *argument)
@@ -47,6 +55,7 @@ static void *run_jobs(void *argument)
     while ((job = take_job(jobs))) {
         job->work(job);
         mailbox_post(job->reply_to, &job->message);
+        job_is_done(jobs);
     }
     return NULL;
 }
@@ -91,6 +100,14 @@ void jobs_destroy(struct jobs *jobs)
     pthread_cond_destroy(&jobs->changed);
     pthread_mutex_destroy(&jobs->lock);
     free(jobs);
+}
+
+bool jobs_are_under_way(struct jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    bool under_way = jobs->waiting + jobs->running > 0;
+    pthread_mutex_unlock(&jobs->lock);
+    return under_way;
 }
 
 bool jobs_submit(struct jobs *jobs, struct job *job)

@@ -20,6 +20,8 @@ struct job {
 struct jobs *jobs_create(unsigned threads, struct error *);
 /* Waits for running jobs; jobs not begun are dropped without `done`. */
 void jobs_destroy(struct jobs *);
+/* Any thread: whether jobs_destroy would have to wait, or a job's `done` be lost. */
+bool jobs_are_under_way(struct jobs *);
 /* Any thread. False when the queue (1,024) is full: the caller keeps the job. */
 bool jobs_submit(struct jobs *, struct job *) MUST_USE;
 

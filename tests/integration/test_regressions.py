@@ -1,6 +1,12 @@
 """What once went wrong with the real binary, each as the sentence that must hold since."""
+import signal
+import subprocess
+import time
+
+import pytest
+
 from backend import answer, send
-from gateway import proxy
+from gateway import BINARY, proxy
 from wire import chunked, request_bytes
 
 
@@ -30,3 +36,30 @@ def test_a_trailer_that_looks_like_identity_or_framing_does_not_pass(gateway, ba
         wire.send(request_bytes("POST", "/", [("Transfer-Encoding", "chunked")]) + chunked(b"x", trailers=trailers))
         assert wire.read_response().status == 200
     assert backend.requests[0].trailers.names() == ["x-sum"]
+
+
+# The end of the process
+
+@pytest.mark.parametrize("pause", [0, 0.002, 0.01, 0.03])
+def test_a_stop_in_the_middle_of_a_reload_is_an_orderly_one(gateway, backend, pause):
+    """The reload's second half found workers, log and publisher that had been freed. stop() checks exit code and reports."""
+    sluice = gateway(proxy(backend))
+    routes = [{"name": f"r{i}", "path": f"/{i}/*", "serviceId": "backend"} for i in range(200)]
+    sluice.write_config({**proxy(backend), "routes": routes})
+    command = subprocess.Popen([BINARY, "reload", "--control", str(sluice.control)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sluice.signal(signal.SIGHUP)
+    time.sleep(pause)
+    sluice.stop()
+    command.wait(10)
+
+
+def test_a_stop_does_not_wait_for_a_prefilter_that_is_being_built(gateway, backend):
+    """And the prefilter that came after the workers' end is not handed to them."""
+    config = proxy(backend)
+    config["routes"] = [{"name": f"r{i}", "path": f"~.*/x{i}[a-z0-9]{{3,40}}(foo|bar|baz){{1,9}}/[^/]+",
+                         "serviceId": "backend", "stripPrefix": False} for i in range(2000)]
+    sluice = gateway(config)
+    asked = time.monotonic()
+    sluice.stop()
+    assert time.monotonic() - asked < 10
