@@ -12,7 +12,7 @@
 
 bool loop_init(struct loop *loop, struct error *error)
 {
-    *loop = (struct loop){ .run_last = &loop->run_first };
+    *loop = (struct loop){ .run_last = &loop->run_first, .next_last = &loop->next_first };
     loop->epoll_descriptor = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_descriptor < 0) return error_format(error, "cannot create an epoll: %s", error_from_errno(errno));
     signal(SIGPIPE, SIG_IGN);
@@ -66,9 +66,19 @@ static void hand_out_events(struct loop *loop, struct epoll_event *events, int c
     loop->pending_count = 0;
 }
 
+static void take_over_next(struct loop *loop)
+{
+    if (!loop->next_first) return;
+    *loop->run_last = loop->next_first;
+    loop->next_first->previous_next = loop->run_last;
+    loop->run_last = loop->next_last;
+    loop->next_first = NULL;
+    loop->next_last = &loop->next_first;
+}
+
 static int time_to_wait_ms(const struct loop *loop, int wait_ms)
 {
-    if (loop->run_first || loop->retired) return 0;
+    if (loop->run_first || loop->next_first || loop->retired) return 0;
     uint64_t timers_ms = timer_wheel_wait_ms(&loop->timers);
     return timers_ms < (uint64_t)wait_ms ? (int)timers_ms : wait_ms;
 }
@@ -79,6 +89,7 @@ void loop_turn(struct loop *loop, int wait_ms)
     int count = epoll_wait(loop->epoll_descriptor, events, EVENTS_PER_TURN, time_to_wait_ms(loop, wait_ms));
     PROMISE(count >= 0 || errno == EINTR);
     loop_update_time(loop);
+    take_over_next(loop);
     hand_out_events(loop, events, count);
     run_tasks(loop); /* what was queued between turns, when no event came */
     timer_wheel_advance(&loop->timers, loop->now_ms);
@@ -140,15 +151,19 @@ void loop_unwatch(struct loop *loop, struct event_source *source, bool closing)
     }
 }
 
-void loop_enqueue(struct loop *loop, struct task *task)
+static void append(struct task ***last, struct task *task)
 {
     if (task->queued) return;
     task->queued = true;
     task->next = NULL;
-    task->previous_next = loop->run_last;
-    *loop->run_last = task;
-    loop->run_last = &task->next;
+    task->previous_next = *last;
+    **last = task;
+    *last = &task->next;
 }
+
+void loop_enqueue(struct loop *loop, struct task *task) { append(&loop->run_last, task); }
+
+void loop_enqueue_next(struct loop *loop, struct task *task) { append(&loop->next_last, task); }
 
 void loop_dequeue(struct loop *loop, struct task *task)
 {
@@ -157,8 +172,10 @@ void loop_dequeue(struct loop *loop, struct task *task)
     *task->previous_next = task->next;
     if (task->next)
         task->next->previous_next = task->previous_next;
-    else
+    else if (loop->run_last == &task->next)
         loop->run_last = task->previous_next;
+    else
+        loop->next_last = task->previous_next;
 }
 
 void loop_retire(struct loop *loop, struct retired *retired, void (*destroy)(struct retired *))

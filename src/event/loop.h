@@ -1,7 +1,7 @@
 /* event/loop.h: the loop of a thread: epoll, then the run queue, then timers, then what was retired is freed.
  *
- * Order of one turn: wait for events -> read the clock once -> for each event: its source's `ready`, then the run queue until
- * empty -> due timers and the run queue -> retired memory is freed -> `after_turn`. So code run by an event may retire itself
+ * Order of one turn: wait for events -> read the clock once -> what the turn before left joins the run queue -> for each event: its
+ * source's `ready`, then the run queue until empty -> due timers and the run queue -> retired memory is freed -> `after_turn`. So code run by an event may retire itself
  * and what other pending events of the same turn point at: retired memory stays readable until the turn's end. */
 #ifndef SLUICE_EVENT_LOOP_H
 #define SLUICE_EVENT_LOOP_H
@@ -39,6 +39,7 @@ struct loop {
     struct epoll_event *pending; /* internal: events of this turn that have not been handed out */
     int pending_count;
     struct task *run_first, **run_last;
+    struct task *next_first, **next_last; /* internal: the next turn's */
     struct retired *retired;
     struct timer_wheel timers;
     uint64_t turns; /* atomic relaxed store; a watcher in another thread reads it as the sign of life */
@@ -71,6 +72,9 @@ void loop_unwatch(struct loop *, struct event_source *, bool closing);
 
 /* Runs the task once, later in this turn, in order of queueing. Queueing a queued task does nothing. */
 void loop_enqueue(struct loop *, struct task *);
+/* Runs the task once in the next turn, which doesn't wait then. For what could go on, but has used up its share: a peer that is as fast as
+ * we are must not keep this turn from ending. Queueing a queued task does nothing, wherever it is queued. */
+void loop_enqueue_next(struct loop *, struct task *);
 /* Takes a queued task off again; it will not run. */
 void loop_dequeue(struct loop *, struct task *);
 void loop_retire(struct loop *, struct retired *, void (*destroy)(struct retired *));

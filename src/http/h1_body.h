@@ -38,7 +38,7 @@ enum h1_read_result {
     H1_READ_WAIT,      /* all that has come was passed on; the stream's event will tell */
     H1_READ_NO_CREDIT, /* the pipe's producer_task will tell */
     H1_READ_NO_MEMORY, /* at the ceiling: again in a while */
-    H1_READ_AGAIN,     /* this turn's share is used up: again from the run queue */
+    H1_READ_AGAIN,     /* this turn's share is used up: again in the next one */
     H1_READ_OVER,      /* the body is whole, the pipe finished; the input may hold what follows */
     H1_READ_TRUNCATED, /* the peer finished or broke off in the middle */
     H1_READ_BAD,       /* framing or size: *error is filled */
@@ -60,6 +60,8 @@ struct h1_reader {
     char *content_end;   /* of the last run of content in the input's slab; for small chunks to close up to */
     bool is_chunked, over, was_filled;
     uint8_t splice_patience; /* rounds left for the consumer to take the splice offer */
+    uint8_t reads;           /* in `turn` */
+    uint64_t turn;           /* the loop's, of the last read */
     struct h1_chunked chunked;
     struct headers trailers;
 };
@@ -77,7 +79,7 @@ enum h1_write_result {
     H1_WRITE_DONE,    /* everything was handed to the kernel */
     H1_WRITE_BLOCKED, /* the stream's event will tell */
     H1_WRITE_STARVED, /* the pipe's consumer_task will tell */
-    H1_WRITE_AGAIN,   /* this turn's share is used up */
+    H1_WRITE_AGAIN,   /* this turn's share is used up: again in the next one */
     H1_WRITE_FAILED,  /* the stream is broken */
     H1_WRITE_CUT,     /* the body aborted, or is not as long as was announced: the message can't be completed */
 };

@@ -90,6 +90,8 @@ static struct h1_client *client_of(struct client_connection *connection)
 
 static void come_back(struct h1_client *client) { loop_enqueue(client->worker->loop, &client->task); }
 
+static void come_back_next_turn(struct h1_client *client) { loop_enqueue_next(client->worker->loop, &client->task); }
+
 static void tell_owner(struct h1_client *client, unsigned event)
 {
     struct client_stream *stream = client->current;
@@ -142,6 +144,7 @@ static void leave_stream(struct h1_client *client, bool reusable)
     client->current = NULL;
     client->base.streams = 0;
     client->state = reusable ? CLIENT_RETURNING : CLIENT_LEAVING;
+    loop_dequeue(client->worker->loop, &client->task); /* reading may have left it for the next turn */
     come_back(client);
 }
 
@@ -222,7 +225,7 @@ static void send_on(struct h1_client *client)
     case H1_WRITE_DONE: client->sending = client->holding_back; break;
     case H1_WRITE_BLOCKED:
     case H1_WRITE_STARVED: break;
-    case H1_WRITE_AGAIN: come_back(client); break;
+    case H1_WRITE_AGAIN: come_back_next_turn(client); break;
     case H1_WRITE_FAILED:
         h1_writer_release(&client->writer);
         client->holding_back = false;
@@ -486,7 +489,7 @@ static void read_body(struct h1_client *client)
         break;
     case H1_READ_NO_CREDIT: break;
     case H1_READ_NO_MEMORY: retry_for_memory(client); break;
-    case H1_READ_AGAIN: come_back(client); break;
+    case H1_READ_AGAIN: come_back_next_turn(client); break;
     case H1_READ_OVER: answer_is_over(client); break;
     case H1_READ_TRUNCATED: fail_for_end(client); break;
     case H1_READ_BAD: fail_for_framing(client, &error); break;

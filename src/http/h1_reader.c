@@ -2,8 +2,9 @@
  * content before them, so that a body of many small chunks doesn't use up the pipe's pieces. */
 #include "http/h1_body.h"
 
-/* Of one body in one go, before others get their turn. */
-#define READS_A_RUN 8
+/* Of one body, before others get their turn. Sender and receiver may both be faster than we are: then only this ends the turn, as
+ * credit that is given back in it starts the reader anew. */
+#define READS_A_TURN 16
 /* A slab with less room than this is left for a new one, unless less is still to come. */
 #define ROOM_BYTES_MIN 8192
 /* Read beyond a body of known length, so that a read that gets exactly the body is a short one: the stream is known to be drained, and
@@ -69,6 +70,8 @@ void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct s
     reader->is_chunked = chunked;
     reader->over = reader->was_filled = false;
     reader->splice_patience = 0;
+    reader->turn = worker->loop->turns;
+    reader->reads = 0;
     if (chunked) h1_chunked_init(&reader->chunked);
     headers_init(&reader->trailers, arena);
 }
@@ -258,10 +261,18 @@ static enum h1_read_result read_more(struct h1_reader *reader)
     return H1_READ_TRUNCATED;
 }
 
+static bool has_used_up_turn(struct h1_reader *reader)
+{
+    uint64_t turn = reader->worker->loop->turns;
+    if (reader->turn != turn) reader->reads = 0;
+    reader->turn = turn;
+    return reader->reads++ >= READS_A_TURN;
+}
+
 enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)
 {
     if (reader->over) return H1_READ_OVER;
-    for (int i = 0; i < READS_A_RUN; i++) {
+    for (;;) {
         enum h1_read_result result = pass_input_on(reader, error);
         if (result != H1_READ_WAIT) return result;
         if (reader->pipe->spliced) {
@@ -274,10 +285,10 @@ enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)
             return H1_READ_AGAIN;
         }
         if (!has_credit_worth_a_read(reader)) return H1_READ_NO_CREDIT;
+        if (has_used_up_turn(reader)) return H1_READ_AGAIN;
         result = read_more(reader);
         if (result != H1_READ_AGAIN) return result;
     }
-    return H1_READ_AGAIN;
 }
 
 static bool splice_move(struct body_pipe *pipe, int kernel_pipe, size_t limit, size_t *moved)

@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define LINGER_MS 2000
-#define LINGER_READS_A_RUN 8
+#define LINGER_READS_A_TURN 8
+#define REQUESTS_A_TURN 16
 #define RETRY_AFTER_SECONDS 1
 
 static void server_ready(struct stream *);
@@ -25,6 +26,8 @@ static void refuse(struct h1_server *, const struct error *);
 static uint64_t now_of(const struct h1_server *server) { return server->worker->loop->now_ms; }
 
 static void come_back(struct h1_server *server) { loop_enqueue(server->worker->loop, &server->task); }
+
+static void come_back_next_turn(struct h1_server *server) { loop_enqueue_next(server->worker->loop, &server->task); }
 
 static void set_deadline(struct h1_server *server, uint64_t after_ms)
 {
@@ -72,6 +75,7 @@ static void drop_slot(struct h1_server *server)
 static void end(struct h1_server *server)
 {
     drop_slot(server);
+    loop_dequeue(server->worker->loop, &server->task);
     server->events->closed(server, server->owner);
     loop_retire(server->worker->loop, &server->retired, free_server);
 }
@@ -106,7 +110,7 @@ static void linger(struct h1_server *server)
 static void linger_on(struct h1_server *server)
 {
     char thrown_away[16 * 1024];
-    for (int i = 0; i < LINGER_READS_A_RUN; i++) {
+    for (int i = 0; i < LINGER_READS_A_TURN; i++) {
         size_t moved;
         switch (stream_read(&server->stream, thrown_away, sizeof thrown_away, &moved)) {
         case STREAM_OK: break;
@@ -115,7 +119,7 @@ static void linger_on(struct h1_server *server)
         case STREAM_FAIL: h1_server_close(server, false); return;
         }
     }
-    come_back(server);
+    come_back_next_turn(server);
 }
 
 /* --- refusing --- */
@@ -279,6 +283,15 @@ static void read_heads(struct h1_server *server)
 
 /* --- after the answer --- */
 
+/* However much a client pipelines, and however fast: others have their turn. */
+static bool has_used_up_turn(struct h1_server *server)
+{
+    uint64_t turn = server->worker->loop->turns;
+    if (server->turn != turn) server->ended = 0;
+    server->turn = turn;
+    return ++server->ended >= REQUESTS_A_TURN;
+}
+
 /* A read that wasn't short, or an end that came with the data: there may be more than events will tell of. */
 static void next_request(struct h1_server *server)
 {
@@ -288,7 +301,11 @@ static void next_request(struct h1_server *server)
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
     if (server->draining) server->stream.may_read = true;
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
-    if (server->input.slab || server->stream.may_read) come_back(server);
+    if (!server->input.slab && !server->stream.may_read) return;
+    if (has_used_up_turn(server))
+        come_back_next_turn(server);
+    else
+        come_back(server);
 }
 
 static void discard_on(struct h1_server *server)
@@ -296,7 +313,7 @@ static void discard_on(struct h1_server *server)
     struct error error;
     switch (h1_reader_run(&server->slot->body->reader, &error)) {
     case H1_READ_WAIT: break;
-    case H1_READ_AGAIN: come_back(server); break;
+    case H1_READ_AGAIN: come_back_next_turn(server); break;
     case H1_READ_OVER:
         h1_input_shrink(&server->input, server->worker->slabs);
         next_request(server);

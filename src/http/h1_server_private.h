@@ -29,7 +29,9 @@ struct h1_server {
     struct retired retired;
     uint64_t idle_since_ms;
     uint64_t deadline_ms; /* of the state, but for EXCHANGE: the timer may fire earlier */
+    uint64_t turn;        /* the loop's, of the last request's end */
     uint32_t served;
+    uint8_t ended; /* requests in `turn` */
     uint8_t state; /* enum h1_server_state */
     bool draining;
 };

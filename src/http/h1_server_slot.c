@@ -14,6 +14,8 @@ static struct h1_slot *slot_of(struct server_stream *stream) { return CONTAINER_
 
 static void come_back(struct h1_server *server) { loop_enqueue(server->worker->loop, &server->task); }
 
+static void come_back_next_turn(struct h1_server *server) { loop_enqueue_next(server->worker->loop, &server->task); }
+
 struct h1_slot *h1_slot_create(struct h1_server *server)
 {
     struct arena arena;
@@ -105,7 +107,7 @@ static void read_body(struct h1_slot *slot)
     case H1_READ_WAIT:
     case H1_READ_NO_CREDIT:
     case H1_READ_NO_MEMORY: break;
-    case H1_READ_AGAIN: come_back(server); break;
+    case H1_READ_AGAIN: come_back_next_turn(server); break;
     case H1_READ_OVER: h1_input_shrink(&server->input, server->worker->slabs); break;
     case H1_READ_TRUNCATED: truncate_body(body); break;
     case H1_READ_BAD: break_body(body, &error); break;
@@ -205,7 +207,7 @@ static void write_on(struct h1_slot *slot)
         break;
     case H1_WRITE_BLOCKED: arm_timer(slot); break;
     case H1_WRITE_STARVED: break;
-    case H1_WRITE_AGAIN: come_back(slot->connection); break;
+    case H1_WRITE_AGAIN: come_back_next_turn(slot->connection); break;
     case H1_WRITE_FAILED: h1_server_close(slot->connection, false); break;
     case H1_WRITE_CUT: cut(slot); break;
     }

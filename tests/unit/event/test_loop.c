@@ -137,6 +137,38 @@ static void a_task_may_queue_itself_again(void **state)
     assert_string_equal(story, "aab");
 }
 
+static void go_on_next_turn(struct actor *actor) { loop_enqueue_next(&loop, &actor->task); }
+
+/* However long it could go on, the turn ends, and the next one begins at once. */
+static void a_task_that_goes_on_next_turn_does_not_keep_this_one(void **state)
+{
+    tasks[0] = actor_of('a', go_on_next_turn);
+    tasks[1] = actor_of('b', NULL);
+    loop_enqueue(&loop, &tasks[0].task);
+    loop_enqueue(&loop, &tasks[1].task);
+    loop_turn(&loop, 0);
+    assert_string_equal(story, "ab");
+    loop_enqueue(&loop, &tasks[0].task); /* it is queued already */
+    uint64_t begin_ms = loop.now_ms;
+    loop_turn(&loop, 10000);
+    assert_string_equal(story, "aba");
+    assert_true(loop.now_ms - begin_ms < 5000);
+}
+
+static void what_waits_for_the_next_turn_can_be_dequeued(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        tasks[i] = actor_of((char)('a' + i), NULL);
+        loop_enqueue_next(&loop, &tasks[i].task);
+    }
+    loop_dequeue(&loop, &tasks[1].task);
+    loop_dequeue(&loop, &tasks[2].task);
+    loop_enqueue(&loop, &tasks[1].task);
+    loop_enqueue_next(&loop, &tasks[2].task);
+    loop_turn(&loop, 0);
+    assert_string_equal(story, "bac");
+}
+
 static void a_dequeued_task_does_not_run_wherever_it_stood(void **state)
 {
     for (int gone = 0; gone < 3; gone++) {
@@ -336,6 +368,8 @@ int main(void)
         LOOP_TEST(a_turn_goes_event_tasks_timers_tasks_retired_after_turn),
         LOOP_TEST(tasks_run_in_order_of_queueing_and_each_once),
         LOOP_TEST(a_task_may_queue_itself_again),
+        LOOP_TEST(a_task_that_goes_on_next_turn_does_not_keep_this_one),
+        LOOP_TEST(what_waits_for_the_next_turn_can_be_dequeued),
         LOOP_TEST(a_dequeued_task_does_not_run_wherever_it_stood),
         LOOP_TEST(a_task_queued_again_after_dequeue_goes_to_the_end),
         LOOP_TEST(unwatching_drops_the_events_of_this_turn),

@@ -300,6 +300,49 @@ static void many_pipelined_requests_outgrow_their_slab_and_all_are_answered(void
     assert_idle_and_empty(f);
 }
 
+/* Fills what the kernel takes. */
+static void send_all_that_fits(struct fixture *f, const char *text)
+{
+    static char bytes[256 * 1024];
+    size_t length = strlen(text), filled = 0;
+    for (; filled + length <= sizeof bytes; filled += length) memcpy(bytes + filled, text, length);
+    size_t sent = 0, total = 0;
+    while ((sent = wire_write(&f->client, bytes + total % filled, filled - total % filled)) > 0) total += sent;
+    assert_true(total > 1 << 20);
+}
+
+/* However fast a client is, the turn ends and others have theirs. */
+static void one_turn_takes_a_bounded_share_of_pipelined_requests(void **state)
+{
+    struct fixture *f = *state;
+    f->answer_at_once = "x";
+    f->client.deaf = true;
+    send_all_that_fits(f, GET);
+    loop_turn(&f->bench.loop, 10);
+    assert_in_range(f->opened, 1, 20);
+}
+
+static void one_turn_takes_a_bounded_share_of_what_a_refused_client_still_sends(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "BAD\r\n\r\n");
+    send_all_that_fits(f, "more of it");
+    system_calls.recv = 0;
+    loop_turn(&f->bench.loop, 10);
+    assert_in_range(system_calls.recv, 1, 16);
+}
+
+static void one_turn_takes_a_bounded_share_of_a_body_that_is_taken_as_fast_as_it_comes(void **state)
+{
+    struct fixture *f = *state;
+    f->take_body = true;
+    ask(f, POST("16000000"));
+    send_all_that_fits(f, "0123456789");
+    system_calls.recv = 0;
+    loop_turn(&f->bench.loop, 10);
+    assert_in_range(system_calls.recv, 1, 16);
+}
+
 static void a_head_that_outgrows_its_slab_moves_to_a_larger_one(void **state)
 {
     struct fixture *f = *state;
@@ -1204,6 +1247,9 @@ int main(void)
         TEST(a_request_costs_one_recv_and_one_sendmsg_and_no_epoll_ctl),
         TEST(pipelined_requests_are_answered_in_order_one_at_a_time),
         TEST(many_pipelined_requests_outgrow_their_slab_and_all_are_answered),
+        TEST(one_turn_takes_a_bounded_share_of_pipelined_requests),
+        TEST(one_turn_takes_a_bounded_share_of_what_a_refused_client_still_sends),
+        TEST(one_turn_takes_a_bounded_share_of_a_body_that_is_taken_as_fast_as_it_comes),
         TEST(a_head_that_outgrows_its_slab_moves_to_a_larger_one),
         TEST(a_head_byte_by_byte_is_read_as_one),
         TEST(an_idle_connection_that_the_client_closes_is_closed),
