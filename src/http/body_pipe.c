@@ -6,6 +6,9 @@
 
 _Static_assert((BODY_PIPE_PIECES & (BODY_PIPE_PIECES - 1)) == 0, "the ring's index is masked");
 
+/* A body that comes a byte at a time must not cost a multiple of itself in the arena, which no ceiling counts. */
+#define KEPT_PIECES_MAX 256
+
 struct body_tee {
     struct body_tee *next;
     struct body_pipe *copy;
@@ -358,7 +361,8 @@ static void keep(struct body_replay *replay, const struct body_piece *piece, siz
     struct piece_list *kept = &replay->kept;
     struct body_piece *last = kept->count ? &kept->items[kept->count - 1] : NULL;
     bool joins = last && last->slab == piece->slab && last->at + last->length == piece->at;
-    if (replay->bytes + length > replay->limit || (!joins && !list_reserve(kept, kept->count + 1, replay->arena))) {
+    bool fits = replay->bytes + length <= replay->limit && (joins || kept->count < KEPT_PIECES_MAX);
+    if (!fits || (!joins && !list_reserve(kept, kept->count + 1, replay->arena))) {
         stop_keeping(replay);
         return;
     }

@@ -108,8 +108,8 @@ void body_pipe_detach_consumer(struct body_pipe *);
 /* Takes the first piece with its slab reference out (for a stage that passes it on). False when there is none. */
 bool body_pipe_take(struct body_pipe *, struct body_piece *);
 
-/* Replay, for retries: what is consumed is kept too, up to `limit` bytes; beyond, the pipe can't be rewound any more and
- * the copies go. Memory for the list comes from `arena`. */
+/* Replay, for retries: what is consumed is kept too, up to `limit` bytes and some hundred pieces; beyond, the pipe can't be rewound
+ * any more and the copies go. Memory for the list comes from `arena`. */
 bool body_pipe_keep_for_replay(struct body_pipe *, size_t limit, struct arena *) MUST_USE;
 /* Back to the first byte; false where too much has gone by. */
 bool body_pipe_rewind(struct body_pipe *);

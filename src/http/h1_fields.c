@@ -27,7 +27,9 @@ enum h1_line h1_take_line(struct h1_reading *reading, size_t bytes_max, struct s
     const char *start = reading->bytes + parser->line_start, *end = reading->bytes + reading->length;
     /* One byte more than allowed is enough to know. */
     const char *visible_end = (size_t)(end - start) > bytes_max ? start + bytes_max + 1 : end;
-    const char *stop = http_find_control(reading->bytes + parser->scanned, visible_end);
+    const char *scanned = reading->bytes + parser->scanned;
+    if (scanned > visible_end) return H1_LINE_TOO_LONG; /* a reload has lowered the limit since */
+    const char *stop = http_find_control(scanned, visible_end);
     if (stop < visible_end && *stop == '\r' && stop + 1 < end && stop[1] == '\n') {
         *line = slice_of(start, (size_t)(stop - start));
         parser->line_start = parser->scanned = (uint32_t)(stop + 2 - reading->bytes);
@@ -103,7 +105,7 @@ enum h1_result h1_read_fields(struct h1_reading *reading, struct headers *header
     const struct h1_parser *parser = reading->parser;
     size_t fields_end = (size_t)parser->first_line_end + reading->limits->header_bytes;
     for (;;) {
-        size_t left = fields_end - parser->line_start;
+        size_t left = parser->line_start < fields_end ? fields_end - parser->line_start : 0; /* see h1_take_line */
         struct slice line;
         switch (h1_take_line(reading, left > 2 ? left - 2 : 0, &line)) {
         case H1_LINE_WHOLE: break;

@@ -235,6 +235,23 @@ static void beyond_its_limit_a_body_can_not_be_rewound_and_the_copies_go(void **
     assert_int_equal(f->slabs.taken_bytes, 0);
 }
 
+/* Each piece costs memory that no ceiling counts. */
+static void a_body_in_very_many_pieces_is_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(body_pipe_keep_for_replay(&f->pipe, 1 << 20, &f->arena));
+    struct slab *slab = slab_take(&f->slabs, SLAB_SMALL);
+    for (size_t i = 0; i < 4000; i++) {
+        slab_retain(slab);
+        body_pipe_push(&f->pipe, slab, slab->bytes + 2 * i, 1); /* neighbours would become one */
+        body_pipe_consume(&f->pipe, 1);
+        if (i == 99) assert_true(body_pipe_can_rewind(&f->pipe));
+    }
+    slab_drop(slab);
+    assert_false(body_pipe_can_rewind(&f->pipe));
+    assert_int_equal(f->slabs.taken_bytes, 0);
+}
+
 static void an_untouched_body_can_be_rewound_without_any_replay(void **state)
 {
     struct fixture *f = *state;
@@ -485,6 +502,7 @@ int main(void)
         TEST(a_taken_piece_brings_its_reference_along),
         TEST(a_rewound_body_comes_again_from_its_first_byte),
         TEST(beyond_its_limit_a_body_can_not_be_rewound_and_the_copies_go),
+        TEST(a_body_in_very_many_pieces_is_not_kept),
         TEST(an_untouched_body_can_be_rewound_without_any_replay),
         TEST(more_pieces_than_the_ring_holds_come_back_in_order),
         TEST(a_forgotten_replay_keeps_no_memory),

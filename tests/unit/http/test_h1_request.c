@@ -469,6 +469,29 @@ static void without_memory_a_request_is_refused_with_503(void **state)
     arena_pool_release(&pool);
 }
 
+/* A reload may change the limits while a head comes in. */
+static void a_limit_that_is_lowered_meanwhile_still_holds(void **state)
+{
+    static const char first[] = "GET / HTTP/1.1\r\nHost: a\r\nX-A: 12345678901234567890\r\nX-B: 123456789012345";
+    static const struct h1_limits lower[] = { { 1000, 20, 30, false }, { 1000, 45, 30, false }, { 5, 5, 30, false } };
+    for (size_t i = 0; i < COUNT_OF(lower); i++) {
+        char *bytes = malloc(sizeof first - 1); /* to its exact end: a read beyond is seen */
+        memcpy(bytes, first, sizeof first - 1);
+        struct arena arena;
+        struct request_head head;
+        struct h1_parser parser;
+        struct error error;
+        arena_init(&arena, NULL);
+        request_head_init(&head, &arena);
+        h1_parser_init(&parser);
+        assert_int_equal(h1_parse_request(&parser, bytes, sizeof first - 1, &client.limits, &head, &error), H1_MORE);
+        assert_int_equal(h1_parse_request(&parser, bytes, sizeof first - 1, &lower[i], &head, &error), H1_BAD);
+        assert_int_equal(error.status, 431);
+        arena_release(&arena);
+        free(bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -481,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_target_has_the_form_of_its_method),
         cmocka_unit_test(only_one_expectation_is_known),
         cmocka_unit_test(a_method_of_ones_own_is_kept_by_its_text),
+        cmocka_unit_test(a_limit_that_is_lowered_meanwhile_still_holds),
         cmocka_unit_test(options_of_a_bare_authority_means_the_server),
         cmocka_unit_test(an_absolute_target_gives_the_authority),
         cmocka_unit_test(http_1_0_without_host_has_no_authority),
