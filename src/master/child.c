@@ -12,10 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXIT_BAD_CONFIGURATION 78
 #define BEAT_BOUND_MS_DEFAULT 5000
 #define BEAT_GRACE_MS 1000 /* the gateway finds a stalled worker by itself first, with a backtrace */
 #define START_BOUND_MS 120000
+#define LOST_TIME_MS 1000 /* between two looks: we did not run */
 #define LAST_MOMENT_MS 2000 /* between SIGABRT and SIGKILL */
 #define LIVED_LONG_MS 10000 /* a gateway that lived so long starts the count of crashes anew */
 #define BACK_OFF_FIRST_MS 100
@@ -54,10 +54,10 @@ static _Noreturn void execute_gateway(const struct master_options *options, int 
     _exit(1);
 }
 
-static bool start_process(struct master *master, int pair[2])
+static bool start_process(struct master *master, int pair[2], struct error *error)
 {
     pid_t pid = fork();
-    if (pid < 0) return false;
+    if (pid < 0) return error_format(error, "cannot fork: %s", error_from_errno(errno));
     if (pid == 0) execute_gateway(master->options, pair[1], master->good_text);
     master->child.pid = pid;
     return true;
@@ -71,15 +71,17 @@ bool child_start(struct master *master)
         log_error("cannot make the supervision link: %m");
         return false;
     }
-    bool started = start_process(master, pair);
+    struct child *child = &master->child;
+    child->link = (struct event_source){ .ready = link_ready, .descriptor = -1 };
+    bool watched = loop_watch_level(&master->loop, &child->link, pair[0], EPOLLIN, &error);
+    bool started = watched && start_process(master, pair, &error);
     close(pair[1]);
-    master->child.link = (struct event_source){ .ready = link_ready, .descriptor = -1 };
-    if (!started || !loop_watch_level(&master->loop, &master->child.link, pair[0], EPOLLIN, &error)) {
-        log_error("cannot start the gateway: %s", started ? error.text : error_from_errno(errno));
+    if (!started) {
+        log_error("cannot start the gateway: %s", error.text);
+        if (watched) loop_unwatch(&master->loop, &child->link, false);
         close(pair[0]);
         return false;
     }
-    struct child *child = &master->child;
     child->ready = child->condemned = false;
     child->started_ms = child->last_beat_ms = master->loop.now_ms;
     child->beat_bound_ms = BEAT_BOUND_MS_DEFAULT;
@@ -127,14 +129,15 @@ static void gateway_is_ready(struct master *master, uint64_t version)
     master->ever_ready = true;
 }
 
-static void keep_good_text(struct master *master, const struct supervision_message *message)
+static void keep_good_text(struct master *master, struct supervision_message *message)
 {
     if (message->descriptor_count != 1) return;
     if (master->good_text >= 0) close(master->good_text);
     master->good_text = message->descriptors[0];
+    message->descriptor_count = 0;
 }
 
-static void handle_message(struct master *master, const struct supervision_message *message)
+static void handle_message(struct master *master, struct supervision_message *message)
 {
     switch (message->kind) {
     case SUPERVISION_LISTEN: answer_listen(master, message); break;
@@ -156,7 +159,10 @@ static void link_ready(struct event_source *source, uint32_t events)
     static struct supervision_message message; /* the master has one thread */
     while (source->descriptor >= 0) {
         switch (supervision_receive(source->descriptor, &message)) {
-        case SUPERVISION_GOT: handle_message(master, &message); break;
+        case SUPERVISION_GOT:
+            handle_message(master, &message);
+            supervision_close_descriptors(&message);
+            break;
         case SUPERVISION_NOTHING: return;
         case SUPERVISION_GONE:
             close_link(master); /* SIGCHLD follows */
@@ -182,11 +188,10 @@ static void stop_with(struct master *master, int exit_status)
     loop_stop(&master->loop);
 }
 
-/* At once after the first crash; a gateway that keeps crashing young is started less and less often. */
-static uint64_t back_off_ms(struct master *master)
+uint64_t child_back_off_ms(unsigned *crashes_in_a_row, uint64_t lived_ms)
 {
-    if (master->loop.now_ms - master->child.started_ms > LIVED_LONG_MS) master->crashes_in_a_row = 0;
-    unsigned crashes = master->crashes_in_a_row++;
+    if (lived_ms > LIVED_LONG_MS) *crashes_in_a_row = 0;
+    unsigned crashes = (*crashes_in_a_row)++;
     if (crashes == 0) return 0;
     uint64_t delay_ms = (uint64_t)BACK_OFF_FIRST_MS << (crashes - 1 < 10 ? crashes - 1 : 10);
     return delay_ms < BACK_OFF_MAX_MS ? delay_ms : BACK_OFF_MAX_MS;
@@ -194,7 +199,8 @@ static uint64_t back_off_ms(struct master *master)
 
 static void restart(struct master *master)
 {
-    uint64_t delay_ms = back_off_ms(master);
+    uint64_t lived_ms = master->loop.now_ms - master->child.started_ms;
+    uint64_t delay_ms = child_back_off_ms(&master->crashes_in_a_row, lived_ms);
     if (delay_ms == 0) {
         log_warning("starting a new gateway; the listening sockets stayed open");
         if (child_start(master)) return;
@@ -208,6 +214,7 @@ static void restart(struct master *master)
 static void gateway_ended(struct master *master, int status)
 {
     bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (master->child.link.descriptor >= 0) link_ready(&master->child.link, EPOLLIN); /* its last words, answers too */
     close_link(master);
     control_answer_all(master, "-the gateway ended before it answered");
     if (master->stopping) {
@@ -234,7 +241,10 @@ void child_watch(struct master *master)
 {
     struct child *child = &master->child;
     uint64_t now_ms = master->loop.now_ms;
+    bool lost_time = now_ms - child->watched_ms > LOST_TIME_MS; /* stopped, and the gateway perhaps with us */
+    child->watched_ms = now_ms;
     if (child->pid <= 0) return;
+    if (lost_time) child->last_beat_ms = now_ms;
     if (child->condemned) {
         if (now_ms - child->condemned_ms > LAST_MOMENT_MS) kill(child->pid, SIGKILL);
         return;

@@ -75,8 +75,8 @@ static bool fill_address(struct sockaddr_un *address, const char *path, struct e
 {
     *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
     if (strlen(path) >= sizeof address->sun_path) {
-        return error_format(error, "control socket path %s is longer than %zu bytes", path,
-                            sizeof address->sun_path - 1);
+        return error_format(error, "the path of the control socket is longer than %zu bytes: %s",
+                            sizeof address->sun_path - 1, path);
     }
     memcpy(address->sun_path, path, strlen(path) + 1);
     return true;
@@ -88,8 +88,10 @@ static int connect_to(const char *path, struct error *error)
     if (!fill_address(&address, path, error)) return -1;
     int descriptor = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (descriptor >= 0 && connect(descriptor, (struct sockaddr *)&address, sizeof address) == 0) return descriptor;
-    error_format(error, "cannot reach Sluice at %s: %m", path);
+    int failure = errno;
+    error_format(error, "cannot reach Sluice at %s: %s", path, error_from_errno(failure));
     if (descriptor >= 0) close(descriptor);
+    errno = failure;
     return -1;
 }
 
@@ -197,12 +199,13 @@ static bool remove_left_over(const char *path, struct error *error)
     struct stat about;
     if (lstat(path, &about) != 0) return true;
     if (!S_ISSOCK(about.st_mode)) return error_format(error, "%s is there already and is no socket", path);
-    int other = connect_to(path, &unreachable);
+    int other = connect_to(path, &unreachable), failure = errno;
     if (other >= 0) {
         close(other);
         return error_format(error, "another Sluice answers at %s: give this one its own with --control PATH", path);
     }
-    unlink(path);
+    if (failure != ECONNREFUSED) return error_format(error, "%s", unreachable.text); /* perhaps somebody else's */
+    if (unlink(path) != 0) return error_format(error, "cannot remove the left-over %s: %m", path);
     return true;
 }
 

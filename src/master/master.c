@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ static void each_watch(struct timer *timer)
 static void restart_due(struct timer *timer)
 {
     struct master *master = CONTAINER_OF(timer, struct master, restart);
+    if (master->child.pid > 0) return;
     if (!child_start(master)) timer_set(&master->loop.timers, timer, master->loop.now_ms + 1000);
 }
 
@@ -56,6 +58,15 @@ static void signals_ready(struct event_source *source, uint32_t events)
     struct signalfd_siginfo about;
     while (read(source->descriptor, &about, sizeof about) == (ssize_t)sizeof about)
         handle_signal(master, (int)about.ssi_signo);
+}
+
+/* The gateway inherits it. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static bool watch_signals(struct master *master, struct error *error)
@@ -103,6 +114,7 @@ int master_run(const struct master_options *options)
     struct error error;
     struct master *master = memory_allocate(sizeof *master);
     log_set_process_name("master");
+    raise_descriptor_limit();
     master->options = options;
     master->child.link.descriptor = master->control.descriptor = master->signals.descriptor = -1;
     list_init(&master->addresses);

@@ -22,7 +22,7 @@ struct child {
     struct event_source link;
     bool ready;
     bool condemned; /* it was told to die and has a moment to do so */
-    uint64_t started_ms, last_beat_ms, condemned_ms;
+    uint64_t started_ms, last_beat_ms, condemned_ms, watched_ms; /* watched_ms: of the last look */
     uint64_t beat_bound_ms;
 };
 
@@ -50,6 +50,8 @@ bool child_start(struct master *);
 /* SIGCHLD came: what to do about it. */
 void child_reap(struct master *);
 void child_watch(struct master *);
+/* How long to wait after a crash: not at all after the first; a gateway that keeps crashing young is started less and less often. */
+uint64_t child_back_off_ms(unsigned *crashes_in_a_row, uint64_t lived_ms);
 bool child_send(struct master *, enum supervision_kind, uint64_t number, const char *text, const int *descriptors,
                 uint32_t count);
 

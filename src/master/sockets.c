@@ -56,7 +56,8 @@ struct held_address *sockets_get(struct master *master, const char *text, uint32
     struct address address;
     struct held_address *held = find(master, text);
     if (held) return held; /* their number is fixed for the address's life */
-    if (count == 0 || count > SUPERVISION_DESCRIPTORS_MAX) count = SUPERVISION_DESCRIPTORS_MAX;
+    if (count == 0) count = 1;
+    if (count > SUPERVISION_DESCRIPTORS_MAX) count = SUPERVISION_DESCRIPTORS_MAX;
     if (!address_parse(slice_from_cstring(text), &address)) {
         error_format(error, "%s: not an address", text);
         return NULL;

@@ -1,0 +1,122 @@
+/* The listening sockets that outlive every gateway. */
+#include "unit_test.h"
+
+#include "event/event.h"
+#include "master/private.h"
+
+#include <unistd.h>
+
+static struct master master;
+
+static int set_up(void **state)
+{
+    list_init(&master.addresses);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    sockets_close_all(&master);
+    return 0;
+}
+
+/* An address that nobody listens on, as text. */
+static const char *free_address(const char *ip)
+{
+    static char text[ADDRESS_TEXT_BYTES];
+    struct address address;
+    assert_true(address_parse_ip(slice_from_cstring(ip), 0, &address));
+    int probe = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(probe, &address.any, address_length(&address)), 0);
+    socklen_t length = sizeof address;
+    assert_int_equal(getsockname(probe, &address.any, &length), 0);
+    close(probe);
+    address_write(&address, text);
+    return text;
+}
+
+static void an_address_has_its_sockets_once_for_all(void **state)
+{
+    struct error error;
+    const char *text = free_address("127.0.0.1");
+    struct held_address *held = sockets_get(&master, text, 3, &error);
+    assert_non_null(held);
+    assert_int_equal(held->count, 3);
+    int first = held->sockets[0];
+    struct held_address *again = sockets_get(&master, text, 5, &error); /* the next gateway wants more */
+    assert_ptr_equal(again, held);
+    assert_int_equal(again->count, 3);
+    assert_int_equal(again->sockets[0], first);
+}
+
+static void what_another_program_listens_on_is_refused_by_name(void **state)
+{
+    struct error error;
+    struct address address;
+    const char *text = free_address("127.0.0.1");
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    int other = socket_listen(&address, 5, &error); /* with SO_REUSEPORT, as another Sluice would */
+    assert_true(other >= 0);
+    assert_null(sockets_get(&master, text, 2, &error));
+    assert_non_null(strstr(error.text, text));
+    assert_non_null(strstr(error.text, "in use by another program"));
+    close(other);
+    assert_non_null(sockets_get(&master, text, 2, &error));
+}
+
+static void a_closed_address_is_free_again(void **state)
+{
+    struct error error;
+    const char *text = free_address("127.0.0.1");
+    assert_non_null(sockets_get(&master, text, 2, &error));
+    sockets_close(&master, text);
+    sockets_close(&master, text);
+    sockets_close(&master, "never heard of");
+    assert_true(list_is_empty(&master.addresses));
+    assert_non_null(sockets_get(&master, text, 1, &error));
+}
+
+static void both_families_may_have_the_same_port(void **state)
+{
+    struct error error;
+    char second[ADDRESS_TEXT_BYTES];
+    struct address address;
+    const char *text = free_address("127.0.0.1");
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    if (!sockets_get(&master, text, 1, &error)) fail_msg("%s", error.text);
+    snprintf(second, sizeof second, "[::1]:%u", address_port(&address));
+    if (!sockets_get(&master, second, 1, &error)) fail_msg("%s", error.text);
+}
+
+static void what_is_no_address_or_not_ours_is_refused(void **state)
+{
+    struct error error;
+    assert_null(sockets_get(&master, "localhost:80", 1, &error));
+    assert_non_null(strstr(error.text, "not an address"));
+    assert_null(sockets_get(&master, "192.0.2.1:8080", 1, &error));
+    assert_non_null(strstr(error.text, "192.0.2.1:8080"));
+    assert_true(list_is_empty(&master.addresses));
+}
+
+static void odd_numbers_of_sockets_are_brought_to_reason(void **state)
+{
+    struct error error;
+    struct held_address *held = sockets_get(&master, free_address("127.0.0.1"), 0, &error);
+    assert_int_equal(held->count, 1);
+    held = sockets_get(&master, free_address("127.0.0.1"), UINT32_MAX, &error);
+    assert_int_equal(held->count, SUPERVISION_DESCRIPTORS_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(an_address_has_its_sockets_once_for_all),
+        TEST(what_another_program_listens_on_is_refused_by_name),
+        TEST(a_closed_address_is_free_again),
+        TEST(both_families_may_have_the_same_port),
+        TEST(what_is_no_address_or_not_ours_is_refused),
+        TEST(odd_numbers_of_sockets_are_brought_to_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
