@@ -19,6 +19,7 @@ struct publisher {
     struct policy_kinds kinds;
     struct metrics *metrics;
     struct snapshot_builder *builder;
+    struct publishing *first;        /* until every worker has given it back */
     struct worker_settings settings; /* of the newest configuration */
     struct worker *const *workers;
     unsigned worker_count;
@@ -183,8 +184,10 @@ static void end_publishing(struct publishing *publishing)
 
 static void deliver_returned(struct message *message, void *receiver)
 {
-    (void)receiver;
-    end_publishing(CONTAINER_OF(message, struct publishing, returned));
+    struct publishing *publishing = CONTAINER_OF(message, struct publishing, returned);
+    struct publisher *publisher = receiver;
+    if (publisher->first == publishing) publisher->first = NULL;
+    end_publishing(publishing);
 }
 
 static void adopted(struct publication *publication)
@@ -410,7 +413,8 @@ struct publication *publisher_load_first(struct publisher *publisher, struct fac
         if (!snapshot) *failure = memory_format("the last good configuration does not load either\n");
     }
     if (!snapshot) return NULL;
-    return &make_publishing(publisher, snapshot, (*facts)->workers)->publication;
+    publisher->first = make_publishing(publisher, snapshot, (*facts)->workers);
+    return &publisher->first->publication;
 }
 
 /* --- mail from others --- */
@@ -573,9 +577,10 @@ void publisher_destroy(struct publisher *publisher)
 {
     for (int i = 0; i < 4; i++)
         loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
-    mailbox_release(&publisher->mailbox);
     struct snapshot_builder *builder = publisher->builder;
-    publisher->builder = NULL; /* no mail any more from what it lets go of */
+    publisher->builder = NULL;                              /* no mail any more from what it lets go of */
+    if (publisher->first) end_publishing(publisher->first); /* the start failed before all workers had it */
+    mailbox_release(&publisher->mailbox);
     if (builder) snapshot_builder_destroy(builder);
     if (publisher->metrics) metrics_destroy(publisher->metrics);
     keep_good_text(publisher, -1);
