@@ -50,17 +50,18 @@ static uint64_t hash_address(const struct address *address)
     return hash_keyed(hash_process_key(), slice_of(bytes, length));
 }
 
-/* A socket that is full of room takes this whole; what it does not take is no loss. */
-static void turn_away(struct connection_table *table, int descriptor, bool with_answer)
+/* A socket that is full of room takes this whole; what it does not take is no loss. A request that has come already is read, because
+ * closing a socket with unread bytes in it resets the connection, and the answer with it. */
+static void turn_away(struct connection_table *table, int descriptor)
 {
     static const char answer[] =
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    char request[4096];
     counter_add(&table->turned_away, 1);
-    if (with_answer) {
-        ssize_t ignored = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)ignored;
-        shutdown(descriptor, SHUT_WR);
-    }
+    ssize_t ignored = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    shutdown(descriptor, SHUT_WR);
+    ignored = recv(descriptor, request, sizeof request, MSG_DONTWAIT);
+    (void)ignored;
     close(descriptor);
 }
 
@@ -134,18 +135,14 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     uint64_t hash = 0;
     bool counted;
     counter_add(&table->accepted, 1);
-    if (gauge_read(&table->count) >= table->limits.connections_max) {
-        turn_away(table, descriptor, true);
-        return;
-    }
-    if (!count_address(table, peer, &hash, &counted)) {
-        turn_away(table, descriptor, true);
+    if (gauge_read(&table->count) >= table->limits.connections_max || !count_address(table, peer, &hash, &counted)) {
+        turn_away(table, descriptor);
         return;
     }
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection) {
         if (counted) tag_table_decrement(&table->addresses->open, hash);
-        turn_away(table, descriptor, true);
+        turn_away(table, descriptor);
         return;
     }
     connection->table = table;

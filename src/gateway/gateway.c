@@ -12,7 +12,6 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOG_PAGES_MAX 64
@@ -23,13 +22,13 @@ static void begin_drain(struct gateway *);
 
 /* --- the link --- */
 
-void control_send(struct gateway *gateway, enum supervision_kind kind, uint64_t number, const char *text)
+bool control_send(struct gateway *gateway, enum supervision_kind kind, uint64_t number, const char *text)
 {
     struct error error;
-    if (gateway->link.descriptor >= 0 &&
-        !supervision_send(gateway->link.descriptor, kind, number, text, NULL, 0, &error)) {
-        log_warning("%s", error.text);
-    }
+    if (gateway->link.descriptor < 0) return false;
+    if (supervision_send(gateway->link.descriptor, kind, number, text, NULL, 0, &error)) return true;
+    log_warning("%s", error.text);
+    return false;
 }
 
 void control_hand_good_text_on(struct gateway *gateway)
@@ -37,7 +36,8 @@ void control_hand_good_text_on(struct gateway *gateway)
     struct error error;
     int text = publisher_take_good_text(gateway->publisher);
     if (text < 0) return;
-    if (!supervision_send(gateway->link.descriptor, SUPERVISION_GOOD_TEXT, 0, NULL, &text, 1, &error))
+    if (gateway->link.descriptor >= 0 &&
+        !supervision_send(gateway->link.descriptor, SUPERVISION_GOOD_TEXT, 0, NULL, &text, 1, &error))
         log_warning("%s", error.text);
     close(text);
 }
@@ -88,8 +88,8 @@ static void begin_drain(struct gateway *gateway)
 {
     if (gateway->draining) return;
     gateway->draining = true;
-    gateway->workers_draining = gateway->facts->workers;
-    for (unsigned i = 0; i < gateway->facts->workers; i++) worker_drain(gateway->workers[i]);
+    gateway->workers_draining = gateway->worker_count;
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_drain(gateway->workers[i]);
     timer_set(&gateway->loop.timers, &gateway->drain_limit, gateway->loop.now_ms + gateway->facts->drain_timeout_ms);
 }
 
@@ -117,7 +117,10 @@ static void link_ready(struct event_source *source, uint32_t events)
     static struct supervision_message message; /* 8 KiB; the control thread's alone */
     for (;;) {
         switch (supervision_receive(source->descriptor, &message)) {
-        case SUPERVISION_GOT: handle_message(gateway, &message); break;
+        case SUPERVISION_GOT:
+            handle_message(gateway, &message);
+            supervision_close_descriptors(&message);
+            break;
         case SUPERVISION_NOTHING: return;
         case SUPERVISION_GONE:
             log_warning("the master is gone: draining");
@@ -129,14 +132,6 @@ static void link_ready(struct event_source *source, uint32_t events)
 }
 
 /* --- up --- */
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 /* What the master passes on must not also arrive by the terminal. */
 static void set_signals(void)
@@ -164,7 +159,7 @@ static bool create_worker(struct gateway *gateway, unsigned index, struct public
 
 static bool create_workers(struct gateway *gateway, struct publication *first, struct error *error)
 {
-    unsigned count = gateway->facts->workers;
+    unsigned count = gateway->worker_count = gateway->facts->workers;
     gateway->workers = memory_allocate_array(count, sizeof(struct worker *));
     gateway->signs = memory_allocate_array(count, sizeof *gateway->signs);
     for (unsigned i = 0; i < count; i++) {
@@ -197,7 +192,7 @@ static bool bring_up(struct gateway *gateway, struct publication *first, struct 
     gateway->figures = (struct metrics_source){ .write = control_write_figures, .argument = gateway };
     metrics_add_source(metrics, &gateway->figures);
     if (!create_workers(gateway, first, error)) return false;
-    if (!publisher_start(gateway->publisher, gateway->workers, gateway->facts->workers, error)) return false;
+    if (!publisher_start(gateway->publisher, gateway->workers, gateway->worker_count, error)) return false;
     if (gateway->facts->admin_enabled) {
         gateway->admin = admin_worker_create(gateway->options->admin_registry, metrics, &gateway->addresses, error);
         if (!gateway->admin) return false;
@@ -216,7 +211,7 @@ static void end_jobs(struct gateway *gateway)
 
 static void take_down(struct gateway *gateway)
 {
-    unsigned count = gateway->workers ? gateway->facts->workers : 0;
+    unsigned count = gateway->worker_count;
     gateway->going_down = true;
     loop_unwatch(&gateway->loop, &gateway->link, false); /* no order of the master's finds what it speaks of any more */
     timer_clear(&gateway->loop.timers, &gateway->beat);
@@ -293,7 +288,6 @@ int gateway_run(const struct gateway_options *options)
     char *failure = NULL;
     log_set_process_name("gateway");
     set_signals();
-    raise_descriptor_limit();
     list_init(&gateway.names);
     vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
     vector_init(&gateway.commands, sizeof(uint64_t));

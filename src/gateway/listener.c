@@ -10,15 +10,22 @@
 
 #define ACCEPT_BURST_MAX 64
 #define PAUSE_MS 100
+#define WARN_EVERY_MS 10000
+#define ACCEPT_LAST_MAX 8192 /* at the close: more than a queue holds, so that a flood of new ones ends too */
 
+/* errno says why. While it lasts this comes ten times a second; the operator hears of it less often. */
 static void pause_listener(struct listener *listener)
 {
-    log_error(
-        "cannot accept connections on a listener: %m; resting for %d ms (raise the limit of open files: ulimit -n)",
-        PAUSE_MS);
+    uint64_t now_ms = listener->loop->now_ms;
+    if (listener->warned_ms == 0 || now_ms - listener->warned_ms >= WARN_EVERY_MS) {
+        log_error(
+            "cannot accept connections: %m; resting for %d ms each time (raise the limit of open files: ulimit -n)",
+            PAUSE_MS);
+        listener->warned_ms = now_ms;
+    }
     listener->paused = true;
     loop_unwatch(listener->loop, &listener->source, false);
-    timer_set(&listener->loop->timers, &listener->pause, listener->loop->now_ms + PAUSE_MS);
+    timer_set(&listener->loop->timers, &listener->pause, now_ms + PAUSE_MS);
 }
 
 /* False: nothing more to take, for now. */
@@ -80,7 +87,7 @@ static void destroy_listener(struct retired *retired) { free(CONTAINER_OF(retire
 
 void listener_close(struct listener *listener)
 {
-    while (accept_one(listener)) {}
+    for (int i = 0; i < ACCEPT_LAST_MAX && accept_one(listener); i++) {}
     /* The master's duplicate keeps the socket open, so close(2) alone would leave it in the epoll. */
     if (!listener->paused) loop_unwatch(listener->loop, &listener->source, false);
     timer_clear(&listener->loop->timers, &listener->pause);

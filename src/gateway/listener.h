@@ -15,7 +15,8 @@ struct listener {
     int descriptor;
     struct address address;
     bool paused;
-    unsigned burst; /* how many the last event brought: how far to try this time */
+    uint64_t warned_ms; /* loop time of the last word about it; 0: none */
+    unsigned burst;     /* how many the last event brought: how far to try this time */
     void (*accepted)(int descriptor, const struct address *peer, void *owner);
     void *owner;
 };

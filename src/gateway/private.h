@@ -53,12 +53,13 @@ struct gateway {
     struct list_link names;
     struct address_limits addresses;
     struct worker **workers;
+    unsigned worker_count; /* for the process's life; facts come and go while the admin thread sums figures */
     struct sign_of_life *signs;
     struct admin_worker *admin;
     struct metrics_source figures;
-    uint64_t begun_ms;
-    unsigned sockets_pending; /* LISTEN messages without an answer */
-    char *socket_failure;     /* of the start or the reload under way; NULL: none */
+    uint64_t begun_ms, beat_ms; /* beat_ms: of the last look at the workers */
+    unsigned sockets_pending;   /* LISTEN messages without an answer */
+    char *socket_failure;       /* of the start or the reload under way; NULL: none */
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */
     bool ready, draining;
@@ -68,7 +69,8 @@ struct gateway {
 };
 
 /* gateway.c */
-void control_send(struct gateway *, enum supervision_kind, uint64_t number, const char *text);
+/* False: the master is gone or does not read. */
+bool control_send(struct gateway *, enum supervision_kind, uint64_t number, const char *text);
 void control_give_up(struct gateway *, const char *why);
 /* The text of the configuration in force goes to the master, so that a gateway that follows a crash can serve it whatever has become of
  * the file. */
@@ -76,7 +78,7 @@ void control_hand_good_text_on(struct gateway *);
 
 /* reload.c */
 void control_ask_for_all_sockets(struct gateway *);
-/* LISTENING or REFUSED came. */
+/* LISTENING or REFUSED came; takes the sockets over. */
 void control_sockets_answered(struct gateway *, struct supervision_message *);
 void control_order_reload(struct gateway *, uint64_t command);
 void control_reload_read(void *owner, struct facts *, const char *failure);

@@ -328,6 +328,16 @@ static void create_builder(struct publisher *publisher, unsigned workers)
     publisher->builder = snapshot_builder_create(&settings);
 }
 
+static void destroy_builder(struct publisher *publisher)
+{
+    struct snapshot_builder *builder = publisher->builder;
+    if (!builder) return;
+    publisher->builder = NULL; /* no mail any more from what it lets go of */
+    snapshot_builder_destroy(builder);
+    metrics_destroy(publisher->metrics);
+    publisher->metrics = NULL;
+}
+
 /* Compiles, and takes the configuration over where that works; else it is destroyed. */
 static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration,
                                 struct problems *problems)
@@ -363,12 +373,13 @@ static struct snapshot *compile_first(struct publisher *publisher, struct config
                                       struct facts **facts, struct problems *problems)
 {
     struct facts *fresh = facts_create(configuration);
-    if (!publisher->builder) create_builder(publisher, fresh->workers);
+    create_builder(publisher, fresh->workers);
     struct snapshot *snapshot = compile(publisher, configuration, problems);
     if (snapshot) {
         *facts = fresh;
     } else {
         facts_destroy(fresh);
+        destroy_builder(publisher); /* another configuration may want other numbers of workers */
     }
     return snapshot;
 }
@@ -577,12 +588,9 @@ void publisher_destroy(struct publisher *publisher)
 {
     for (int i = 0; i < 4; i++)
         loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
-    struct snapshot_builder *builder = publisher->builder;
-    publisher->builder = NULL;                              /* no mail any more from what it lets go of */
     if (publisher->first) end_publishing(publisher->first); /* the start failed before all workers had it */
     mailbox_release(&publisher->mailbox);
-    if (builder) snapshot_builder_destroy(builder);
-    if (publisher->metrics) metrics_destroy(publisher->metrics);
+    destroy_builder(publisher);
     keep_good_text(publisher, -1);
     forget_pending(publisher);
     loop_release(&publisher->loop);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
@@ -15,13 +16,17 @@ static void ask_for_sockets(struct gateway *gateway, const struct address *addre
 {
     char text[ADDRESS_TEXT_BYTES];
     address_write(address, text);
-    gateway->sockets_pending++;
-    control_send(gateway, SUPERVISION_LISTEN, count, text);
+    if (control_send(gateway, SUPERVISION_LISTEN, count, text)) {
+        gateway->sockets_pending++;
+    } else if (!gateway->socket_failure) {
+        gateway->socket_failure = memory_format("cannot ask for the sockets of %s", text);
+    }
 }
 
 static void all_sockets_answered(struct gateway *);
 
-/* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. */
+/* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. Those are duplicated first: a socket
+ * that was dealt is the worker's to close. */
 static void deal_sockets(struct gateway *gateway, const struct fresh_sockets *fresh)
 {
     if (gateway->admin && address_equal(&fresh->address, &gateway->facts->admin)) {
@@ -30,23 +35,32 @@ static void deal_sockets(struct gateway *gateway, const struct fresh_sockets *fr
         }
         return;
     }
-    unsigned workers = gateway->facts->workers, dealt = workers > fresh->count ? workers : fresh->count;
-    for (unsigned i = 0; i < dealt && fresh->count > 0; i++) {
-        int descriptor = i < fresh->count ? fresh->descriptors[i] : dup(fresh->descriptors[i % fresh->count]);
-        if (descriptor >= 0) worker_listen(gateway->workers[i % workers], descriptor, &fresh->address);
+    for (unsigned i = fresh->count; i < gateway->worker_count && fresh->count > 0; i++) {
+        int shared = fcntl(fresh->descriptors[i % fresh->count], F_DUPFD_CLOEXEC, 3);
+        if (shared >= 0) worker_listen(gateway->workers[i], shared, &fresh->address);
+    }
+    for (unsigned i = 0; i < fresh->count; i++) {
+        worker_listen(gateway->workers[i % gateway->worker_count], fresh->descriptors[i], &fresh->address);
+    }
+}
+
+static void take_sockets(struct gateway *gateway, struct supervision_message *message)
+{
+    struct fresh_sockets fresh = { .count = message->descriptor_count };
+    if (!address_parse(slice_from_cstring(message->text), &fresh.address)) return;
+    memcpy(fresh.descriptors, message->descriptors, sizeof fresh.descriptors);
+    message->descriptor_count = 0;
+    if (gateway->reload.running) {
+        vector_push_copy(&gateway->reload.sockets, &fresh);
+    } else {
+        deal_sockets(gateway, &fresh);
     }
 }
 
 void control_sockets_answered(struct gateway *gateway, struct supervision_message *message)
 {
-    struct fresh_sockets fresh = { .count = message->descriptor_count };
-    memcpy(fresh.descriptors, message->descriptors, sizeof fresh.descriptors);
-    if (message->kind == SUPERVISION_LISTENING && address_parse(slice_from_cstring(message->text), &fresh.address)) {
-        if (gateway->reload.running) {
-            vector_push_copy(&gateway->reload.sockets, &fresh);
-        } else {
-            deal_sockets(gateway, &fresh);
-        }
+    if (message->kind == SUPERVISION_LISTENING) {
+        take_sockets(gateway, message);
     } else if (!gateway->socket_failure) {
         gateway->socket_failure = memory_format("cannot listen on %s", message->text);
     }
@@ -91,6 +105,13 @@ static bool has_listener(const struct facts *facts, const struct address *addres
     return false;
 }
 
+/* By the configuration in force or by the one that is on its way: the master then keeps the sockets it has. */
+static bool is_wanted(const struct gateway *gateway, const struct address *address)
+{
+    return has_listener(gateway->facts, address) ||
+           (gateway->reload.facts && has_listener(gateway->reload.facts, address));
+}
+
 /* An address went out of the configuration: when every worker has emptied its queue, the master may close it. */
 struct unlistening {
     struct message message;
@@ -102,9 +123,11 @@ struct unlistening {
 static void deliver_unlistened(struct message *message, void *receiver)
 {
     struct unlistening *unlistening = CONTAINER_OF(message, struct unlistening, message);
-    char text[ADDRESS_TEXT_BYTES];
-    address_write(&unlistening->address, text);
-    control_send(receiver, SUPERVISION_UNLISTEN, 0, text);
+    if (!is_wanted(receiver, &unlistening->address)) {
+        char text[ADDRESS_TEXT_BYTES];
+        address_write(&unlistening->address, text);
+        control_send(receiver, SUPERVISION_UNLISTEN, 0, text);
+    }
     free(unlistening);
 }
 
@@ -121,8 +144,8 @@ static void stop_listening(struct gateway *gateway, const struct address *addres
     unlistening->message.deliver = deliver_unlistened;
     unlistening->gateway = gateway;
     unlistening->address = *address;
-    unlistening->pending = gateway->facts->workers;
-    for (unsigned i = 0; i < gateway->facts->workers; i++) {
+    unlistening->pending = gateway->worker_count;
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
         worker_unlisten(gateway->workers[i], address, worker_unlistened, unlistening);
     }
 }
@@ -198,14 +221,15 @@ void control_reload_read(void *owner, struct facts *facts, const char *failure)
     gateway->reload.facts = facts;
     for (size_t i = 0; i < facts->listener_count; i++) {
         if (!has_listener(gateway->facts, &facts->listeners[i])) {
-            ask_for_sockets(gateway, &facts->listeners[i], gateway->facts->workers);
+            ask_for_sockets(gateway, &facts->listeners[i], gateway->worker_count);
         }
     }
-    if (gateway->sockets_pending == 0) publisher_apply(gateway->publisher);
+    if (gateway->sockets_pending == 0) all_sockets_answered(gateway);
 }
 
 static void all_sockets_answered(struct gateway *gateway)
 {
+    if (gateway->draining) return;
     if (!gateway->reload.running) {
         become_ready(gateway);
     } else if (gateway->socket_failure) {
@@ -257,7 +281,8 @@ void control_reload_applied(void *owner, const char *failure)
 void control_ask_for_all_sockets(struct gateway *gateway)
 {
     for (size_t i = 0; i < gateway->facts->listener_count; i++) {
-        ask_for_sockets(gateway, &gateway->facts->listeners[i], gateway->facts->workers);
+        ask_for_sockets(gateway, &gateway->facts->listeners[i], gateway->worker_count);
     }
     if (gateway->facts->admin_enabled) ask_for_sockets(gateway, &gateway->facts->admin, 1);
+    if (gateway->sockets_pending == 0) all_sockets_answered(gateway);
 }

@@ -53,7 +53,7 @@ static void take_descriptors(struct msghdr *raw, struct supervision_message *mes
     }
 }
 
-static void close_descriptors(struct supervision_message *message)
+void supervision_close_descriptors(struct supervision_message *message)
 {
     for (uint32_t i = 0; i < message->descriptor_count; i++) close(message->descriptors[i]);
     message->descriptor_count = 0;
@@ -74,12 +74,12 @@ enum supervision_result supervision_receive(int link, struct supervision_message
     do {
         got = recvmsg(link, &raw, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
-    if (got < 0) return errno == EAGAIN ? SUPERVISION_NOTHING : SUPERVISION_GONE;
-    if (got == 0) return SUPERVISION_GONE;
     message->descriptor_count = 0;
-    take_descriptors(&raw, message);
-    if ((size_t)got < sizeof head || head.text_length != (size_t)got - sizeof head) {
-        close_descriptors(message);
+    if (got < 0) return errno == EAGAIN ? SUPERVISION_NOTHING : SUPERVISION_GONE;
+    take_descriptors(&raw, message); /* also of a message that is no good, so that they don't stay open */
+    bool whole = (size_t)got >= sizeof head && !(raw.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    if (!whole || head.text_length != (size_t)got - sizeof head) {
+        supervision_close_descriptors(message);
         return SUPERVISION_GONE; /* not our protocol */
     }
     message->kind = head.kind;

@@ -21,7 +21,7 @@ enum supervision_kind {
     SUPERVISION_GOOD_TEXT, /* one descriptor: the text of the configuration in force, to be given to the next gateway */
     /* master -> gateway */
     SUPERVISION_LISTENING, /* text: address; the sockets */
-    SUPERVISION_REFUSED,   /* text: address, newline, why */
+    SUPERVISION_REFUSED,   /* text: the address and why not */
     SUPERVISION_RELOAD,    /* number: to be answered */
     SUPERVISION_STATUS,    /* number: to be answered with one JSON object */
     SUPERVISION_REOPEN,    /* reopen the access log */
@@ -41,6 +41,9 @@ struct supervision_message {
 bool supervision_send(int link, enum supervision_kind, uint64_t number, const char *text, const int *descriptors,
                       uint32_t descriptor_count, struct error *) MUST_USE;
 enum supervision_result { SUPERVISION_GOT, SUPERVISION_NOTHING, SUPERVISION_GONE };
+/* The message's descriptors are the caller's: who takes one over says so by descriptor_count = 0, or closes them all with
+ * supervision_close_descriptors(). GONE also where the other side does not speak this protocol. */
 enum supervision_result supervision_receive(int link, struct supervision_message *) MUST_USE;
+void supervision_close_descriptors(struct supervision_message *);
 
 #endif

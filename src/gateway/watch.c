@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define BEAT_MS 250
+#define LOST_TIME_MS 1000   /* between two beats: this thread did not run */
 #define LAST_MOMENT_MS 1000 /* between a stalled worker's SIGABRT and SIGKILL */
 
 /* --- host names --- */
@@ -63,7 +64,7 @@ void control_forget_names(struct gateway *gateway)
 static void sum_figures(const struct gateway *gateway, struct worker_figures *sum)
 {
     *sum = (struct worker_figures){ 0 };
-    for (unsigned i = 0; i < gateway->facts->workers; i++) worker_add_figures(gateway->workers[i], sum);
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_add_figures(gateway->workers[i], sum);
 }
 
 void control_answer_status(struct gateway *gateway, uint64_t command)
@@ -72,7 +73,7 @@ void control_answer_status(struct gateway *gateway, uint64_t command)
     struct worker_figures sum;
     sum_figures(gateway, &sum);
     struct status status = {
-        .workers = gateway->facts->workers,
+        .workers = gateway->worker_count,
         .snapshot_version = publisher_version(gateway->publisher),
         .routes = publisher_routes(gateway->publisher),
         .uptime_ms = gateway->loop.now_ms - gateway->begun_ms,
@@ -116,9 +117,19 @@ static void end_stalled(struct gateway *gateway, struct worker *worker, struct s
     }
 }
 
+/* Was the whole process stopped (by a signal, with its machine)? Then the workers must have their turn before they are judged. */
+static void forgive_lost_time(struct gateway *gateway)
+{
+    uint64_t now_ms = gateway->loop.now_ms;
+    if (now_ms - gateway->beat_ms > LOST_TIME_MS) {
+        for (unsigned i = 0; i < gateway->worker_count; i++) gateway->signs[i].changed_ms = now_ms;
+    }
+    gateway->beat_ms = now_ms;
+}
+
 static void check_workers(struct gateway *gateway)
 {
-    for (unsigned i = 0; i < gateway->facts->workers; i++) {
+    for (unsigned i = 0; i < gateway->worker_count; i++) {
         uint64_t turns = worker_turns(gateway->workers[i]);
         struct sign_of_life *sign = &gateway->signs[i];
         if (turns != sign->turns) {
@@ -132,6 +143,7 @@ static void check_workers(struct gateway *gateway)
 void control_beat(struct timer *timer)
 {
     struct gateway *gateway = CONTAINER_OF(timer, struct gateway, beat);
+    forgive_lost_time(gateway);
     check_workers(gateway);
     if (gateway->ready) control_send(gateway, SUPERVISION_BEAT, 0, NULL);
     timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + BEAT_MS);
