@@ -256,7 +256,9 @@ static void prefilter_done(struct job *job, void *receiver)
     struct publisher *publisher = receiver;
     publisher->prefilter_running = false;
     router_prefilter_source_destroy(building->source);
-    if (building->prefilter) {
+    if (building->prefilter && publisher->stopped) {
+        router_prefilter_drop(building->prefilter);
+    } else if (building->prefilter) {
         struct snapshot *snapshot = snapshot_builder_prefilter(publisher->builder, building->prefilter);
         publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
     } else {

@@ -160,6 +160,8 @@ void prefilter_drop(const struct router_prefilter *shared)
     free(prefilter);
 }
 
+void router_prefilter_drop(struct router_prefilter *prefilter) { prefilter_drop(prefilter); }
+
 size_t prefilter_count(const struct router_prefilter *prefilter) { return prefilter ? prefilter->count : 0; }
 
 uint32_t prefilter_find(const struct router_prefilter *prefilter, struct slice text)

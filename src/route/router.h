@@ -119,6 +119,7 @@ struct router_prefilter_source *router_prefilter_source_create(const struct rout
 void router_prefilter_source_destroy(struct router_prefilter_source *);
 struct router_prefilter *router_prefilter_build(const struct router_prefilter_source *,
                                                 struct error *); /* any thread */
+void router_prefilter_drop(struct router_prefilter *);           /* of one that no router took; any thread */
 struct router *router_with_prefilter(const struct router *,
                                      struct router_prefilter *) MUST_USE; /* takes the reference */
 
