@@ -161,9 +161,19 @@ static void append(struct task ***last, struct task *task)
     *last = &task->next;
 }
 
-void loop_enqueue(struct loop *loop, struct task *task) { append(&loop->run_last, task); }
+void loop_enqueue(struct loop *loop, struct task *task)
+{
+    if (UNLIKELY(task->queued && task->for_next_turn)) loop_dequeue(loop, task);
+    task->for_next_turn = false;
+    append(&loop->run_last, task);
+}
 
-void loop_enqueue_next(struct loop *loop, struct task *task) { append(&loop->next_last, task); }
+void loop_enqueue_next(struct loop *loop, struct task *task)
+{
+    if (task->queued) return;
+    task->for_next_turn = true;
+    append(&loop->next_last, task);
+}
 
 void loop_dequeue(struct loop *loop, struct task *task)
 {

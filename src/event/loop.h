@@ -22,7 +22,7 @@ struct event_source {
 struct task {
     void (*run)(struct task *);
     struct task *next, **previous_next; /* internal: so that taking it off again is O(1) */
-    bool queued;
+    bool queued, for_next_turn;
 };
 
 /* Something to free at the end of the turn. Embedded in its owner. */
@@ -70,7 +70,8 @@ bool loop_watch_level(struct loop *, struct event_source *, int descriptor, uint
 /* Forgets it; pending events of this turn are dropped. With `closing` the epoll_ctl is left to close(2), which follows. */
 void loop_unwatch(struct loop *, struct event_source *, bool closing);
 
-/* Runs the task once, later in this turn, in order of queueing. Queueing a queued task does nothing. */
+/* Runs the task once, later in this turn, in order of queueing. Queueing a queued task does nothing, but one that waits for the next
+ * turn comes into this one: something has happened that it should see now. */
 void loop_enqueue(struct loop *, struct task *);
 /* Runs the task once in the next turn, which doesn't wait then. For what could go on, but has used up its share: a peer that is as fast as
  * we are must not keep this turn from ending. Queueing a queued task does nothing, wherever it is queued. */
