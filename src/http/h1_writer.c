@@ -86,7 +86,8 @@ static bool begin_chunk(struct h1_writer *writer, size_t available)
 
 static bool needs_frame(const struct h1_writer *writer)
 {
-    return writer->framing == H1_FRAMING_CHUNKED && !writer->last && writer->run == 0 && writer->tail.length == 0;
+    return writer->pipe && writer->framing == H1_FRAMING_CHUNKED && !writer->last && writer->run == 0 &&
+           writer->tail.length == 0;
 }
 
 static int put_slice(struct iovec *pieces, int count, struct slice slice)

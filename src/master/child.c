@@ -15,7 +15,7 @@
 #define BEAT_BOUND_MS_DEFAULT 5000
 #define BEAT_GRACE_MS 1000 /* the gateway finds a stalled worker by itself first, with a backtrace */
 #define START_BOUND_MS 120000
-#define LOST_TIME_MS 1000 /* between two looks: we did not run */
+#define LOST_TIME_MS 1000   /* between two looks: we did not run */
 #define LAST_MOMENT_MS 2000 /* between SIGABRT and SIGKILL */
 #define LIVED_LONG_MS 10000 /* a gateway that lived so long starts the count of crashes anew */
 #define BACK_OFF_FIRST_MS 100

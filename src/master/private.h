@@ -21,7 +21,7 @@ struct child {
     pid_t pid;
     struct event_source link;
     bool ready;
-    bool condemned; /* it was told to die and has a moment to do so */
+    bool condemned;                                              /* it was told to die and has a moment to do so */
     uint64_t started_ms, last_beat_ms, condemned_ms, watched_ms; /* watched_ms: of the last look */
     uint64_t beat_bound_ms;
 };

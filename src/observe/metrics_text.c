@@ -297,7 +297,7 @@ static uint64_t resident_bytes(void)
     unsigned long total = 0, resident = 0;
     FILE *file = fopen("/proc/self/statm", "re");
     if (!file) return 0;
-    int got = fscanf(file, "%lu %lu", &total, &resident);
+    int got = fscanf(file, "%lu %lu", &total, &resident); /* NOLINT(cert-err34-c): the kernel writes it */
     fclose(file);
     return got == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

@@ -72,7 +72,7 @@ struct access_log {
 };
 
 /* access_log_writer.c: the thread's body. */
-void *access_log_writer_run(void *log);
+void *access_log_writer_run(void *argument);
 /* Opens log->target into log->descriptor; false and *error otherwise. */
 bool access_log_open(struct access_log *, struct error *) MUST_USE;
 
