@@ -589,7 +589,7 @@ void publisher_stop(struct publisher *publisher)
 void publisher_destroy(struct publisher *publisher)
 {
     for (int i = 0; i < 4; i++)
-        loop_turn(&publisher->loop, 0); /* what the workers gave back while they were destroyed */
+        loop_turn(&publisher->loop, 0);                     /* what the workers gave back while they were destroyed */
     if (publisher->first) end_publishing(publisher->first); /* the start failed before all workers had it */
     mailbox_release(&publisher->mailbox);
     destroy_builder(publisher);

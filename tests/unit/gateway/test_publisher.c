@@ -128,7 +128,8 @@ static void stop(struct fixture *fixture)
     }
     publisher_stop(fixture->publisher);
     for (unsigned i = 0; i < WORKERS && fixture->workers[i]; i++) worker_destroy(fixture->workers[i]);
-    while (jobs_are_under_way(fixture->jobs)) usleep(1000); /* where the gateway would leave them to the process's end */
+    while (jobs_are_under_way(fixture->jobs))
+        usleep(1000); /* where the gateway would leave them to the process's end */
     jobs_destroy(fixture->jobs);
     loop_turn(&fixture->loop, 0);
     publisher_destroy(fixture->publisher);
