@@ -58,10 +58,10 @@ static void turn_away(struct connection_table *table, int descriptor)
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
     char request[4096];
     counter_add(&table->turned_away, 1);
-    ssize_t ignored = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(descriptor, SHUT_WR);
-    ignored = recv(descriptor, request, sizeof request, MSG_DONTWAIT);
-    (void)ignored;
+    ssize_t got = recv(descriptor, request, sizeof request, MSG_DONTWAIT);
+    (void)sent, (void)got;
     close(descriptor);
 }
 
