@@ -78,8 +78,11 @@ static struct node *node_from_json(struct json_reading *reading, json_t *value, 
         node->text = config_copy(reading->arena, slice_of(json_string_value(value), json_string_length(value)));
         node->quoted = true;
         break;
-    case JSON_REAL: node->rounded = true; /* fall through */
-    case JSON_INTEGER: node->text = number_text(reading->arena, value); break;
+    case JSON_REAL:
+    case JSON_INTEGER:
+        node->rounded = json_is_real(value);
+        node->text = number_text(reading->arena, value);
+        break;
     case JSON_TRUE: node->text = SLICE("true"); break;
     case JSON_FALSE: node->text = SLICE("false"); break;
     case JSON_NULL:
