@@ -109,7 +109,7 @@ int main(int count, char **arguments)
     }
     if (rounds < 1 || rounds > ROUNDS_MAX) rounds = 7;
     struct error error;
-    struct access_log *log = access_log_create("/dev/null", 1, 255, &error);
+    struct access_log *log = access_log_create("/dev/null", access_log_open("/dev/null", &error), 1, 255, &error);
     struct metrics *metrics = metrics_create(1);
     for (size_t i = 0; i < ROUTES; i++) {
         char name[16];

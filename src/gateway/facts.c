@@ -2,7 +2,9 @@
 #include "gateway/facts.h"
 
 #include "base/memory.h"
+#include "observe/access_log.h"
 
+#include <pwd.h>
 #include <unistd.h>
 
 #define SPLICE_BYTES_MIN (256 * 1024u) /* below, copying is cheaper than two system calls more; see ARCHITECTURE.md */
@@ -31,6 +33,7 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->admin_enabled = configuration->admin.enabled;
     facts->admin = configuration->admin.address;
     facts->access_log = access_log_path(&configuration->access_log);
+    facts->access_log_descriptor = -1;
     if (configuration->user.length > 0) facts->user = memory_copy_slice(configuration->user);
     facts->resolver_server_count = configuration->resolver.servers.count;
     facts->resolver_servers = memory_allocate_array(facts->resolver_server_count + 1, sizeof *facts->resolver_servers);
@@ -45,15 +48,65 @@ struct facts *facts_create(const struct configuration *configuration)
     return facts;
 }
 
+static const struct node *find_setting(const struct configuration *configuration, const char *name)
+{
+    return configuration->node ? node_find(configuration->node, name) : NULL;
+}
+
+static bool open_access_log(struct facts *facts, const struct configuration *configuration, struct problems *problems)
+{
+    struct error error;
+    facts->access_log_descriptor = access_log_open(facts->access_log, &error);
+    if (facts->access_log_descriptor >= 0) return true;
+    const struct node *setting = find_setting(configuration, "accessLog");
+    const struct node *path = setting && setting->kind == NODE_MAP ? node_find(setting, "path") : setting;
+    char *hint = memory_format("name a file that user id %u may write, in a folder that exists", (unsigned)geteuid());
+    problems_add(problems, path, hint, "access log \"%s\" %s", facts->access_log, error.text);
+    free(hint);
+    return false;
+}
+
+static bool find_user(struct facts *facts, const struct configuration *configuration, struct problems *problems)
+{
+    const struct passwd *entry = getpwnam(facts->user);
+    if (entry) {
+        facts->user_known = true;
+        facts->user_id = entry->pw_uid;
+        facts->group_id = entry->pw_gid;
+    } else {
+        problems_add(problems, find_setting(configuration, "user"),
+                     "add the user, name another one, or leave it out to stay who you are",
+                     "user \"%s\" does not exist on this machine", facts->user);
+    }
+    return facts->user_known;
+}
+
+bool facts_prepare(struct facts *facts, const struct configuration *configuration, const char *log_in_force,
+                   bool may_change_user, struct problems *problems)
+{
+    bool same_log = facts->access_log && log_in_force && strcmp(facts->access_log, log_in_force) == 0;
+    bool log_good = !facts->access_log || same_log || open_access_log(facts, configuration, problems);
+    bool user_good = !facts->user || !may_change_user || find_user(facts, configuration, problems);
+    return log_good && user_good;
+}
+
 void facts_destroy(struct facts *facts)
 {
     if (!facts) return;
+    if (facts->access_log_descriptor >= 0) close(facts->access_log_descriptor);
     for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
     free(facts->resolver_servers);
     free(facts->listeners);
     free(facts->access_log);
     free(facts->user);
     free(facts);
+}
+
+int facts_take_log(struct facts *facts)
+{
+    int descriptor = facts->access_log_descriptor;
+    facts->access_log_descriptor = -1;
+    return descriptor;
 }
 
 struct worker_settings facts_worker_settings(const struct configuration *configuration)

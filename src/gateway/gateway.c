@@ -187,7 +187,8 @@ static bool bring_up(struct gateway *gateway, struct publication *first, struct 
     struct metrics *metrics = publisher_metrics(gateway->publisher);
     for (unsigned i = 0; i < STEP_COUNT; i++) words[i] = exchange_step_word(i);
     metrics_stage_names(metrics, words, STEP_COUNT);
-    gateway->access_log = access_log_create(gateway->facts->access_log, gateway->facts->workers, LOG_PAGES_MAX, error);
+    gateway->access_log = access_log_create(gateway->facts->access_log, facts_take_log(gateway->facts),
+                                            gateway->facts->workers, LOG_PAGES_MAX, error);
     if (!gateway->access_log || !create_resolver(gateway, error)) return false;
     gateway->figures = (struct metrics_source){ .write = control_write_figures, .argument = gateway };
     metrics_add_source(metrics, &gateway->figures);
@@ -240,8 +241,7 @@ static void take_down(struct gateway *gateway)
     free(gateway->workers);
     free(gateway->signs);
     free(gateway->socket_failure);
-    facts_destroy(gateway->reload.facts);
-    vector_release(&gateway->reload.sockets);
+    control_forget_reload(gateway);
     vector_release(&gateway->commands);
 }
 

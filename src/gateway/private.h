@@ -24,14 +24,15 @@ struct watched_name {
     struct resolver_watch *watch;
 };
 
-/* A new address's sockets, until the configuration that wants them is in force. */
+/* A new address's sockets, until the configuration that wants them is in force: at least one for each who is to listen. */
 struct fresh_sockets {
     struct address address;
-    int descriptors[SUPERVISION_DESCRIPTORS_MAX];
+    int *descriptors;
     uint32_t count;
 };
 
-/* read -> sockets of new addresses -> apply; a failure anywhere leaves all as it was. */
+/* read and prepare (log, user) -> sockets of new addresses -> apply; a failure anywhere leaves all as it was, and taking over after that
+ * does nothing that can fail. */
 struct reload {
     bool running;
     uint64_t command;      /* to be answered; 0: by SIGHUP, nobody waits */
@@ -81,6 +82,7 @@ void control_ask_for_all_sockets(struct gateway *);
 /* LISTENING or REFUSED came; takes the sockets over. */
 void control_sockets_answered(struct gateway *, struct supervision_message *);
 void control_order_reload(struct gateway *, uint64_t command);
+void control_forget_reload(struct gateway *); /* at the end: what one under way still holds */
 void control_reload_read(void *owner, struct facts *, const char *failure);
 void control_reload_applied(void *owner, const char *failure);
 

@@ -27,6 +27,9 @@ struct publisher {
     _Atomic uint64_t version, routes;
     struct configuration *pending; /* read, and not applied yet; NULL: none */
     int pending_text;              /* its file's text; -1: none */
+    char *pending_log;             /* its access log; NULL: off */
+    char *log_in_force;
+    bool may_change_user;  /* as the process began: later it is who it was told to be */
     _Atomic int good_text; /* descriptor of the text that was good last, until the control thread takes it; -1: none */
 };
 
@@ -371,14 +374,29 @@ static char *take_text(struct problems *problems)
     return text;
 }
 
-static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration,
-                                      struct facts **facts, struct problems *problems)
+/* NULL: something of the outside can't be had, and the configuration is destroyed. */
+static struct facts *prepare(struct publisher *publisher, struct configuration *configuration,
+                             struct problems *problems)
 {
-    struct facts *fresh = facts_create(configuration);
+    struct facts *facts = facts_create(configuration);
+    if (facts_prepare(facts, configuration, publisher->log_in_force, publisher->may_change_user, problems))
+        return facts;
+    facts_destroy(facts);
+    configuration_destroy(configuration);
+    return NULL;
+}
+
+static char *copy_or_null(const char *text) { return text ? memory_copy_slice(slice_from_cstring(text)) : NULL; }
+
+/* `fresh` are the configuration's facts: *facts where it works, destroyed else. */
+static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration,
+                                      struct facts *fresh, struct facts **facts, struct problems *problems)
+{
     create_builder(publisher, fresh->workers);
     struct snapshot *snapshot = compile(publisher, configuration, problems);
     if (snapshot) {
         *facts = fresh;
+        publisher->log_in_force = copy_or_null(fresh->access_log);
     } else {
         facts_destroy(fresh);
         destroy_builder(publisher); /* another configuration may want other numbers of workers */
@@ -392,7 +410,8 @@ static struct snapshot *load_file(struct publisher *publisher, struct facts **fa
     int text;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_configuration(publisher, &text, &problems);
-    struct snapshot *snapshot = configuration ? compile_first(publisher, configuration, facts, &problems) : NULL;
+    struct facts *fresh = configuration ? prepare(publisher, configuration, &problems) : NULL;
+    struct snapshot *snapshot = fresh ? compile_first(publisher, configuration, fresh, facts, &problems) : NULL;
     if (snapshot) {
         keep_good_text(publisher, text);
         problems_release(&problems);
@@ -403,13 +422,30 @@ static struct snapshot *load_file(struct publisher *publisher, struct facts **fa
     return snapshot;
 }
 
+/* To serve without a log is better than not to: the writer tries to open it with each page. */
+static struct facts *prepare_what_can_be_had(const struct publisher *publisher,
+                                             const struct configuration *configuration)
+{
+    struct problems problems;
+    problems_init(&problems, publisher->options.gateway->config_path);
+    struct facts *facts = facts_create(configuration);
+    if (!facts_prepare(facts, configuration, NULL, publisher->may_change_user, &problems)) {
+        char *text = problems_to_text(&problems);
+        log_warning("%s", text);
+        free(text);
+    }
+    problems_release(&problems);
+    return facts;
+}
+
 /* After a crash, with a file that has been broken meanwhile: what was in force before the crash. */
 static struct snapshot *load_fallback(struct publisher *publisher, struct facts **facts)
 {
     struct problems problems;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_text(publisher, publisher->options.gateway->fallback, &problems);
-    struct snapshot *snapshot = configuration ? compile_first(publisher, configuration, facts, &problems) : NULL;
+    struct facts *fresh = configuration ? prepare_what_can_be_had(publisher, configuration) : NULL;
+    struct snapshot *snapshot = fresh ? compile_first(publisher, configuration, fresh, facts, &problems) : NULL;
     problems_release(&problems);
     return snapshot;
 }
@@ -443,8 +479,10 @@ static void forget_pending(struct publisher *publisher)
 {
     if (publisher->pending) configuration_destroy(publisher->pending);
     if (publisher->pending_text >= 0) close(publisher->pending_text);
+    free(publisher->pending_log);
     publisher->pending = NULL;
     publisher->pending_text = -1;
+    publisher->pending_log = NULL;
 }
 
 static void deliver_read_order(struct message *message, void *receiver)
@@ -455,10 +493,13 @@ static void deliver_read_order(struct message *message, void *receiver)
     if (publisher->stopped) return;
     forget_pending(publisher);
     problems_init(&problems, publisher->options.gateway->config_path);
-    publisher->pending = read_configuration(publisher, &publisher->pending_text, &problems);
-    if (publisher->pending) {
+    struct configuration *configuration = read_configuration(publisher, &publisher->pending_text, &problems);
+    struct facts *facts = configuration ? prepare(publisher, configuration, &problems) : NULL;
+    if (facts) {
         problems_release(&problems);
-        tell_read(publisher, facts_create(publisher->pending), NULL);
+        publisher->pending = configuration;
+        publisher->pending_log = copy_or_null(facts->access_log);
+        tell_read(publisher, facts, NULL);
     } else {
         tell_read(publisher, NULL, take_text(&problems));
     }
@@ -478,6 +519,9 @@ static void deliver_apply(struct message *message, void *receiver)
         problems_release(&problems);
         keep_good_text(publisher, publisher->pending_text);
         publisher->pending_text = -1;
+        free(publisher->log_in_force);
+        publisher->log_in_force = publisher->pending_log;
+        publisher->pending_log = NULL;
         struct publishing *publishing = make_publishing(publisher, snapshot, publisher->worker_count);
         publishing->is_reload = true;
         publish(publisher, publishing);
@@ -542,6 +586,7 @@ struct publisher *publisher_create(const struct publisher_options *options, stru
     struct publisher *publisher = memory_allocate(sizeof *publisher);
     publisher->options = *options;
     publisher->good_text = publisher->pending_text = -1;
+    publisher->may_change_user = geteuid() == 0;
     publisher->kinds = policy_registry_kinds(options->gateway->registry);
     if (!loop_init(&publisher->loop, error)) goto no_loop;
     if (!mailbox_init(&publisher->mailbox, &publisher->loop, publisher, error)) goto no_mailbox;
@@ -595,6 +640,7 @@ void publisher_destroy(struct publisher *publisher)
     destroy_builder(publisher);
     keep_good_text(publisher, -1);
     forget_pending(publisher);
+    free(publisher->log_in_force);
     loop_release(&publisher->loop);
     free((void *)(uintptr_t)publisher->kinds.items);
     free(publisher);

@@ -14,8 +14,8 @@ struct publisher;
 
 /* What it tells the control thread, delivered on that thread by the mailbox. */
 struct publisher_events {
-    /* The file was read again: `facts` (now the callee's) are what it says, or `failure` says why it can't be used. With facts,
-     * publisher_apply or publisher_discard is to follow. */
+    /* The file was read again: `facts` (now the callee's, and prepared) are what it says, or `failure` says why it can't be used.
+     * With facts, publisher_apply or publisher_discard is to follow. */
     void (*read)(void *owner, struct facts *facts, const char *failure);
     /* It is in force on all workers, or `failure` says why what was before stays. */
     void (*applied)(void *owner, const char *failure);
@@ -44,8 +44,8 @@ void publisher_stop(struct publisher *);
 void publisher_destroy(struct publisher *);
 
 /* Any thread: */
-/* A reload has two halves, so that sockets can be had before anything changes: reading and checking, then compiling and publishing. One
- * at a time. */
+/* A reload has two halves, so that log and sockets can be had before anything changes: reading and checking, then compiling and
+ * publishing. One at a time. */
 void publisher_read(struct publisher *);
 void publisher_apply(struct publisher *);
 void publisher_discard(struct publisher *);

@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
 /* --- listening sockets --- */
@@ -25,31 +24,53 @@ static void ask_for_sockets(struct gateway *gateway, const struct address *addre
 
 static void all_sockets_answered(struct gateway *);
 
-/* Deals an address's sockets to the workers; where there are fewer sockets, workers share one. Those are duplicated first: a socket
- * that was dealt is the worker's to close. */
-static void deal_sockets(struct gateway *gateway, const struct fresh_sockets *fresh)
+static bool is_admin(const struct gateway *gateway, const struct address *address)
 {
-    if (gateway->admin && address_equal(&fresh->address, &gateway->facts->admin)) {
-        for (unsigned i = 0; i < fresh->count; i++) {
-            worker_listen(admin_worker_get(gateway->admin), fresh->descriptors[i], &fresh->address);
-        }
-        return;
+    return gateway->admin && address_equal(address, &gateway->facts->admin);
+}
+
+/* Where there are fewer sockets than workers, workers share one: each gets a descriptor of its own, as what is dealt is the worker's to
+ * close. All are had before anything is dealt, so that dealing can't stop half-way. */
+static bool share_sockets(const struct gateway *gateway, struct fresh_sockets *fresh)
+{
+    unsigned wanted = is_admin(gateway, &fresh->address) ? 1 : gateway->worker_count, had = fresh->count;
+    if (had == 0) return false;
+    if (had < wanted) fresh->descriptors = memory_resize(fresh->descriptors, wanted * sizeof *fresh->descriptors);
+    while (fresh->count < wanted) {
+        int shared = fcntl(fresh->descriptors[fresh->count % had], F_DUPFD_CLOEXEC, 3);
+        if (shared < 0) return false;
+        fresh->descriptors[fresh->count++] = shared;
     }
-    for (unsigned i = fresh->count; i < gateway->worker_count && fresh->count > 0; i++) {
-        int shared = fcntl(fresh->descriptors[i % fresh->count], F_DUPFD_CLOEXEC, 3);
-        if (shared >= 0) worker_listen(gateway->workers[i], shared, &fresh->address);
-    }
+    return true;
+}
+
+static void deal_sockets(struct gateway *gateway, struct fresh_sockets *fresh)
+{
     for (unsigned i = 0; i < fresh->count; i++) {
-        worker_listen(gateway->workers[i % gateway->worker_count], fresh->descriptors[i], &fresh->address);
+        struct worker *worker = is_admin(gateway, &fresh->address) ? admin_worker_get(gateway->admin)
+                                                                   : gateway->workers[i % gateway->worker_count];
+        worker_listen(worker, fresh->descriptors[i], &fresh->address);
     }
+    free(fresh->descriptors);
+    *fresh = (struct fresh_sockets){ 0 };
+}
+
+static void close_sockets(struct fresh_sockets *fresh)
+{
+    for (unsigned i = 0; i < fresh->count; i++) close(fresh->descriptors[i]);
+    free(fresh->descriptors);
+    *fresh = (struct fresh_sockets){ 0 };
 }
 
 static void take_sockets(struct gateway *gateway, struct supervision_message *message)
 {
     struct fresh_sockets fresh = { .count = message->descriptor_count };
     if (!address_parse(slice_from_cstring(message->text), &fresh.address)) return;
-    memcpy(fresh.descriptors, message->descriptors, sizeof fresh.descriptors);
+    fresh.descriptors = memory_allocate_array(fresh.count + 1, sizeof *fresh.descriptors);
+    memcpy(fresh.descriptors, message->descriptors, fresh.count * sizeof *fresh.descriptors);
     message->descriptor_count = 0;
+    if (!share_sockets(gateway, &fresh) && !gateway->socket_failure)
+        gateway->socket_failure = memory_format("cannot share the sockets of %s among the workers: %m", message->text);
     if (gateway->reload.running) {
         vector_push_copy(&gateway->reload.sockets, &fresh);
     } else {
@@ -70,16 +91,13 @@ void control_sockets_answered(struct gateway *gateway, struct supervision_messag
 /* --- privileges --- */
 
 /* False where the configured user can't be become; everything that needs more (sockets, log) is open by now. */
-static bool drop_privileges(const char *user)
+static bool drop_privileges(const struct facts *facts)
 {
-    if (!user || geteuid() != 0) return true;
-    const struct passwd *entry = getpwnam(user);
-    if (!entry) {
-        log_error("user \"%s\" does not exist on this machine", user);
-        return false;
-    }
-    if (initgroups(user, entry->pw_gid) == 0 && setgid(entry->pw_gid) == 0 && setuid(entry->pw_uid) == 0) return true;
-    log_error("cannot become user \"%s\": %m", user);
+    if (!facts->user || geteuid() != 0) return true;
+    if (!facts->user_known) return false; /* which was said when the facts were prepared */
+    if (initgroups(facts->user, facts->group_id) == 0 && setgid(facts->group_id) == 0 && setuid(facts->user_id) == 0)
+        return true;
+    log_error("cannot become user \"%s\": %m", facts->user);
     return false;
 }
 
@@ -87,7 +105,7 @@ static void become_ready(struct gateway *gateway)
 {
     if (gateway->socket_failure) {
         control_give_up(gateway, gateway->socket_failure);
-    } else if (!drop_privileges(gateway->facts->user)) {
+    } else if (!drop_privileges(gateway->facts)) {
         control_give_up(gateway, "not serving without the configured user");
     } else {
         gateway->ready = true;
@@ -158,6 +176,9 @@ static void warn_of_unchanged(const struct facts *before, const struct facts *af
     if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
         log_warning("admin: another address takes effect when Sluice is started again");
     }
+    if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
+        log_warning("user: another one takes effect when Sluice is started again");
+    }
 }
 
 static void begin_reload(struct gateway *gateway, uint64_t command)
@@ -196,9 +217,9 @@ static void refuse_reload(struct gateway *gateway, const char *why)
 {
     char text[ADDRESS_TEXT_BYTES];
     for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
-        const struct fresh_sockets *fresh = vector_at(&gateway->reload.sockets, i);
-        for (uint32_t j = 0; j < fresh->count; j++) close(fresh->descriptors[j]);
+        struct fresh_sockets *fresh = vector_at(&gateway->reload.sockets, i);
         address_write(&fresh->address, text);
+        close_sockets(fresh);
         control_send(gateway, SUPERVISION_UNLISTEN, 0, text);
     }
     log_error("reload refused, the configuration in force stays:\n%s", why);
@@ -249,7 +270,7 @@ static void take_over_facts(struct gateway *gateway)
     facts->admin_enabled = before->admin_enabled;
     gateway->facts = facts;
     gateway->reload.facts = NULL;
-    access_log_retarget(gateway->access_log, facts->access_log);
+    access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     control_send(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
     for (size_t i = 0; i < before->listener_count; i++) {
         if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
@@ -276,6 +297,13 @@ void control_reload_applied(void *owner, const char *failure)
     log_info("reloaded: %s", answer + 1);
     end_reload(gateway, answer);
     free(answer);
+}
+
+void control_forget_reload(struct gateway *gateway)
+{
+    for (size_t i = 0; i < gateway->reload.sockets.count; i++) close_sockets(vector_at(&gateway->reload.sockets, i));
+    vector_release(&gateway->reload.sockets);
+    facts_destroy(gateway->reload.facts);
 }
 
 void control_ask_for_all_sockets(struct gateway *gateway)

@@ -43,7 +43,8 @@ static void release(struct access_log *log)
 {
     for (unsigned i = 0; i < log->workers; i++) destroy_worker(log->worker[i]);
     if (log->descriptor >= 0) close(log->descriptor);
-    close(log->wake);
+    if (log->descriptor_next >= 0) close(log->descriptor_next);
+    if (log->wake >= 0) close(log->wake);
     pthread_mutex_destroy(&log->lock);
     free(log->worker);
     free(log->target);
@@ -51,19 +52,20 @@ static void release(struct access_log *log)
     free(log);
 }
 
-struct access_log *access_log_create(const char *path, unsigned workers, unsigned pages_max, struct error *error)
+struct access_log *access_log_create(const char *path, int descriptor, unsigned workers, unsigned pages_max,
+                                     struct error *error)
 {
     PROMISE(pages_max > 0 && pages_max < LOG_RING_SLOTS);
     struct access_log *log = memory_allocate_aligned(sizeof *log);
     log->workers = workers;
-    log->descriptor = -1;
+    log->descriptor_next = -1;
+    access_log_use(log, descriptor);
     log->target = path ? memory_copy_slice(slice_from_cstring(path)) : NULL;
     pthread_mutex_init(&log->lock, NULL);
     log->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     log->worker = memory_allocate_array(workers, sizeof *log->worker);
     for (unsigned i = 0; i < workers; i++) log->worker[i] = create_worker(log, pages_max);
     bool good = log->wake >= 0 || error_format(error, "cannot make an eventfd: %m");
-    good = good && (!path || access_log_open(log, error));
     if (good) {
         int failure = pthread_create(&log->thread, NULL, access_log_writer_run, log);
         good = failure == 0 || error_format(error, "cannot start the log writer: %s", error_from_errno(failure));
@@ -98,10 +100,12 @@ void access_log_reopen(struct access_log *log)
     wake_writer(log);
 }
 
-void access_log_retarget(struct access_log *log, const char *path_or_null)
+void access_log_retarget(struct access_log *log, const char *path_or_null, int descriptor)
 {
     pthread_mutex_lock(&log->lock);
     free(log->target_next);
+    if (log->descriptor_next >= 0) close(log->descriptor_next);
+    log->descriptor_next = descriptor;
     log->target_next = path_or_null ? memory_copy_slice(slice_from_cstring(path_or_null)) : NULL;
     log->has_next = true;
     pthread_mutex_unlock(&log->lock);

@@ -15,15 +15,19 @@
 struct access_log;        /* the writer: one a process */
 struct access_log_worker; /* the appending side: one a worker */
 
-/* `path` absolute; "-" is standard output; NULL: off (lines are neither written nor counted). Opens (O_APPEND, mode 0640) and starts
- * the writer thread. `pages_max`: 64 KiB pages that a worker may have under way. */
-struct access_log *access_log_create(const char *path, unsigned workers, unsigned pages_max, struct error *);
+/* Opens what lines are to go to (O_APPEND, mode 0640): an absolute path, or "-" for standard output. The descriptor is for
+ * access_log_create or access_log_retarget, which own it from then on; -1 and *error where it can't be opened. Waits for a slow disk. */
+int access_log_open(const char *path, struct error *) MUST_USE;
+/* `path` NULL: off (lines are neither written nor counted). `descriptor` is its, opened; -1: the writer tries to open it with each page.
+ * Starts the writer thread. `pages_max`: 64 KiB pages that a worker may have under way. */
+struct access_log *access_log_create(const char *path, int descriptor, unsigned workers, unsigned pages_max,
+                                     struct error *);
 /* Flushes for at most 2 s, then gives up. Workers have stopped. */
 void access_log_destroy(struct access_log *);
 /* Any thread, async-signal-safe not needed: the writer closes and opens the path again before its next page (SIGUSR1). */
 void access_log_reopen(struct access_log *);
-/* A reload changed the target: the writer goes over to it after the pages handed in so far. */
-void access_log_retarget(struct access_log *, const char *path_or_null);
+/* A reload changed the target: the writer goes over to it after the pages handed in so far. The path it has already it goes on with. */
+void access_log_retarget(struct access_log *, const char *path_or_null, int descriptor);
 uint64_t access_log_lines_dropped(const struct access_log *); /* any thread */
 uint64_t access_log_bytes_written(const struct access_log *);
 

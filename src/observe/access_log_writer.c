@@ -43,15 +43,19 @@ static int open_target(const char *target)
     return open(target, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 }
 
-bool access_log_open(struct access_log *log, struct error *error)
+int access_log_open(const char *path, struct error *error)
+{
+    int descriptor = open_target(path);
+    if (descriptor < 0) error_format(error, "cannot be opened: %s", error_from_errno(errno));
+    return descriptor;
+}
+
+void access_log_use(struct access_log *log, int descriptor)
 {
     struct stat about;
-    log->descriptor = open_target(log->target);
-    if (log->descriptor < 0) return error_format(error, "cannot open the access log %s: %m", log->target);
-    bool known = fstat(log->descriptor, &about) == 0;
-    log->is_regular = known && S_ISREG(about.st_mode);
+    log->descriptor = descriptor;
+    log->is_regular = descriptor >= 0 && fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode);
     if (log->is_regular && about.st_size == 0) log->torn = false;
-    return true;
 }
 
 static void close_target(struct access_log *log)
@@ -63,7 +67,9 @@ static void close_target(struct access_log *log)
 static void open_or_warn(struct access_log *log)
 {
     struct error error;
-    if (log->target && !access_log_open(log, &error)) warn(log, error.text);
+    if (!log->target) return;
+    access_log_use(log, access_log_open(log->target, &error));
+    if (log->descriptor < 0) warn(log, error.text);
 }
 
 static void take_next_target(struct access_log *log)
@@ -71,17 +77,23 @@ static void take_next_target(struct access_log *log)
     pthread_mutex_lock(&log->lock);
     bool has_next = log->has_next;
     char *next = log->target_next;
+    int descriptor = log->descriptor_next;
     log->has_next = false;
     log->target_next = NULL;
+    log->descriptor_next = -1;
     pthread_mutex_unlock(&log->lock);
     if (!has_next) return;
     bool same = log->target && next && strcmp(log->target, next) == 0;
     free(log->target);
     log->target = next;
-    if (same) return;
+    if (same) {
+        if (descriptor >= 0) close(descriptor);
+        return;
+    }
     close_target(log);
     log->torn = false;
-    open_or_warn(log);
+    access_log_use(log, descriptor);
+    if (descriptor < 0) open_or_warn(log);
 }
 
 static void reopen_if_asked(struct access_log *log)

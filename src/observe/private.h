@@ -60,10 +60,10 @@ struct access_log {
     bool is_regular;          /* a file: write(2) never waits for a reader */
     bool torn;                /* the last line was cut off: a line break comes first */
     uint64_t orders_since_ms; /* when the writer first saw orders that it hasn't carried out; 0: none */
-    bool thread_running;
     atomic_bool reopen, stopping;
-    pthread_mutex_t lock;       /* target_next, has_next */
+    pthread_mutex_t lock;       /* target_next, descriptor_next, has_next */
     char *target, *target_next; /* NULL: off */
+    int descriptor_next;        /* opened for target_next; -1: not yet */
     bool has_next;
     struct counter dropped, bytes; /* the writer's */
     uint64_t warned_ms;
@@ -73,7 +73,7 @@ struct access_log {
 
 /* access_log_writer.c: the thread's body. */
 void *access_log_writer_run(void *argument);
-/* Opens log->target into log->descriptor; false and *error otherwise. */
-bool access_log_open(struct access_log *, struct error *) MUST_USE;
+/* Takes an opened target over; -1: none. */
+void access_log_use(struct access_log *, int descriptor);
 
 #endif

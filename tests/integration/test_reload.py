@@ -1,5 +1,7 @@
 """A reload swaps the configuration with nothing lost; a bad file changes nothing and says why."""
+import os
 import re
+import shutil
 import signal
 import time
 
@@ -209,6 +211,50 @@ def test_the_access_log_moves_without_losing_a_line(gateway):
     running.get("/second")
     running.log_path = running.directory / "second.log"
     assert [line["path"] for line in running.log_lines(1)] == ["/second"]
+
+
+@pytest.mark.parametrize("path", ["missing/folder/access.log", "."])
+def test_an_access_log_that_cannot_be_opened_refuses_the_reload_and_changes_nothing(gateway, path):
+    running = gateway(says("good"))
+    second = free_port()
+    bad = says("bad", listeners=[{"address": f"127.0.0.1:{running.port}"}, {"address": f"127.0.0.1:{second}"}],
+               accessLog={"path": path})
+    done = running.reload(bad, expect=1)
+    place = running.file.read_text().splitlines().index(f"  path: {path}") + 1
+    assert re.search(rf'sluice\.yaml:{place}:9: access log ".*" cannot be opened: .* \(name a file', done.stdout + done.stderr), done
+    running.get("/still-logged")
+    assert running.log_lines(1)[-1]["path"] == "/still-logged"
+    with pytest.raises(ConnectionRefusedError):
+        connect(("127.0.0.1", second))
+    assert running.metric("sluice_snapshot_version") == 1
+    running.reload(says("mended", accessLog={"path": "second.log"}))
+    assert running.get("/").body == b"mended"
+
+
+def test_an_access_log_that_cannot_be_opened_is_an_error_at_the_start(gateway):
+    running = gateway(says("x", accessLog={"path": "missing/access.log"}), ready=False, expect_exit=1)
+    assert running.process.wait(10) == 1
+    assert re.search(r'sluice\.yaml:\d+:9: access log ".*" cannot be opened: no such file', running.stderr()), running.stderr()
+
+
+def test_after_a_crash_a_log_that_cannot_be_opened_any_more_keeps_nobody_from_serving(gateway, tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    running = gateway(says("x", accessLog={"path": str(folder / "access.log")}))
+    before = running.wait_for_gateway_process()
+    shutil.rmtree(folder)
+    os.kill(before, signal.SIGKILL)
+    running.wait_for_gateway_process(other_than=[before])
+    assert running.get("/").body == b"x"
+    running.wait_for_stderr("cannot be opened")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_user_who_does_not_exist_refuses_the_reload(gateway):
+    running = gateway(says("good", user="root"))
+    done = running.reload(says("bad", user="nobody-at-all"), expect=1)
+    assert re.search(r'sluice\.yaml:\d+:7: user "nobody-at-all" does not exist', done.stdout + done.stderr), done
+    assert running.get("/").body == b"good"
 
 
 @pytest.mark.slow
