@@ -169,14 +169,19 @@ static bool create_workers(struct gateway *gateway, struct publication *first, s
     return true;
 }
 
+struct resolver_settings control_resolver_settings(const struct facts *facts)
+{
+    return (struct resolver_settings){
+        .servers = facts->resolver_servers,
+        .server_count = facts->resolver_server_count,
+        .ttl_minimum_ms = facts->resolver_ttl_minimum_ms,
+        .ttl_maximum_ms = facts->resolver_ttl_maximum_ms,
+    };
+}
+
 static bool create_resolver(struct gateway *gateway, struct error *error)
 {
-    struct resolver_settings settings = {
-        .servers = gateway->facts->resolver_servers,
-        .server_count = gateway->facts->resolver_server_count,
-        .ttl_minimum_ms = gateway->facts->resolver_ttl_minimum_ms,
-        .ttl_maximum_ms = gateway->facts->resolver_ttl_maximum_ms,
-    };
+    struct resolver_settings settings = control_resolver_settings(gateway->facts);
     gateway->resolver = resolver_create(&gateway->loop, &settings, error);
     return gateway->resolver != NULL;
 }
@@ -228,6 +233,7 @@ static void take_down(struct gateway *gateway)
     }
     if (gateway->admin) admin_worker_destroy(gateway->admin);
     control_forget_names(gateway);
+    control_forget_reload(gateway);
     if (gateway->resolver) resolver_destroy(gateway->resolver);
     gateway->resolver = NULL; /* mail about names may still come */
     if (gateway->access_log) access_log_destroy(gateway->access_log);
@@ -241,7 +247,6 @@ static void take_down(struct gateway *gateway)
     free(gateway->workers);
     free(gateway->signs);
     free(gateway->socket_failure);
-    control_forget_reload(gateway);
     vector_release(&gateway->commands);
 }
 

@@ -35,9 +35,10 @@ struct fresh_sockets {
  * does nothing that can fail. */
 struct reload {
     bool running;
-    uint64_t command;      /* to be answered; 0: by SIGHUP, nobody waits */
-    struct facts *facts;   /* of what was read; NULL: not yet */
-    struct vector sockets; /* struct fresh_sockets */
+    uint64_t command;                 /* to be answered; 0: by SIGHUP, nobody waits */
+    struct facts *facts;              /* of what was read; NULL: not yet */
+    struct resolver_change *resolver; /* where its settings differ; NULL: they don't */
+    struct vector sockets;            /* struct fresh_sockets */
 };
 
 struct gateway {
@@ -76,6 +77,8 @@ void control_give_up(struct gateway *, const char *why);
 /* The text of the configuration in force goes to the master, so that a gateway that follows a crash can serve it whatever has become of
  * the file. */
 void control_hand_good_text_on(struct gateway *);
+
+struct resolver_settings control_resolver_settings(const struct facts *);
 
 /* reload.c */
 void control_ask_for_all_sockets(struct gateway *);

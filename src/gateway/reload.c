@@ -181,6 +181,27 @@ static void warn_of_unchanged(const struct facts *before, const struct facts *af
     }
 }
 
+static bool same_resolver(const struct facts *before, const struct facts *after)
+{
+    if (after->resolver_server_count != before->resolver_server_count ||
+        after->resolver_ttl_minimum_ms != before->resolver_ttl_minimum_ms ||
+        after->resolver_ttl_maximum_ms != before->resolver_ttl_maximum_ms)
+        return false;
+    for (size_t i = 0; i < after->resolver_server_count; i++) {
+        if (!slice_equal(after->resolver_servers[i], before->resolver_servers[i])) return false;
+    }
+    return true;
+}
+
+static bool prepare_resolver(struct gateway *gateway, struct error *error)
+{
+    struct reload *reload = &gateway->reload;
+    if (same_resolver(gateway->facts, reload->facts)) return true;
+    struct resolver_settings settings = control_resolver_settings(reload->facts);
+    reload->resolver = resolver_prepare(gateway->resolver, &settings, error);
+    return reload->resolver != NULL;
+}
+
 static void begin_reload(struct gateway *gateway, uint64_t command)
 {
     gateway->reload.running = true;
@@ -204,6 +225,8 @@ static void end_reload(struct gateway *gateway, const char *answer)
     gateway->reload.sockets.count = 0;
     facts_destroy(gateway->reload.facts);
     gateway->reload.facts = NULL;
+    resolver_abandon(gateway->reload.resolver);
+    gateway->reload.resolver = NULL;
     free(gateway->socket_failure);
     gateway->socket_failure = NULL;
     if (gateway->commands.count == 0 || gateway->draining) return;
@@ -240,6 +263,12 @@ void control_reload_read(void *owner, struct facts *facts, const char *failure)
         return;
     }
     gateway->reload.facts = facts;
+    struct error error;
+    if (!prepare_resolver(gateway, &error)) {
+        publisher_discard(gateway->publisher);
+        refuse_reload(gateway, error.text);
+        return;
+    }
     for (size_t i = 0; i < facts->listener_count; i++) {
         if (!has_listener(gateway->facts, &facts->listeners[i])) {
             ask_for_sockets(gateway, &facts->listeners[i], gateway->worker_count);
@@ -271,6 +300,8 @@ static void take_over_facts(struct gateway *gateway)
     gateway->facts = facts;
     gateway->reload.facts = NULL;
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
+    if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
+    gateway->reload.resolver = NULL;
     control_send(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
     for (size_t i = 0; i < before->listener_count; i++) {
         if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
@@ -303,6 +334,7 @@ void control_forget_reload(struct gateway *gateway)
 {
     for (size_t i = 0; i < gateway->reload.sockets.count; i++) close_sockets(vector_at(&gateway->reload.sockets, i));
     vector_release(&gateway->reload.sockets);
+    resolver_abandon(gateway->reload.resolver);
     facts_destroy(gateway->reload.facts);
 }
 

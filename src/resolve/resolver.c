@@ -359,7 +359,7 @@ static char *join_servers(const struct resolver_settings *settings)
 }
 
 /* Search domains belong to the system's servers; names that are asked elsewhere are taken as they are. */
-static int open_channel(struct resolver *resolver, const struct resolver_settings *settings)
+static int open_channel(struct resolver *resolver, const struct resolver_settings *settings, ares_channel *channel)
 {
     struct ares_options options = {
         .timeout = TRY_TIMEOUT_MS,
@@ -370,28 +370,33 @@ static int open_channel(struct resolver *resolver, const struct resolver_setting
     };
     int given = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
     if (settings->server_count) given |= ARES_OPT_DOMAINS;
-    int status = ares_init_options(&resolver->channel, &options, given);
+    int status = ares_init_options(channel, &options, given);
     if (status != ARES_SUCCESS || settings->server_count == 0) return status;
     char *servers = join_servers(settings);
-    status = ares_set_servers_ports_csv(resolver->channel, servers);
+    status = ares_set_servers_ports_csv(*channel, servers);
     free(servers);
-    if (status != ARES_SUCCESS) ares_destroy(resolver->channel);
+    if (status != ARES_SUCCESS) ares_destroy(*channel);
     return status;
+}
+
+static void set_bounds(struct resolver *resolver, uint64_t ttl_minimum_ms, uint64_t ttl_maximum_ms)
+{
+    resolver->ttl_minimum_ms = ttl_minimum_ms;
+    resolver->ttl_maximum_ms = ttl_maximum_ms ? ttl_maximum_ms : UINT64_MAX / 4;
 }
 
 struct resolver *resolver_create(struct loop *loop, const struct resolver_settings *settings, struct error *error)
 {
     struct resolver *resolver = memory_allocate(sizeof *resolver);
     resolver->loop = loop;
-    resolver->ttl_minimum_ms = settings->ttl_minimum_ms;
-    resolver->ttl_maximum_ms = settings->ttl_maximum_ms ? settings->ttl_maximum_ms : UINT64_MAX / 4;
+    set_bounds(resolver, settings->ttl_minimum_ms, settings->ttl_maximum_ms);
     map_init(&resolver->names);
     list_init(&resolver->sockets);
     timer_init(&resolver->timer, channel_timer);
     random_init(&resolver->random);
     int status = ares_library_init(ARES_LIB_INIT_ALL);
     if (status == ARES_SUCCESS) {
-        status = open_channel(resolver, settings);
+        status = open_channel(resolver, settings, &resolver->channel);
         if (status == ARES_SUCCESS) return resolver;
         ares_library_cleanup();
     }
@@ -399,6 +404,56 @@ struct resolver *resolver_create(struct loop *loop, const struct resolver_settin
     map_release(&resolver->names);
     free(resolver);
     return NULL;
+}
+
+/* --- other settings --- */
+
+struct resolver_change {
+    ares_channel channel;
+    uint64_t ttl_minimum_ms, ttl_maximum_ms;
+};
+
+struct resolver_change *resolver_prepare(struct resolver *resolver, const struct resolver_settings *settings,
+                                         struct error *error)
+{
+    struct resolver_change *change = memory_allocate(sizeof *change);
+    change->ttl_minimum_ms = settings->ttl_minimum_ms;
+    change->ttl_maximum_ms = settings->ttl_maximum_ms;
+    int status = open_channel(resolver, settings, &change->channel);
+    if (status == ARES_SUCCESS) return change;
+    error_format(error, "cannot change the resolver's settings: %s", ares_strerror(status));
+    free(change);
+    return NULL;
+}
+
+/* A look-up under way belongs to the old servers: nobody waits for it any more. Literal addresses have no timer. */
+static void ask_again(struct name *name)
+{
+    struct loop *loop = name->resolver->loop;
+    bool is_asking = name->lookup != NULL;
+    if (is_asking) name->lookup->name = NULL;
+    name->lookup = NULL;
+    if (is_asking || timer_is_set(&name->timer)) timer_set(&loop->timers, &name->timer, loop->now_ms);
+}
+
+void resolver_commit(struct resolver *resolver, struct resolver_change *change)
+{
+    ares_channel before = resolver->channel;
+    size_t position = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&resolver->names, &position))) ask_again(entry->value);
+    set_bounds(resolver, change->ttl_minimum_ms, change->ttl_maximum_ms);
+    resolver->channel = change->channel;
+    ares_destroy(before);
+    arm_timer(resolver);
+    free(change);
+}
+
+void resolver_abandon(struct resolver_change *change)
+{
+    if (!change) return;
+    ares_destroy(change->channel);
+    free(change);
 }
 
 void resolver_destroy(struct resolver *resolver)

@@ -15,10 +15,16 @@ struct resolver_settings {
 };
 
 struct resolver;
+struct resolver_change;
 struct resolver_watch;
 
 struct resolver *resolver_create(struct loop *, const struct resolver_settings *, struct error *);
 void resolver_destroy(struct resolver *); /* ends all watches */
+/* Other settings, in two halves, so that a change can be got ready before it is certain. NULL and *error where there can be none. */
+struct resolver_change *resolver_prepare(struct resolver *, const struct resolver_settings *, struct error *);
+/* From now on. What is known of the names stays until the new servers say otherwise; they are asked at once. */
+void resolver_commit(struct resolver *, struct resolver_change *);
+void resolver_abandon(struct resolver_change *); /* NULL is allowed */
 /* `changed` runs from the loop, never inside a call: addresses sorted, ports 0; count 0 when the name has none. They hold during
  * the call. Two watches of one name share its look-ups. */
 struct resolver_watch *resolver_watch(struct resolver *, struct slice host,

@@ -73,6 +73,19 @@ def test_a_name_server_that_has_gone_leaves_the_last_answer_in_use(gateway, name
         time.sleep(0.1)
 
 
+def test_a_reload_brings_other_name_servers(gateway, name_server, backend):
+    name_server.set(users=["127.0.0.1"])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        elsewhere = proxy(f"users.test:{backend.port}", resolver={"servers": ["127.0.0.1:%d" % silent.getsockname()[1]]})
+        running = gateway(elsewhere)
+        assert running.get("/").status == 503
+        running.reload(named(name_server, backend.port))
+        until(running, lambda response: response.status == 200)
+        running.reload(elsewhere)
+        assert running.get("/").status == 200, "what is known stays until the new server says otherwise"
+
+
 def test_a_name_server_that_is_silent_blocks_neither_start_nor_others(gateway, backend):
     """A socket that swallows every question."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:

@@ -326,6 +326,40 @@ static void a_name_loses_its_addresses_after_three_denials(void **state)
     assert_string_equal(listener.addresses, "10.0.0.4");
 }
 
+static struct resolver_change *prepare_server(uint16_t port)
+{
+    char server[32];
+    struct error error;
+    snprintf(server, sizeof server, "127.0.0.1:%u", port);
+    struct slice servers[] = { slice_from_cstring(server) };
+    struct resolver_settings settings = {
+        .servers = servers, .server_count = 1, .ttl_minimum_ms = 100, .ttl_maximum_ms = 60000
+    };
+    struct resolver_change *change = resolver_prepare(resolver, &settings, &error);
+    assert_non_null(change);
+    return change;
+}
+
+static void other_servers_are_asked_at_once_and_until_they_answer_nothing_is_lost(void **state)
+{
+    need_dnsmasq();
+    struct listener known = { 0 }, unknown = { 0 };
+    listen_to(&known, "users.test");
+    turn_until_told(&known, 1);
+    resolver_commit(resolver, prepare_server(free_port())); /* nobody is there */
+    listen_to(&unknown, "orders.test");
+    turn_for(50); /* a question is under way */
+    assert_int_equal(known.told, 1);
+    resolver_abandon(prepare_server(free_port()));
+    unsigned before = queries_in_log("query[A] users.test"), told_before = unknown.told;
+    resolver_commit(resolver, prepare_server(dnsmasq.port));
+    turn_until_told(&unknown, told_before + 1);
+    assert_string_equal(unknown.addresses, "10.0.0.9");
+    for (int i = 0; i < 50 && queries_in_log("query[A] users.test") == before; i++) turn_for(20);
+    assert_true(queries_in_log("query[A] users.test") > before);
+    assert_int_equal(known.told, 1);
+}
+
 static void an_unknown_name_is_told_so_at_once(void **state)
 {
     need_dnsmasq();
@@ -556,6 +590,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_watches_share_their_look_ups, set_up_dnsmasq, tear_down_dnsmasq),
         cmocka_unit_test_setup_teardown(a_name_loses_its_addresses_after_three_denials, set_up_dnsmasq,
                                         tear_down_dnsmasq),
+        cmocka_unit_test_setup_teardown(other_servers_are_asked_at_once_and_until_they_answer_nothing_is_lost,
+                                        set_up_dnsmasq, tear_down_dnsmasq),
         cmocka_unit_test_setup_teardown(an_unknown_name_is_told_so_at_once, set_up_dnsmasq, tear_down_dnsmasq),
         cmocka_unit_test_setup_teardown(the_last_addresses_stay_while_the_server_is_away, set_up_dnsmasq,
                                         tear_down_dnsmasq),
