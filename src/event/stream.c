@@ -184,13 +184,22 @@ int stream_connect_outcome(const struct stream *stream)
     return stream->failed ? stream->system_error : 0;
 }
 
+enum stream_silence stream_look(struct stream *stream)
+{
+    char byte;
+    ssize_t unread;
+    do unread = recv(stream->source.descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (unread < 0 && errno == EINTR);
+    if (unread > 0) return STREAM_UNASKED_BYTES;
+    if (unread < 0) {
+        (void)read_failed(stream, errno);
+        if (!stream->failed) return STREAM_SILENT;
+    }
+    return STREAM_PEER_GONE;
+}
+
 bool stream_is_stale(struct stream *stream)
 {
     if (stream->failed || stream->peer_finished) return true;
-    if (!stream->may_read) return false;
-    char byte;
-    ssize_t unread = recv(stream->source.descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (unread >= 0 || errno != EAGAIN) return true;
-    stream->may_read = false;
-    return false;
+    return stream->may_read && stream_look(stream) != STREAM_SILENT;
 }

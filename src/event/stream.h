@@ -56,8 +56,16 @@ enum stream_result stream_splice_to(struct stream *, int kernel_pipe, size_t lim
 void stream_finish_writing(struct stream *);
 /* After connecting: 0 when connected, the errno when it failed, EINPROGRESS when not yet known. */
 int stream_connect_outcome(const struct stream *);
-/* True where an idle connection has turned unusable: it has unread bytes, or the peer has closed. One recv(MSG_PEEK) at most,
- * and none unless an event came since the last read. */
+/* A connection on which nothing is expected. */
+enum stream_silence {
+    STREAM_SILENT,        /* as it should be */
+    STREAM_UNASKED_BYTES, /* the peer has spoken */
+    STREAM_PEER_GONE,     /* it has finished or reset */
+};
+/* Asks the kernel, whatever events have told so far: one recv(MSG_PEEK). */
+enum stream_silence stream_look(struct stream *);
+/* True where an idle connection has turned unusable, as far as events have told: asks the kernel only if one came since the last
+ * read. */
 bool stream_is_stale(struct stream *);
 
 #endif

@@ -45,6 +45,9 @@ struct client_stream {
     /* Ask for the Upgrade field's protocol. After a 101 response_body is what the backend sends until it closes, and request_body
      * (held back until then) goes to it unframed. */
     bool upgrade;
+    /* It can't be sent a second time once a byte of it has gone: so a kept connection is first asked, by one system call, whether it
+     * is still alive. */
+    bool unrepeatable;
     /* Filled by the session. */
     struct interim_response *interim;
     struct response_head response;
@@ -66,7 +69,11 @@ static inline void client_stream_init_heads(struct client_stream *stream) { stre
 void client_stream_release(struct client_stream *);
 
 struct client_connection_operations {
-    /* Starts the stream: writes head and what the pipe holds in one go. The outcome is always told by events. */
+    /* Starts the stream: writes head and what the pipe holds in one go. The outcome is always told by events.
+     * What stands in the way of the first byte is told as a failure with request_sent false: nothing was executed then, whatever the
+     * method. On a kept connection its advice is RETRY_OTHER_CONNECTION (reason stale-connection): the backend had closed it, or had sent
+     * bytes unasked. A fresh one is always looked at: a backend that speaks before it is asked, or has finished, is broken
+     * (RETRY_OTHER_INSTANCE); what it said is never taken for an answer. */
     void (*open)(struct client_connection *, struct client_stream *);
     /* The owner gives the stream up: no event follows, response_body is not touched any more. h1 closes the connection
      * (unless the exchange was complete), h2 resets the stream. */
@@ -94,7 +101,7 @@ struct client_connection {
     struct address address;
     uint64_t idle_since_ms;
     uint32_t streams, streams_max; /* at once */
-    uint32_t served;               /* streams completed: > 0 means a failure may be a stale reuse */
+    bool kept; /* has been idle or carried a stream before: it may have gone stale. Set by session and pool */
     bool connected;
 };
 

@@ -153,7 +153,7 @@ static void finish(struct h1_client *client, bool reusable)
     count_bytes(client);
     learn_size(client);
     tell_owner(client, CLIENT_STREAM_DONE);
-    if (reusable) client->base.served++;
+    if (reusable) client->base.kept = true;
     leave_stream(client, reusable);
 }
 
@@ -186,7 +186,7 @@ static void fail_for_end(struct h1_client *client)
     else if (client->input.slab && !h1_input_is_empty(&client->input))
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502, "reset", "the backend %s inside its answer's head",
                   how);
-    else if (client->base.served > 0 && !stream->response_begun)
+    else if (client->base.kept && !stream->response_begun)
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection",
                   "the backend %s that was kept, before it answered", how);
     else
@@ -227,6 +227,10 @@ static void send_on(struct h1_client *client)
     case H1_WRITE_STARVED: break;
     case H1_WRITE_AGAIN: come_back_next_turn(client); break;
     case H1_WRITE_FAILED:
+        if (client->writer.sent == 0) { /* what can be read was no answer to this */
+            fail_for_end(client);
+            break;
+        }
         h1_writer_release(&client->writer);
         client->holding_back = false;
         come_back(client);
@@ -270,6 +274,23 @@ static void hold_back(struct h1_client *client)
     timer_set(&client->worker->loop->timers, &client->timer, client->continue_deadline_ms);
 }
 
+/* False: the backend has spoken or gone before it was asked. A kept connection that events call silent is believed where a wrong guess
+ * costs no more than sending the request again. */
+static bool is_ready_to_be_asked(struct h1_client *client, struct error *error)
+{
+    bool is_kept = client->base.kept;
+    if (LIKELY(is_kept && !client->current->unrepeatable)) return true;
+    enum stream_silence silence = stream_look(&client->stream);
+    if (LIKELY(silence == STREAM_SILENT)) return true;
+    const char *what = silence == STREAM_UNASKED_BYTES ? "sent bytes" : "closed the connection";
+    if (is_kept)
+        return error_set(error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection",
+                         "the backend %s while it was idle", what);
+    return error_set(error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502,
+                     silence == STREAM_UNASKED_BYTES ? "bad-response" : "reset", "the backend %s before it was asked",
+                     what);
+}
+
 static void client_open(struct client_connection *connection, struct client_stream *stream)
 {
     struct h1_client *client = client_of(connection);
@@ -279,8 +300,7 @@ static void client_open(struct client_connection *connection, struct client_stre
     client->base.streams = 1;
     client->interim_count = 0;
     client->heads_bytes = 0;
-    client->holding_back = false;
-    client->sending = true;
+    client->holding_back = client->sending = false;
     client_stream_init_heads(stream);
     response_head_init(&stream->response, stream->arena);
     h1_parser_init(&client->parser);
@@ -290,10 +310,11 @@ static void client_open(struct client_connection *connection, struct client_stre
 
     enum h1_framing framing = framing_of(stream);
     struct error error;
-    if (!write_head(client, framing, &error)) {
+    if (!is_ready_to_be_asked(client, &error) || !write_head(client, framing, &error)) {
         fail(client, &error);
         return;
     }
+    client->sending = true;
     if (stream->request_body && (stream->wait_for_continue || stream->upgrade))
         hold_back(client);
     else if (stream->request_body && framing != H1_FRAMING_NONE)

@@ -232,7 +232,8 @@ static void settle_failure(struct upstream_call *call, const struct error *failu
 
 /* A connection of the pool had been closed by the instance. Where surely nothing was executed, or that doesn't matter, the client
  * never learns of it: the same instance is asked on a fresh connection, beside retryCount and budget. A request that isn't
- * repeatable and of which a byte was sent may have been executed although no byte of an answer came (RFC 9110 9.2.2). */
+ * repeatable and of which a byte was sent may have been executed although no byte of an answer came (RFC 9110 9.2.2); the session
+ * looks before it sends such a one, so that only a close that crosses with it on the wire ends here. */
 static bool may_repeat_after_stale(const struct upstream_call *call, const struct error *failure)
 {
     const struct try *try = call->try;

@@ -90,6 +90,7 @@ static void put_idle(struct pooled *pooled)
     struct upstream_pool *pool = pooled->pool;
     struct upstream_worker *worker = pool->worker;
     pooled->state = POOLED_IDLE;
+    pooled->connection->kept = true;
     pooled->connection->idle_since_ms = worker->loop->now_ms;
     list_push_front(&pool->idle, &pooled->connection->link);
     list_push_back(&worker->idle_order, &pooled->order);
@@ -167,7 +168,7 @@ static struct pool_waiter *find_waiter(struct upstream_pool *pool, const struct 
 {
     for (struct list_link *link = pool->line.next; link != &pool->line; link = link->next) {
         struct pool_waiter *waiter = CONTAINER_OF(link, struct pool_waiter, link);
-        if (!waiter->fresh || connection->served == 0) return waiter;
+        if (!waiter->fresh || !connection->kept) return waiter;
     }
     return NULL;
 }

@@ -1,7 +1,8 @@
 /* upstream/pool.h: warm connections of one worker to one instance. Only that worker touches it, so nothing here locks.
  *
  * The pool owns idle connections; one with a stream on it is the try's until its stream is DONE or cancelled. Idle ones are taken
- * last used first, after a check that they are not stale; at the cap a taker waits in line until one comes free or its deadline. */
+ * last used first, after a check that they are not stale as far as events have told (the session asks the kernel where that is not
+ * enough); at the cap a taker waits in line until one comes free or its deadline. */
 #ifndef SLUICE_UPSTREAM_POOL_H
 #define SLUICE_UPSTREAM_POOL_H
 

@@ -1,5 +1,11 @@
 #include "upstream/private.h"
 
+/* Once a part of it has gone: could all of it go again? Of a body so much is kept. */
+static bool can_be_sent_twice(const struct call_plan *plan)
+{
+    return plan->repeatable && (!plan->body || plan->body->expected <= plan->retry_buffer_bytes);
+}
+
 /* Field by field: what the session fills (the response's head and body) isn't touched before it is there, and the two
  * kilobytes of a try needn't be cleared for each request. */
 static void prepare(struct try *try, struct upstream_call *call, struct instance *instance, bool fresh)
@@ -20,6 +26,7 @@ static void prepare(struct try *try, struct upstream_call *call, struct instance
     stream->owner_task = &call->task;
     stream->wait_for_continue = call->plan.wait_for_continue;
     stream->upgrade = call->plan.upgrade;
+    stream->unrepeatable = !can_be_sent_twice(&call->plan);
     stream->interim = NULL;
     stream->failure.reason = NULL;
     stream->response_begun = stream->request_sent = false;

@@ -23,6 +23,9 @@ static struct system_calls {
     unsigned recv, sendmsg, splice, epoll_ctl;
 } system_calls;
 
+/* The errno of the next sendmsg, which does nothing then; 0: none. */
+static int sendmsg_failure;
+
 ssize_t recv(int descriptor, void *into, size_t size, int flags)
 {
     system_calls.recv++;
@@ -32,6 +35,11 @@ ssize_t recv(int descriptor, void *into, size_t size, int flags)
 ssize_t sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
     system_calls.sendmsg++;
+    if (sendmsg_failure) {
+        errno = sendmsg_failure;
+        sendmsg_failure = 0;
+        return -1;
+    }
     return syscall(SYS_sendmsg, descriptor, message, flags);
 }
 

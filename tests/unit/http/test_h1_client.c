@@ -180,6 +180,14 @@ static void get(struct fixture *f)
     open_stream(f);
 }
 
+/* A request that can't be sent again. */
+static void post_once(struct fixture *f)
+{
+    prepare(f, METHOD_POST, 0);
+    f->stream.unrepeatable = true;
+    open_stream(f);
+}
+
 static void push(struct fixture *f, const char *text)
 {
     assert_true(body_pipe_push_copy(&f->body, &f->bench.slabs, slice_from_cstring(text)));
@@ -253,8 +261,8 @@ static void the_heads_bytes_outlive_the_connection(void **state)
 static void a_kept_connection_costs_one_sendmsg_and_one_recv_a_request(void **state)
 {
     struct fixture *f = *state;
-    system_calls = (struct system_calls){ 0 };
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 11; i++) {
+        if (i == 1) system_calls = (struct system_calls){ 0 }; /* the first one's connection was fresh */
         get(f);
         reply(f, OK("5") "hello");
         assert_answer(f, 200, "hello");
@@ -262,8 +270,8 @@ static void a_kept_connection_costs_one_sendmsg_and_one_recv_a_request(void **st
     assert_int_equal(system_calls.sendmsg, 10);
     assert_int_equal(system_calls.recv, 10);
     assert_int_equal(system_calls.epoll_ctl, 0);
-    assert_soon(f->freed_reusable == 10);
-    assert_int_equal(f->connection->served, 10);
+    assert_soon(f->freed_reusable == 11);
+    assert_true(f->connection->kept);
 }
 
 static void head_and_buffered_body_go_out_in_one_write(void **state)
@@ -661,6 +669,95 @@ static void a_kept_connection_that_closes_before_any_byte_asks_for_another_conne
     assert_int_equal(f->stream.events & CLIENT_STREAM_HEAD, 0);
 }
 
+/* A GET that finds its connection closed can go again, so nobody asks the kernel first; a POST can't. */
+static void only_what_can_not_be_repeated_pays_for_a_look(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    system_calls = (struct system_calls){ 0 };
+    post_once(f);
+    reply(f, OK("2") "ok");
+    assert_answer(f, 200, "ok");
+    assert_int_equal(system_calls.recv, 2);
+    get(f);
+    reply(f, OK("2") "ok");
+    assert_int_equal(system_calls.recv, 3);
+}
+
+/* No event has told of it yet. */
+static void a_kept_connection_closed_under_a_post_is_found_out_before_a_byte_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    assert_int_equal(shutdown(f->backend.descriptor, SHUT_WR), 0);
+    wire_forget(&f->backend);
+    post_once(f);
+    assert_failure(f, "stale-connection", RETRY_OTHER_CONNECTION);
+    assert_false(f->stream.request_sent);
+    assert_soon(f->backend.ended);
+    assert_string_equal(f->backend.received, "");
+}
+
+static void bytes_on_a_kept_connection_are_no_answer_to_a_post(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    wire_say(&f->backend, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    post_once(f);
+    assert_failure(f, "stale-connection", RETRY_OTHER_CONNECTION);
+    assert_false(f->stream.request_sent);
+    assert_int_equal(f->heads, 0);
+}
+
+/* It closed between the look and the write: whatever the method, nothing was sent. */
+static void a_first_write_that_fails_has_sent_nothing(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    sendmsg_failure = EPIPE;
+    post_once(f);
+    assert_failure(f, "stale-connection", RETRY_OTHER_CONNECTION);
+    assert_false(f->stream.request_sent);
+}
+
+/* What a backend said before it reset an idle connection can still be read, after the write that failed. */
+static void what_was_said_before_a_reset_is_no_answer(void **state)
+{
+    struct fixture *f = *state;
+    get(f);
+    reply(f, OK("2") "ok");
+    wire_say(&f->backend, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    sendmsg_failure = ECONNRESET;
+    get(f);
+    assert_failure(f, "stale-connection", RETRY_OTHER_CONNECTION);
+    assert_int_equal(f->heads, 0);
+}
+
+static void a_backend_that_speaks_first_is_not_believed(void **state)
+{
+    struct fixture *f = *state;
+    wire_say(&f->backend, OK("3") "bad");
+    get(f);
+    assert_failure(f, "bad-response", RETRY_OTHER_INSTANCE);
+    assert_non_null(strstr(f->stream.failure.text, "sent bytes before it was asked"));
+    assert_false(f->stream.request_sent);
+    assert_int_equal(f->heads, 0);
+    assert_string_equal(f->backend.received, "");
+}
+
+static void a_backend_that_has_finished_is_not_asked(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(shutdown(f->backend.descriptor, SHUT_WR), 0);
+    get(f);
+    assert_failure(f, "reset", RETRY_OTHER_INSTANCE);
+    assert_false(f->stream.request_sent);
+}
+
 static void a_fresh_connection_that_closes_before_any_byte_is_the_instances_fault(void **state)
 {
     struct fixture *f = *state;
@@ -869,6 +966,13 @@ int main(void)
         TEST(an_idle_connection_that_the_backend_closes_is_lost),
         TEST(bytes_on_an_idle_connection_make_it_stale),
         TEST(a_kept_connection_that_closes_before_any_byte_asks_for_another_connection),
+        TEST(only_what_can_not_be_repeated_pays_for_a_look),
+        TEST(a_kept_connection_closed_under_a_post_is_found_out_before_a_byte_is_sent),
+        TEST(bytes_on_a_kept_connection_are_no_answer_to_a_post),
+        TEST(a_first_write_that_fails_has_sent_nothing),
+        TEST(what_was_said_before_a_reset_is_no_answer),
+        TEST(a_backend_that_speaks_first_is_not_believed),
+        TEST(a_backend_that_has_finished_is_not_asked),
         TEST(a_fresh_connection_that_closes_before_any_byte_is_the_instances_fault),
         TEST(a_reset_before_the_answer_is_told_as_one),
         TEST(an_end_inside_the_head_is_a_reset),

@@ -400,6 +400,74 @@ static void a_post_on_a_stale_connection_is_not_repeated(void **state)
     assert_int_equal(count(&worker.counters.stale_retries), 0);
 }
 
+/* Closed, or spoken on, before the request was written, though no event has told of it yet: it goes elsewhere, and no retry counts. */
+static void assert_post_goes_elsewhere(int stale)
+{
+    struct caller *caller = caller_make(service, METHOD_POST);
+    caller->plan.retry_count = 0;
+    caller_has_body(caller, 100);
+    caller_push(caller, 100, 'a');
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    backend_hear(connection, "aaaa");
+    backend_say(connection, HELLO);
+    assert_answered(caller, 200, "hello");
+    assert_int_equal(caller->call.tries, 1);
+    assert_int_equal(count(&worker.counters.retries), 0);
+    caller_free(caller);
+    close(connection);
+    if (stale >= 0) close(stale);
+}
+
+static void a_post_is_not_written_to_a_connection_that_was_just_closed(void **state)
+{
+    close(warm_connection());
+    assert_post_goes_elsewhere(-1);
+}
+
+static void a_post_is_not_written_to_a_connection_that_spoke_unasked(void **state)
+{
+    int stale = warm_connection();
+    backend_say(stale, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    assert_post_goes_elsewhere(stale);
+}
+
+/* Made for a caller that then had no need of it, it has never carried a request, and yet it grows old. */
+static void a_connection_that_was_never_used_may_be_stale_too(void **state)
+{
+    struct caller *caller = call_service(service, METHOD_GET);
+    caller_free(caller);
+    int stale = backend_accept(&first);
+    turn_until(gauge_read(&worker.counters.idle_connections) == 1);
+    will_pick(service, 0);
+    caller = caller_make(service, METHOD_GET);
+    caller->plan.retry_count = 0;
+    caller_start(caller);
+    backend_hear(stale, "\r\n\r\n");
+    close(stale);
+    int connection = backend_accept(&first);
+    backend_serve(connection, HELLO);
+    assert_answered(caller, 200, "hello");
+    caller_free(caller);
+    close(connection);
+}
+
+/* An answer that came before the question is nobody's. Nothing was sent, so any method may be tried elsewhere. */
+static void a_backend_that_speaks_first_is_left_for_another(void **state)
+{
+    struct caller *caller = call_service(service, METHOD_POST);
+    int one = backend_try_accept(&first); /* loopback: the connect is complete before anybody has told of it */
+    assert_true(one >= 0);
+    backend_say(one, HELLO);
+    int other = backend_accept(&second);
+    backend_serve(other, UNAVAILABLE);
+    assert_answered(caller, 503, "busy");
+    assert_int_equal(caller->call.tries, 2);
+    caller_free(caller);
+    close(one);
+    close(other);
+}
+
 /* It insists on a fresh connection even where another warm one is idle, which may be as stale. */
 static void a_repeated_request_takes_no_used_connection(void **state)
 {
@@ -792,6 +860,10 @@ int main(void)
         CASE(an_idle_connection_closed_by_the_instance_is_left_alone),
         CASE(a_stale_connection_never_shows),
         CASE(a_post_on_a_stale_connection_is_not_repeated),
+        CASE(a_post_is_not_written_to_a_connection_that_was_just_closed),
+        CASE(a_post_is_not_written_to_a_connection_that_spoke_unasked),
+        CASE(a_connection_that_was_never_used_may_be_stale_too),
+        CASE(a_backend_that_speaks_first_is_left_for_another),
         CASE(a_repeated_request_takes_no_used_connection),
         CASE(a_body_is_sent_again_to_the_next_instance),
         CASE(a_body_beyond_the_retry_buffer_is_not_sent_again),
