@@ -420,6 +420,50 @@ static void an_answer_to_head_has_a_length_but_no_body(void **state)
     assert_soon(f->freed_reusable == 1);
 }
 
+struct bodiless {
+    enum method method;
+    const char *head;
+};
+
+/* Bytes behind an answer that has no content are in nobody's answer, however they came. */
+static void what_follows_an_answer_without_content_ends_the_connection(void **state)
+{
+    static const struct bodiless answers[] = {
+        { METHOD_HEAD, OK("5") },
+        { METHOD_HEAD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" },
+        { METHOD_HEAD, "HTTP/1.1 200 OK\r\n\r\n" },
+        { METHOD_GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n" },
+        { METHOD_GET, "HTTP/1.1 204 No Content\r\n\r\n" },
+        { METHOD_GET, OK("0") },
+    };
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 3 * COUNT_OF(answers); i++) {
+        const struct bodiless *answer = &answers[i / 3];
+        char whole[256];
+        snprintf(whole, sizeof whole, "%shello", answer->head);
+        prepare(f, answer->method, 0);
+        open_stream(f);
+        switch (i % 3) {
+        case 0: reply(f, whole); break; /* in one segment */
+        case 1:                         /* in two that come in one turn */
+            wire_say(&f->backend, answer->head);
+            reply(f, "hello");
+            break;
+        case 2: /* once the connection is idle again */
+            reply(f, answer->head);
+            reply(f, "hello");
+            break;
+        }
+        assert_soon(f->stream.events & CLIENT_STREAM_DONE && !f->task.queued);
+        assert_null(f->stream.failure.reason);
+        assert_int_equal(f->answer_length, 0);
+        assert_soon(!f->connection);
+        wire_close(&f->backend);
+        f->connected = 0;
+        connect_to_backend(f);
+    }
+}
+
 static void an_answer_that_ends_with_the_connection_is_whole(void **state)
 {
     struct fixture *f = *state;
@@ -947,6 +991,7 @@ int main(void)
         TEST(trailers_stay_with_their_answer_when_the_connection_goes_on),
         TEST(a_large_answer_arrives_by_credit_within_bounds),
         TEST(an_answer_to_head_has_a_length_but_no_body),
+        TEST(what_follows_an_answer_without_content_ends_the_connection),
         TEST(an_answer_that_ends_with_the_connection_is_whole),
         TEST(data_and_fin_in_one_segment_are_both_seen),
         TEST(a_counted_answer_that_came_with_the_fin_is_whole_but_its_connection_gone),
