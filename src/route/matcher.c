@@ -211,6 +211,17 @@ static bool take_conditions(struct route_matcher *matcher, struct block *block, 
     return true;
 }
 
+/* Who means a path below "/" and who means a part of one need different things: both are shown. */
+static bool refuse_regex_without_slash(struct slice text, struct error *error)
+{
+    struct slice shown = slice_before(slice_after(text, slice_starts_with(text, SLICE("^")) ? 1 : 0), 50);
+    bool has_bar = slice_find_byte(shown, '|') != SLICE_NOT_FOUND;
+    const char *open = has_bar ? "(?:" : "", *close = has_bar ? ")" : "";
+    return error_format(error,
+                        "a path's regex must match all of it, which begins with '/': write ~/%s%.*s%s or ~.*%s%.*s%s",
+                        open, SLICE_PRINT(shown), close, open, SLICE_PRINT(shown), close);
+}
+
 static bool take_regex(struct route_matcher *matcher, struct block *block, const struct route_rule *rule,
                        struct slice prefix, struct error *error)
 {
@@ -221,7 +232,8 @@ static bool take_regex(struct route_matcher *matcher, struct block *block, const
         return false;
     }
     matcher->has_regex = true;
-    return true;
+    bool never = !slice_starts_with(prefix, SLICE("/")) && !regex_can_begin_with(text, SLICE("/"));
+    return !never || refuse_regex_without_slash(text, error);
 }
 
 static bool counts_are_valid(const struct route_rule *rule, struct error *error)

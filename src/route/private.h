@@ -71,6 +71,8 @@ enum regex_extent { REGEX_WHOLE, REGEX_ANYWHERE };
 /* `text` must outlive the regex. */
 bool regex_init(struct regex *, struct slice text, enum regex_extent, struct error *) MUST_USE;
 void regex_release(struct regex *);
+/* False only where it is certain that nothing which begins so can match a REGEX_WHOLE. */
+bool regex_can_begin_with(struct slice text, struct slice start);
 struct slice regex_name(const struct regex *, uint32_t index, uint32_t *group);
 /* True for a match. What runs into a limit does not match and sets *limit_hit. */
 bool regex_match(const struct regex *, struct slice subject, struct router_scratch *, bool *limit_hit);

@@ -64,6 +64,24 @@ bool regex_match(const struct regex *regex, struct slice subject, struct router_
     return false;
 }
 
+/* A partial match goes on to the end of what it is given as a whole one would, whatever follows there. It wants the regex without an
+ * anchor at its end. Where it finds that it needs no more, or runs into a limit, that is no certainty. */
+bool regex_can_begin_with(struct slice text, struct slice start)
+{
+    int code;
+    PCRE2_SIZE offset;
+    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_ANCHORED;
+    pcre2_code *open_ended = pcre2_compile((PCRE2_SPTR)text.at, text.length, options, &code, &offset, NULL);
+    pcre2_match_data *match_data = open_ended ? pcre2_match_data_create(1, NULL) : NULL;
+    int result = 0;
+    if (match_data) {
+        result = pcre2_match(open_ended, (PCRE2_SPTR)start.at, start.length, 0, PCRE2_PARTIAL_HARD, match_data, NULL);
+    }
+    pcre2_match_data_free(match_data);
+    pcre2_code_free(open_ended);
+    return result != PCRE2_ERROR_NOMATCH;
+}
+
 /* ---- The literal prefix ------------------------------------------------------------------------------------------ */
 
 /* Text in which parentheses and bars may be no signs: quotations, comments, control characters, classes in classes, verbs

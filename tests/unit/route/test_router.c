@@ -283,12 +283,39 @@ static void a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place(v
         { "/%ED%A0%80", "invalid UTF-8" },
         { "~", "empty regex" },
         { "~^/(a", "byte 5: missing closing parenthesis" },
+        { "~users", "begins with '/': write ~/users or ~.*users" },
+        { "~^users/[0-9]+$", "write ~/users/[0-9]+$ or" },
+        { "~a|b", "write ~/(?:a|b) or ~.*(?:a|b)" },
+        { "~[a-z]+", "write ~/[a-z]+" },
+        { "~[^/]+", "write ~/[^/]+" },
+        { "~(?i)users", "which begins with '/'" },
+        { "~\\w+/x", "which begins with '/'" },
+        { "~(?=u).*", "which begins with '/'" },
+        { "~(?!/).*", "which begins with '/'" },
     };
     for (size_t i = 0; i < COUNT_OF(refused); i++) {
         struct error error = { .text = "" };
         struct route_matcher *matcher = matcher_of_path(refused[i].path, 0, &error);
         if (matcher) fail_msg("%s was taken", refused[i].path);
         if (!strstr(error.text, refused[i].complaint)) fail_msg("%s: %s", refused[i].path, error.text);
+    }
+}
+
+/* One of them lost would be worse than one that never matches kept. */
+static void a_regex_that_may_begin_with_a_slash_is_taken(void **state)
+{
+    static const char *const taken[] = {
+        "~.*\\.php", "~(?i)/x",  "~^/x",      "~(/a|/b)",  "~\\/x",           "~.+",          "~[/x].*",
+        "~[^a-z]x",  "~\\x2fx",  "~\\Q/x\\E", "~users|/x", "~u?/x",           "~u*/x",        "~(?:u|v)?/x",
+        "~(?=/u).*", "~(?!u).*", "~(?<x>/u)", "~\\W.*",    "~(?#u)/x",        "~(?x) / x",    "~^(?:users|/x)$",
+        "~/",        "~/?",      "~(?<!u)/x", "~\\b/x|/y", "~(u)?(?(1)x|/x)", "~(*COMMIT)/x", "~(?>u|/)x",
+        "~\\A/x\\z",
+    };
+    for (size_t i = 0; i < COUNT_OF(taken); i++) {
+        struct error error = { .text = "" };
+        struct route_matcher *matcher = matcher_of_path(taken[i], 0, &error);
+        if (!matcher) fail_msg("%s: %s", taken[i], error.text);
+        route_matcher_drop(matcher);
     }
 }
 
@@ -624,6 +651,7 @@ int main(void)
         cmocka_unit_test(a_pattern_is_normalised_as_paths_are),
         cmocka_unit_test(every_byte_of_a_pattern_becomes_what_requests_carry),
         cmocka_unit_test(a_pattern_that_cannot_match_or_be_ranked_is_refused_with_the_place),
+        cmocka_unit_test(a_regex_that_may_begin_with_a_slash_is_taken),
         cmocka_unit_test(the_literal_prefix_of_a_regex_is_what_every_match_begins_with),
         cmocka_unit_test(rule_1_the_higher_priority_wins_over_everything_else),
         cmocka_unit_test(rule_2_an_exact_host_then_the_longer_suffix_then_none),
