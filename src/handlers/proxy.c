@@ -13,6 +13,7 @@ struct proxy {
     struct task task;
     struct exchange *exchange;
     struct call_plan plan;
+    struct body_trailer_rule request_trailers, response_trailers;
 };
 
 static bool proxy_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
@@ -61,16 +62,18 @@ static bool looks_like(struct slice name, struct slice ours)
     return true;
 }
 
+/* What the service believes because it comes from us. */
+static const enum header_id our_fields[] = {
+    HEADER_X_AUTHENTICATED_USER, HEADER_X_CLIENT_ID,      HEADER_X_REQUEST_ID,
+    HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
+};
+
 static void remove_lookalikes(struct headers *headers)
 {
-    static const enum header_id ours[] = {
-        HEADER_X_AUTHENTICATED_USER, HEADER_X_CLIENT_ID,      HEADER_X_REQUEST_ID,
-        HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
-    };
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
-        for (size_t i = 0; i < COUNT_OF(ours); i++) {
-            if (looks_like(header->name, header_id_name(ours[i]))) {
+        for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
+            if (looks_like(header->name, header_id_name(our_fields[i]))) {
                 headers_remove_one(headers, header);
                 break;
             }
@@ -95,6 +98,16 @@ static bool prepare_request(struct exchange *exchange)
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
            headers_add_known(headers, HEADER_VIA,
                              exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
+}
+
+/* Nothing of ours is written there, and no proxy is trusted to: it speaks in heads. */
+static void clean_request_trailers(const struct body_trailer_rule *rule, struct headers *trailers)
+{
+    (void)rule;
+    headers_remove_hop_by_hop(trailers);
+    remove_lookalikes(trailers);
+    headers_remove_known(trailers, HEADER_FORWARDED);
+    for (size_t i = 0; i < COUNT_OF(our_fields); i++) headers_remove_known(trailers, our_fields[i]);
 }
 
 static struct slice upstream_target(const struct exchange *exchange)
@@ -176,13 +189,18 @@ static void remove_named_internal(struct headers *headers, const struct request_
     }
 }
 
-static void clean_response(const struct exchange *exchange, struct response_head *response)
+static void clean_response(const struct exchange *exchange, struct headers *headers)
 {
     const struct request_settings *settings = exchange->worker->current->snapshot->settings;
-    headers_remove_hop_by_hop(&response->headers);
-    headers_remove_known(&response->headers, HEADER_SERVER);
-    remove_internal(&response->headers, settings);
-    remove_named_internal(&response->headers, settings);
+    headers_remove_hop_by_hop(headers);
+    headers_remove_known(headers, HEADER_SERVER);
+    remove_internal(headers, settings);
+    remove_named_internal(headers, settings);
+}
+
+static void clean_response_trailers(const struct body_trailer_rule *rule, struct headers *trailers)
+{
+    clean_response(CONTAINER_OF(rule, struct proxy, response_trailers)->exchange, trailers);
 }
 
 static void tell_outcome(struct proxy *proxy)
@@ -199,7 +217,7 @@ static void pass_interim_on(struct proxy *proxy)
     while (proxy->call.interim) {
         struct interim_response *interim = proxy->call.interim;
         proxy->call.interim = interim->next;
-        clean_response(proxy->exchange, &interim->head);
+        clean_response(proxy->exchange, &interim->head.headers);
         exchange_interim(proxy->exchange, &interim->head);
     }
 }
@@ -213,7 +231,8 @@ static void proxy_task(struct task *task)
     if (exchange->answered) return;
     pass_interim_on(proxy);
     if (call->events & CALL_HEAD) {
-        clean_response(exchange, call->response);
+        clean_response(exchange, &call->response->headers);
+        if (call->response_body) body_pipe_set_trailer_rule(call->response_body, &proxy->response_trailers);
         exchange_answer(exchange, call->response, call->response_body);
     } else if (call->events & CALL_DONE) {
         exchange_fail(exchange, &call->error);
@@ -229,6 +248,8 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     proxy->exchange = exchange;
     proxy->task.run = proxy_task;
     proxy->call.owner_task = &proxy->task;
+    proxy->request_trailers.clean = clean_request_trailers;
+    proxy->response_trailers.clean = clean_response_trailers;
     struct slice target = upstream_target(exchange);
     if (slice_is_absent(target) || !prepare_request(exchange)) {
         struct error error;
@@ -237,6 +258,7 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
         return;
     }
     make_plan(exchange, target, &proxy->plan);
+    if (proxy->plan.body) body_pipe_set_trailer_rule(proxy->plan.body, &proxy->request_trailers);
     upstream_call_start(&proxy->call, exchange->worker->upstream, &proxy->plan);
 }
 

@@ -75,6 +75,7 @@ void body_pipe_init(struct body_pipe *pipe, struct loop *loop, uint64_t expected
     pipe->state = BODY_OPEN;
     pipe->stopped = pipe->attached = pipe->spliced = pipe->starved = pipe->credit_wanted = false;
     pipe->trailers = NULL;
+    pipe->trailer_rule = NULL;
     pipe->failure.reason = NULL;
     pipe->splice = NULL;
     pipe->producer = NULL;
@@ -171,11 +172,24 @@ bool body_pipe_push_copy(struct body_pipe *pipe, struct slab_pool *slabs, struct
     return true;
 }
 
+static void clean_trailers(struct body_pipe *pipe)
+{
+    if (pipe->trailers && pipe->trailer_rule && !pipe->stopped)
+        pipe->trailer_rule->clean(pipe->trailer_rule, pipe->trailers);
+}
+
+void body_pipe_set_trailer_rule(struct body_pipe *pipe, const struct body_trailer_rule *rule)
+{
+    pipe->trailer_rule = rule;
+    clean_trailers(pipe);
+}
+
 void body_pipe_finish(struct body_pipe *pipe, struct headers *trailers)
 {
     if (pipe->state != BODY_OPEN) return;
     pipe->state = BODY_FINISHED;
     pipe->trailers = trailers;
+    clean_trailers(pipe);
     for (struct body_tee *tee = pipe->tees; tee; tee = tee->next) {
         tee->copy->original = NULL;
         body_pipe_finish(tee->copy, trailers);

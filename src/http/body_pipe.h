@@ -42,6 +42,11 @@ struct body_splice {
     bool (*move)(struct body_pipe *, int kernel_pipe, size_t limit, size_t *moved);
 };
 
+/* What of a body's trailers may pass: whoever cleans a head cleans them by the same rule. Embedded in its owner. */
+struct body_trailer_rule {
+    void (*clean)(const struct body_trailer_rule *, struct headers *trailers);
+};
+
 struct body_tee;
 struct body_replay;
 
@@ -61,9 +66,10 @@ struct body_pipe {
     bool starved;             /* spliced: at the last move the producer had nothing; it isn't the consumer who waits */
     bool credit_wanted;       /* the producer found none and waits */
     struct headers *trailers; /* set by finish; NULL: none */
-    struct error failure;     /* set by abort */
-    const struct body_splice *splice; /* the producer's offer; NULL: none */
-    void *producer;                   /* for body_splice's callee */
+    const struct body_trailer_rule *trailer_rule; /* NULL: none */
+    struct error failure;                         /* set by abort */
+    const struct body_splice *splice;             /* the producer's offer; NULL: none */
+    void *producer;                               /* for body_splice's callee */
     struct body_tee *tees;
     struct body_replay *replay;
     struct body_piece pieces[BODY_PIPE_PIECES];
@@ -86,6 +92,9 @@ void body_pipe_detach_producer(struct body_pipe *);
 static inline bool body_pipe_is_stopped(const struct body_pipe *pipe) { return pipe->stopped; }
 
 /* Consumer. */
+/* The rule is applied when the trailers are there, now or later; it must hold as long as somebody may consume the pipe. It is not
+ * called any more once the consumer has stopped. */
+void body_pipe_set_trailer_rule(struct body_pipe *, const struct body_trailer_rule *);
 /* Begins: sets consumer_task and tells the producer that somebody wants the bytes, which is when a client that waits for
  * 100 (Continue) is asked for them. What is in the pipe already queues no task: look. */
 void body_pipe_attach_consumer(struct body_pipe *, struct task *);

@@ -64,6 +64,8 @@ struct h1_reader {
     uint64_t turn;           /* the loop's, of the last read */
     struct h1_chunked chunked;
     struct headers trailers;
+    struct slice
+        connection_options; /* of the message's head, set after init: what they name is no trailer to pass on */
 };
 
 /* `length` as in the head; BODY_LENGTH_UNKNOWN and not chunked: until the connection ends. Trailers go to `arena`. The caller

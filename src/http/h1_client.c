@@ -471,6 +471,8 @@ static void begin_body(struct h1_client *client)
     h1_reader_init(&client->reader, client->worker, &client->stream, &client->input, &stream->response_body,
                    &client->settings->limits, has_body && client->parser.chunked, length, stream->arena);
     client->reader.chunked.from_backend = true;
+    if (client->reader.is_chunked)
+        client->reader.connection_options = headers_combined(&head->headers, HEADER_CONNECTION);
     client->reader.discard_max = DISCARD_BYTES_MAX;
     h1_reader_offer_splice(&client->reader, client->settings->splice_bytes_min);
 }

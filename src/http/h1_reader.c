@@ -74,6 +74,7 @@ void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct s
     reader->reads = 0;
     if (chunked) h1_chunked_init(&reader->chunked);
     headers_init(&reader->trailers, arena);
+    reader->connection_options = SLICE_ABSENT;
 }
 
 void h1_reader_offer_splice(struct h1_reader *reader, uint32_t splice_bytes_min)
@@ -129,9 +130,10 @@ static const char *close_up(struct h1_reader *reader, struct slice content)
 
 /* The consumer may get to the end long after the session has gone on to its next message, and the reader with it: so the pipe
  * gets a list of its own, in the exchange's arena. Where memory is short they are left out (RFC 9110 6.5.1). */
-static struct headers *keep_trailers(const struct h1_reader *reader)
+static struct headers *keep_trailers(struct h1_reader *reader)
 {
-    if (reader->trailers.count == 0) return NULL;
+    headers_remove_options(&reader->trailers, reader->connection_options);
+    if (!headers_next(&reader->trailers, NULL)) return NULL;
     struct headers *trailers = arena_allocate(reader->trailers.arena, sizeof *trailers);
     if (trailers) *trailers = reader->trailers;
     return trailers;

@@ -71,6 +71,7 @@ static struct h1_request_body *create_body(struct h1_slot *slot, bool chunked, u
     h1_reader_init(&body->reader, server->worker, &server->stream, &server->input, &body->pipe, &settings->limits,
                    chunked, length, &slot->arena);
     body->reader.discard_max = DISCARD_BYTES_MAX;
+    if (chunked) body->reader.connection_options = headers_combined(&slot->stream.request.headers, HEADER_CONNECTION);
     body->waiting = body->starved = body->broken = false;
     slot->body = body;
     slot->stream.request_body = &body->pipe;

@@ -246,18 +246,22 @@ static void remove_sent(struct headers *headers, struct slice name)
     }
 }
 
+/* Connection itself stays: its caller is on a walk over it. */
+void headers_remove_options(struct headers *headers, struct slice connection_options)
+{
+    struct slice option;
+    while (slice_next(&connection_options, ',', &option)) {
+        enum header_id id = header_id_find(option);
+        if (option.length && id != HEADER_CONNECTION && !(END_TO_END_FIELDS & HEADER_BIT(id)))
+            remove_sent(headers, option);
+    }
+}
+
 void headers_remove_hop_by_hop(struct headers *headers)
 {
     for (struct header *item = headers_find_known(headers, HEADER_CONNECTION); item;
-         item = headers_find_next(headers, item)) {
-        struct slice rest = item->value, option;
-        while (slice_next(&rest, ',', &option)) {
-            enum header_id id = header_id_find(option);
-            /* Connection itself goes below, when this walk over it is done. */
-            if (option.length && id != HEADER_CONNECTION && !(END_TO_END_FIELDS & HEADER_BIT(id)))
-                remove_sent(headers, option);
-        }
-    }
+         item = headers_find_next(headers, item))
+        headers_remove_options(headers, item->value);
     for (size_t i = 0; i < COUNT_OF(hop_by_hop_ids); i++) headers_remove_known(headers, hop_by_hop_ids[i]);
 }
 

@@ -110,6 +110,8 @@ bool headers_list_has(const struct headers *, enum header_id, struct slice token
  * sender can't make hop-by-hop, nor any that didn't come from the wire), Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade, Trailer, Proxy-Authenticate
  * and Proxy-Authorization (RFC 9110 7.6.1). */
 void headers_remove_hop_by_hop(struct headers *);
+/* The same for fields that the options of another list's Connection name: a message's trailers, by its head's. */
+void headers_remove_options(struct headers *, struct slice connection_options);
 bool headers_copy(struct headers *into, const struct headers *from) MUST_USE;
 /* The read buffer has moved: slices that point into [old_base, old_base + length) follow. */
 void headers_rebase(struct headers *, const char *old_base, size_t length, const char *new_base);

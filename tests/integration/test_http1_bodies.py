@@ -51,15 +51,39 @@ def test_trailers_travel_both_ways(running, module_backend):
     assert module_backend.requests[0].trailers["X-Up"] == "1"
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "Host", "Connection", "Authorization", "X-Forwarded-For"])
+@pytest.mark.parametrize("name", [
+    "Content-Length", "Transfer-Encoding", "Host", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive", "Expect", "Content-Type",
+    "Authorization", "Proxy-Authorization", "Cookie", "X-API-Key", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
+    "X-Forwarded-Proto", "X-Request-ID", "X-Authenticated-User", "X-Client-ID", "X_Client_ID", "x-authenticated_user", "X_Forwarded-For"])
 def test_a_trailer_that_must_not_be_one_does_not_pass(running, module_backend, name):
-    """RFC 9110 6.5.1: framing, routing and authentication can't come after the body."""
+    """RFC 9110 6.5.1: framing, routing and authentication can't come after the body; nor can what heads don't bring in."""
     with running.send(request_bytes("POST", "/t2", TE) + chunked(b"body", trailers=[(name, "1"), ("X-Fine", "1")])) as wire:
         response = wire.read_response()
     if response.status == 200:
         assert name not in module_backend.requests[0].trailers
     else:
         assert response.status == 400
+
+
+def test_trailers_that_connection_names_stay_on_their_hop(running, module_backend):
+    """RFC 9110 7.6.1, both ways; what a field is named to be it is in the trailers too."""
+    module_backend.on("/t3", send(response_bytes(headers={**TE, "Connection": "x-hop, X-Other"}, length=False) +
+                                  chunked(b"body", trailers=[("X-Hop", "1"), ("X-Fine", "1")])))
+    module_backend.forget()
+    with running.send(request_bytes("POST", "/t3", [*TE.items(), ("Connection", "X-Mine"), ("Connection", "X-Too")]) +
+                      chunked(b"body", trailers=[("X-Mine", "1"), ("x-too", "1"), ("X-Fine", "1")])) as wire:
+        response = wire.read_response()
+    assert response.trailers.names() == ["x-fine"]
+    assert module_backend.requests[0].trailers.names() == ["x-fine"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.05], ids=["with the head", "later"])
+def test_what_no_response_carries_no_trailer_carries(gateway, backend, pause):
+    """The internal names and Server; the list may hold a known name."""
+    trailers = [("X-Internal-Host", "db1"), ("x-internal-", "1"), ("Server", "secret/1"), ("X-Debug", "1"), ("ETag", '"a"'), ("X-Fine", "1")]
+    backend.on("/", send(response_bytes(headers=TE, length=False)), wait(pause), send(chunked(b"body", trailers=trailers)))
+    running = gateway(proxy(backend, internalResponseHeaders=["X-Internal-*", "X-Debug", "ETag"]))
+    assert running.get("/").trailers.names() == ["x-fine"]
 
 
 def test_a_chunk_arrives_while_the_next_is_still_to_come(running, module_backend):

@@ -485,6 +485,56 @@ static void any_schedule_delivers_the_same_bytes_to_consumer_copy_and_replay(voi
     for (uint64_t seed = 1; seed <= 60; seed++) run_model(*state, seed);
 }
 
+/* --- trailers --- */
+
+static unsigned cleanings;
+
+static void take_all_out(const struct body_trailer_rule *rule, struct headers *trailers)
+{
+    (void)rule;
+    cleanings++;
+    for (struct header *item = headers_next(trailers, NULL); item; item = headers_next(trailers, item))
+        headers_remove_one(trailers, item);
+}
+
+static const struct body_trailer_rule nothing_passes = { take_all_out };
+
+static struct headers *one_trailer(struct fixture *f)
+{
+    struct headers *trailers = arena_allocate(&f->arena, sizeof *trailers);
+    headers_init(trailers, &f->arena);
+    assert_true(headers_add(trailers, SLICE("X-A"), SLICE("1")));
+    return trailers;
+}
+
+static void a_trailer_rule_holds_before_the_end_and_after_it(void **state)
+{
+    struct fixture *f = *state;
+    cleanings = 0;
+    body_pipe_set_trailer_rule(&f->pipe, &nothing_passes);
+    assert_int_equal(cleanings, 0);
+    body_pipe_finish(&f->pipe, one_trailer(f));
+    assert_int_equal(cleanings, 1);
+    assert_null(headers_next(f->pipe.trailers, NULL));
+
+    body_pipe_init(&f->pipe, &f->loop, BODY_LENGTH_UNKNOWN);
+    body_pipe_finish(&f->pipe, one_trailer(f));
+    body_pipe_set_trailer_rule(&f->pipe, &nothing_passes);
+    assert_int_equal(cleanings, 2);
+    assert_null(headers_next(f->pipe.trailers, NULL));
+}
+
+/* Its owner may be gone. */
+static void after_a_stop_no_trailer_rule_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    cleanings = 0;
+    body_pipe_set_trailer_rule(&f->pipe, &nothing_passes);
+    body_pipe_stop(&f->pipe);
+    body_pipe_finish(&f->pipe, one_trailer(f));
+    assert_int_equal(cleanings, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -511,6 +561,8 @@ int main(void)
         TEST(a_storing_copy_holds_the_original_back),
         TEST(an_abort_reaches_the_copies),
         TEST(a_splice_offer_stands_only_where_nobody_needs_the_bytes),
+        TEST(a_trailer_rule_holds_before_the_end_and_after_it),
+        TEST(after_a_stop_no_trailer_rule_is_asked),
         TEST(any_schedule_delivers_the_same_bytes_to_consumer_copy_and_replay),
     };
     return cmocka_run_group_tests_name("body pipe", tests, NULL, NULL);
