@@ -71,40 +71,14 @@ static struct route_end end_of(const struct loading *loading, const struct route
                    : (struct route_end){ SERVICE_NONE, SLICE("") };
 }
 
-/* What stays keeps its place in the order of age only if the order in the file agrees. */
-static void find_kept_routes(struct loading *loading)
+/* The route as it is in force, if it is the same now; NULL else. */
+static struct compiled_route *find_equal(const struct loading *loading, const struct route_config *route)
 {
-    uint64_t last = 0;
-    for (size_t i = 0; i < loading->configuration->routes.count; i++) {
-        const struct route_config *route = route_at(loading, i);
-        struct compiled_route *old = route->enabled ? map_find(&loading->builder->routes, route->id) : NULL;
-        if (!old || old->sequence <= last) continue;
-        struct route_end end = end_of(loading, route);
-        struct content_hash hash = route_hash(route, &loading->around, end.service_index, end.service_name);
-        if (memcmp(&hash, &old->hash, sizeof hash) != 0) continue;
-        loading->routes[i] = old;
-        last = old->sequence;
-    }
-}
-
-/* A run of routes without a compiled one, from *at on: its end, and the step between their places in the order of age: evenly
- * between those that were kept. 0: there is no room. */
-static uint64_t step_of_run(const struct loading *loading, size_t at, uint64_t last, size_t *end)
-{
-    size_t count = loading->configuration->routes.count;
-    for (*end = at; *end < count && !loading->routes[*end];) ++*end;
-    return *end < count ? (loading->routes[*end]->sequence - last) / (*end - at + 1) : SEQUENCE_STEP;
-}
-
-static bool has_room(const struct loading *loading)
-{
-    size_t count = loading->configuration->routes.count, end;
-    uint64_t last = 0;
-    for (size_t i = 0; i < count; i = end + 1) {
-        if (step_of_run(loading, i, last, &end) == 0) return false;
-        if (end < count) last = loading->routes[end]->sequence;
-    }
-    return true;
+    struct compiled_route *old = route->enabled ? map_find(&loading->builder->routes, route->id) : NULL;
+    if (!old) return NULL;
+    struct route_end end = end_of(loading, route);
+    struct content_hash hash = route_hash(route, &loading->around, end.service_index, end.service_name);
+    return memcmp(&hash, &old->hash, sizeof hash) == 0 ? old : NULL;
 }
 
 static void compile_one(struct loading *loading, size_t at, uint64_t sequence)
@@ -123,16 +97,21 @@ static void compile_one(struct loading *loading, size_t at, uint64_t sequence)
 
 static void compile_routes(struct loading *loading)
 {
-    size_t count = loading->configuration->routes.count, end;
-    uint64_t last = 0;
-    find_kept_routes(loading);
-    if (!has_room(loading))
-        memset(loading->routes, 0, count * sizeof(struct compiled_route *)); /* with nothing kept there is */
-    for (size_t i = 0; i < count; i = end + 1) {
-        uint64_t step = step_of_run(loading, i, last, &end);
-        for (size_t at = i; at < end; at++) compile_one(loading, at, last += step);
-        if (end < count) last = loading->routes[end]->sequence;
+    uint32_t count = (uint32_t)loading->configuration->routes.count;
+    uint64_t *places = memory_allocate_array(count + 1, sizeof *places);
+    bool *kept = memory_allocate_array(count + 1, sizeof *kept);
+    for (uint32_t i = 0; i < count; i++) {
+        loading->routes[i] = find_equal(loading, route_at(loading, i));
+        if (loading->routes[i]) places[i] = loading->routes[i]->sequence;
     }
+    order_places(places, kept, count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept[i]) continue;
+        loading->routes[i] = NULL;
+        compile_one(loading, i, places[i]);
+    }
+    free(kept);
+    free(places);
 }
 
 static void drop_fresh(struct loading *loading)
@@ -174,7 +153,7 @@ static void commit_routes(struct loading *loading)
     struct snapshot_builder *builder = loading->builder;
     struct map fresh;
     map_init(&fresh);
-    builder->sequence_max = 0;
+    builder->sequence_max = SEQUENCE_FIRST;
     for (size_t i = 0; i < loading->configuration->routes.count; i++) {
         struct compiled_route *route = loading->routes[i];
         if (!route) continue; /* not enabled */

@@ -49,8 +49,9 @@ struct snapshot_builder {
     _Atomic(struct released_service *) released_services;
 };
 
-/* Room between two routes of a file for those that come between them later. */
+/* Room between two routes of a file for those that come between them later, and before the first one. */
 #define SEQUENCE_STEP (UINT64_C(1) << 24)
+#define SEQUENCE_FIRST (UINT64_C(1) << 62)
 
 /* builder.c */
 /* The next version with this router and what else is in force. */
@@ -64,6 +65,11 @@ void builder_put_entry(struct snapshot_builder *, struct service_entry *);
 struct service_entry *builder_replace_service(struct snapshot_builder *, struct service_entry *old,
                                               const struct service_config *);
 void builder_remove_service(struct snapshot_builder *, struct service_entry *);
+
+/* order.c */
+/* In: the places of routes that may keep them, in the order they are to have now; 0 for the others. Out: a place for each, ascending, and
+ * in `kept` (all false before) which are the old ones: as many as can be, but for some that make room. */
+void order_places(uint64_t *places, bool *kept, uint32_t count);
 
 /* compile.c */
 struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *,

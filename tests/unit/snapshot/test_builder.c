@@ -80,7 +80,49 @@ static void the_order_in_the_file_decides_after_every_change(void **state)
     }
 }
 
-/* Each newcomer halves the room between two neighbours; when none is left, all get new places. */
+#define MANY 10000
+
+/* The name of the route that stands at a place of the file, after a change of its order. */
+typedef unsigned order_of(unsigned at);
+
+static unsigned as_written(unsigned at) { return at; }
+static unsigned last_to_the_top(unsigned at) { return at == 0 ? MANY - 1 : at - 1; }
+static unsigned first_to_the_bottom(unsigned at) { return at == MANY - 1 ? 0 : at + 1; }
+static unsigned two_swapped(unsigned at) { return at == 10 ? 9000 : at == 9000 ? 10 : at; }
+static unsigned blocks_swapped(unsigned at) { return at < MANY - 3 ? at + 3 : at - (MANY - 3); }
+
+static struct snapshot *load_many(order_of *order)
+{
+    size_t size = MANY * 64;
+    char *text = malloc(size);
+    size_t length = (size_t)snprintf(text, size, "routes:\n");
+    for (unsigned i = 0; i < MANY; i++) {
+        length += (size_t)snprintf(text + length, size - length, "  - { name: r%u, path: /r%u, serviceId: one }\n",
+                                   order(i), order(i));
+    }
+    struct snapshot *snapshot = bed_load(&bed, text);
+    free(text);
+    return snapshot;
+}
+
+static void who_moves_in_the_file_is_compiled_anew_and_nobody_else(void **state)
+{
+    static const struct {
+        order_of *order;
+        unsigned compiled;
+    } changes[] = { { last_to_the_top, 1 }, { first_to_the_bottom, 1 }, { two_swapped, 2 }, { blocks_swapped, 3 } };
+    struct snapshot *snapshot = load_many(as_written);
+    for (size_t i = 0; i < 2 * COUNT_OF(changes); i++) { /* each change, and back */
+        struct snapshot *before = snapshot;
+        unsigned compiled = bed.handlers_compiled;
+        snapshot = load_many(i % 2 == 0 ? changes[i / 2].order : as_written);
+        snapshot_destroy(before);
+        assert_int_equal(bed.handlers_compiled - compiled, changes[i / 2].compiled);
+        assert_int_equal(snapshot->route_count, MANY);
+    }
+}
+
+/* Each newcomer halves the room between two neighbours; when none is left, a neighbour gets a new place. */
 static void there_is_always_room_between_two_routes(void **state)
 {
     struct snapshot *snapshot = bed_load(&bed, "routes: [{ name: last, path: /a, serviceId: one }]\n"), *before;
@@ -555,6 +597,7 @@ int main(void)
         TEST(what_did_not_change_is_not_compiled_again),
         TEST(a_file_that_is_only_written_differently_compiles_nothing),
         TEST(the_order_in_the_file_decides_after_every_change),
+        TEST(who_moves_in_the_file_is_compiled_anew_and_nobody_else),
         TEST(there_is_always_room_between_two_routes),
         TEST(a_route_that_is_not_enabled_is_not_there),
         TEST(a_problem_anywhere_leaves_everything_as_it_was),
