@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define ADDRESS_TABLE_ENTRIES (64 * 1024u)
+#define LEAVING_MAX 128
 
 struct connection {
     struct list_link link; /* table->connections */
@@ -16,6 +17,7 @@ struct connection {
     struct retired retired;
     uint64_t address_hash;
     bool counted_by_address;
+    bool leaving;
     struct peer peer;
 };
 
@@ -35,6 +37,7 @@ void connection_table_init(struct connection_table *table)
 {
     list_init(&table->connections);
     gauge_set(&table->count, 0);
+    table->leaving = 0;
     table->draining = false;
 }
 
@@ -50,14 +53,13 @@ static uint64_t hash_address(const struct address *address)
     return hash_keyed(hash_process_key(), slice_of(bytes, length));
 }
 
-/* A socket that is full of room takes this whole; what it does not take is no loss. A request that has come already is read, because
- * closing a socket with unread bytes in it resets the connection, and the answer with it. */
-static void turn_away(struct connection_table *table, int descriptor)
+/* For when too many are leaving already. A socket that is full of room takes this whole; what it does not take is no loss. A request
+ * that has come already is read, because closing a socket with unread bytes in it resets the connection, and the answer with it. */
+static void close_on_the_spot(int descriptor)
 {
     static const char answer[] =
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
     char request[4096];
-    counter_add(&table->turned_away, 1);
     ssize_t sent = send(descriptor, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(descriptor, SHUT_WR);
     ssize_t got = recv(descriptor, request, sizeof request, MSG_DONTWAIT);
@@ -118,7 +120,10 @@ static void session_closed(struct h1_server *session, void *owner)
     struct connection *connection = owner;
     struct connection_table *table = connection->table;
     list_remove(&connection->link);
-    gauge_add(&table->count, -1);
+    if (connection->leaving)
+        table->leaving--;
+    else
+        gauge_add(&table->count, -1);
     if (connection->counted_by_address) tag_table_decrement(&table->addresses->open, connection->address_hash);
     loop_retire(table->h1->loop, &connection->retired, destroy_connection);
     tell_if_emptied(table);
@@ -130,27 +135,50 @@ static const struct h1_server_events session_events = {
     .closed = session_closed,
 };
 
+/* NULL when memory is short. */
+static struct connection *create_connection(struct connection_table *table, const struct address *peer)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (!connection) return NULL;
+    connection->table = table;
+    connection->peer.address = *peer;
+    connection->peer.ip_length = (uint8_t)address_write_ip(peer, connection->peer.ip_text);
+    list_push_back(&table->connections, &connection->link);
+    return connection;
+}
+
+static void turn_away(struct connection_table *table, int descriptor, const struct address *peer)
+{
+    counter_add(&table->turned_away, 1);
+    struct connection *connection = table->leaving < LEAVING_MAX ? create_connection(table, peer) : NULL;
+    if (!connection) {
+        close_on_the_spot(descriptor);
+        return;
+    }
+    connection->leaving = true;
+    table->leaving++;
+    connection->session = h1_server_turn_away(table->h1, table->h1_settings, descriptor, &connection->peer,
+                                              &session_events, connection);
+    if (!connection->session) session_closed(NULL, connection);
+}
+
 void connection_accept(struct connection_table *table, int descriptor, const struct address *peer)
 {
     uint64_t hash = 0;
     bool counted;
     counter_add(&table->accepted, 1);
     if (gauge_read(&table->count) >= table->limits.connections_max || !count_address(table, peer, &hash, &counted)) {
-        turn_away(table, descriptor);
+        turn_away(table, descriptor, peer);
         return;
     }
-    struct connection *connection = calloc(1, sizeof *connection);
+    struct connection *connection = create_connection(table, peer);
     if (!connection) {
         if (counted) tag_table_decrement(&table->addresses->open, hash);
-        turn_away(table, descriptor);
+        turn_away(table, descriptor, peer);
         return;
     }
-    connection->table = table;
     connection->address_hash = hash;
     connection->counted_by_address = counted;
-    connection->peer.address = *peer;
-    connection->peer.ip_length = (uint8_t)address_write_ip(peer, connection->peer.ip_text);
-    list_push_back(&table->connections, &connection->link);
     gauge_add(&table->count, 1);
     connection->session = h1_server_start(table->h1, table->h1_settings, descriptor, &connection->peer, &session_events,
                                           connection);

@@ -36,12 +36,14 @@ struct connection_table {
     /* Internal. */
     struct list_link connections;
     struct gauge count;
+    uint32_t leaving; /* turned away and not gone yet; not in `count` */
     struct counter accepted, turned_away;
     bool draining, emptied_told;
 };
 
 void connection_table_init(struct connection_table *);
-/* Takes over an accepted socket: turns it away (503 with Retry-After) or starts an HTTP session on it. */
+/* Takes over an accepted socket: starts an HTTP session on it or, at a limit, turns it away: 503 with Retry-After, and a moment in
+ * which to send a request and read that. So many at once get that moment; beyond, the connection is closed on the spot. */
 void connection_accept(struct connection_table *, int descriptor, const struct address *peer);
 /* Every session finishes what it has and closes; `emptied` follows, from the loop, also when there was none. */
 void connection_table_drain(struct connection_table *);

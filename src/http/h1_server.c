@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 #define LINGER_MS 2000
+#define LINGER_BYTES_MAX UINT32_MAX /* time is the bound */
 #define LINGER_READS_A_TURN 8
+#define TURNED_AWAY_LINGER_MS 500
+#define TURNED_AWAY_LINGER_BYTES (16 * 1024)
 #define REQUESTS_A_TURN 16
 #define RETRY_AFTER_SECONDS 1
 
@@ -97,27 +100,31 @@ void h1_server_close(struct h1_server *server, bool reset)
 
 /* Closing a socket that holds unread bytes sends RST, which may overtake the answer: so say that this side is finished, read what
  * comes for a while, and only then close (RFC 9112 9.6). */
-static void linger(struct h1_server *server)
+static void linger_within(struct h1_server *server, uint64_t for_ms, uint32_t bytes)
 {
     drop_slot(server);
     h1_input_drop(&server->input);
     server->state = SERVER_LINGER;
+    server->linger_bytes = bytes;
     stream_finish_writing(&server->stream);
-    set_deadline(server, LINGER_MS);
+    set_deadline(server, for_ms);
     come_back(server);
 }
+
+static void linger(struct h1_server *server) { linger_within(server, LINGER_MS, LINGER_BYTES_MAX); }
 
 static void linger_on(struct h1_server *server)
 {
     char thrown_away[16 * 1024];
     for (int i = 0; i < LINGER_READS_A_TURN; i++) {
         size_t moved;
-        switch (stream_read(&server->stream, thrown_away, sizeof thrown_away, &moved)) {
-        case STREAM_OK: break;
-        case STREAM_WAIT: return;
-        case STREAM_END:
-        case STREAM_FAIL: h1_server_close(server, false); return;
+        enum stream_result result = stream_read(&server->stream, thrown_away, sizeof thrown_away, &moved);
+        if (result == STREAM_WAIT) return;
+        if (result != STREAM_OK || moved > server->linger_bytes) {
+            h1_server_close(server, false);
+            return;
         }
+        server->linger_bytes -= (uint32_t)moved;
     }
     come_back_next_turn(server);
 }
@@ -143,7 +150,16 @@ static size_t write_refusal(const struct h1_server *server, const struct error *
     return (size_t)total < size ? (size_t)total : size - 1;
 }
 
-/* The answers before it are in the kernel already, and this is little: where it finds no room nobody is reading. */
+/* The answers before it are in the kernel already, and this is little: where it finds no room nobody is reading. False: not all of it
+ * went out. */
+static bool send_refusal(struct h1_server *server, const struct error *error, struct slice request_id, bool with_body,
+                         size_t *sent)
+{
+    char text[768];
+    size_t length = write_refusal(server, error, request_id, with_body, text, sizeof text);
+    return stream_write(&server->stream, &(struct iovec){ text, length }, 1, sent) == STREAM_OK && *sent == length;
+}
+
 static void refuse(struct h1_server *server, const struct error *error)
 {
     struct arena nothing;
@@ -153,14 +169,14 @@ static void refuse(struct h1_server *server, const struct error *error)
     const struct request_head *head = server->slot ? &server->slot->stream.request : &empty;
     uint64_t bytes_in = h1_input_bytes(&server->input).length + (server->slot ? server->slot->stream.bytes_in : 0);
 
-    char text[768], id[REQUEST_ID_BYTES];
+    char id[REQUEST_ID_BYTES];
     request_id_write(&server->worker->ids, id);
     struct slice request_id = slice_of(id, sizeof id);
-    size_t moved = 0, length = write_refusal(server, error, request_id, head->method != METHOD_HEAD, text, sizeof text);
-    enum stream_result result = stream_write(&server->stream, &(struct iovec){ text, length }, 1, &moved);
-    struct h1_refusal refusal = { head, request_id, error, bytes_in, result == STREAM_OK ? moved : 0 };
+    size_t sent;
+    bool is_sent = send_refusal(server, error, request_id, head->method != METHOD_HEAD, &sent);
+    struct h1_refusal refusal = { head, request_id, error, bytes_in, sent };
     server->events->refused(server, &refusal, server->owner);
-    if (result == STREAM_OK && moved == length)
+    if (is_sent)
         linger(server);
     else
         h1_server_close(server, false);
@@ -171,6 +187,24 @@ static void refuse_for_memory(struct h1_server *server)
     struct error error;
     error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "the buffers of this worker are all in use");
     refuse(server, &error);
+}
+
+/* Where the answer finds no room either, or nobody is there, lingering finds out. */
+struct h1_server *h1_server_turn_away(struct h1_worker *worker, const struct h1_server_settings *const *settings,
+                                      int descriptor, const struct peer *peer, const struct h1_server_events *events,
+                                      void *owner)
+{
+    struct h1_server *server = h1_server_start(worker, settings, descriptor, peer, events, owner);
+    if (!server) return NULL;
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
+    char id[REQUEST_ID_BYTES];
+    request_id_write(&worker->ids, id);
+    size_t sent;
+    bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
+    (void)is_sent;
+    linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
+    return server;
 }
 
 /* --- heads --- */

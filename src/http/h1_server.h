@@ -47,6 +47,12 @@ struct h1_server_events {
  * each request: *settings may point to new values after a reload. */
 struct h1_server *h1_server_start(struct h1_worker *, const struct h1_server_settings *const *settings, int descriptor,
                                   const struct peer *, const struct h1_server_events *, void *owner);
+/* The same for a client that there is no room for. It is answered 503 with Retry-After, whatever it has to say, which is read away for up
+ * to 500 ms and 16 KiB: closing with bytes unread would reset the connection, and the answer with it. Of the events only `closed` is
+ * told, later. */
+struct h1_server *h1_server_turn_away(struct h1_worker *, const struct h1_server_settings *const *settings,
+                                      int descriptor, const struct peer *, const struct h1_server_events *,
+                                      void *owner);
 /* Finishes the request in flight, announces Connection: close with its answer, then closes; an idle one closes at once
  * (after reading what has already come: a request that crossed with the drain is still answered). */
 void h1_server_drain(struct h1_server *);

@@ -31,8 +31,9 @@ struct h1_server {
     uint64_t deadline_ms; /* of the state, but for EXCHANGE: the timer may fire earlier */
     uint64_t turn;        /* the loop's, of the last request's end */
     uint32_t served;
-    uint8_t ended; /* requests in `turn` */
-    uint8_t state; /* enum h1_server_state */
+    uint32_t linger_bytes; /* in LINGER: how much more is read away */
+    uint8_t ended;         /* requests in `turn` */
+    uint8_t state;         /* enum h1_server_state */
     bool draining;
 };
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 64
+#define CLIENTS_MAX 160
 
 struct fixture {
     struct loop loop;
@@ -106,7 +106,7 @@ static int arrive(struct fixture *fixture, const char *ip, const char *bytes)
 
 static bool is_turned_away(int client)
 {
-    char answer[512];
+    char answer[1024];
     ssize_t got = recv(client, answer, sizeof answer - 1, MSG_DONTWAIT);
     if (got <= 0) return false;
     answer[got] = '\0';
@@ -131,6 +131,89 @@ static void a_worker_takes_so_many_and_no_more(void **state)
     turn(&fixture);
     assert_int_equal(gauge_read(&fixture.table.count), 2);
     assert_false(is_turned_away(arrive(&fixture, "192.0.2.2", NULL)));
+    stop(&fixture);
+}
+
+#define REQUEST "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#define LEAVING_AT_ONCE 128
+
+/* Most clients send only once they are connected, and look for an answer only once they have sent. */
+static void who_is_turned_away_can_send_and_then_read(void **state)
+{
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ 0 });
+    int client = arrive(&fixture, "192.0.2.1", NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(send(client, REQUEST, strlen(REQUEST), MSG_NOSIGNAL), strlen(REQUEST));
+        turn(&fixture);
+    }
+    assert_true(is_turned_away(client));
+    assert_int_equal(fixture.table.leaving, 1);
+    close(client);
+    fixture.clients[0] = -1;
+    turn(&fixture);
+    assert_int_equal(fixture.table.leaving, 0);
+    assert_int_equal(fixture.refused, 0);
+    stop(&fixture);
+}
+
+static void turn_for(struct fixture *fixture, unsigned milliseconds)
+{
+    for (uint64_t until_ms = fixture->loop.now_ms + milliseconds; fixture->loop.now_ms < until_ms;)
+        loop_turn(&fixture->loop, 5);
+}
+
+static void who_is_turned_away_has_no_more_than_a_moment(void **state)
+{
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ 0 });
+    loop_turn(&fixture.loop, 0);
+    arrive(&fixture, "192.0.2.1", NULL);
+    turn_for(&fixture, 300);
+    assert_int_equal(fixture.table.leaving, 1);
+    turn_for(&fixture, 300);
+    assert_int_equal(fixture.table.leaving, 0);
+    stop(&fixture);
+}
+
+static void of_who_is_turned_away_so_much_is_read(void **state)
+{
+    static char bytes[20 * 1024];
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ 0 });
+    int client = arrive(&fixture, "192.0.2.1", NULL);
+    assert_int_equal(send(client, bytes, sizeof bytes, MSG_NOSIGNAL), sizeof bytes);
+    turn(&fixture);
+    assert_int_equal(fixture.table.leaving, 0);
+    stop(&fixture);
+}
+
+static void beyond_so_many_that_are_leaving_connections_are_closed_on_the_spot(void **state)
+{
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ 0 });
+    for (int i = 0; i < LEAVING_AT_ONCE; i++) arrive(&fixture, "192.0.2.1", NULL);
+    assert_int_equal(fixture.table.leaving, LEAVING_AT_ONCE);
+    int client = arrive(&fixture, "192.0.2.1", REQUEST);
+    assert_int_equal(fixture.table.leaving, LEAVING_AT_ONCE);
+    assert_true(is_turned_away(client));
+    assert_int_equal(send(client, REQUEST, strlen(REQUEST), MSG_NOSIGNAL), -1);
+    assert_int_equal(counter_read(&fixture.table.turned_away), LEAVING_AT_ONCE + 1);
+    stop(&fixture);
+}
+
+/* They hold no place that others could have. */
+static void who_is_leaving_does_not_count(void **state)
+{
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ .connections_max = 1 });
+    assert_false(is_turned_away(arrive(&fixture, "192.0.2.1", NULL)));
+    assert_true(is_turned_away(arrive(&fixture, "192.0.2.1", NULL)));
+    close(fixture.clients[0]);
+    fixture.clients[0] = -1;
+    turn(&fixture);
+    assert_int_equal(gauge_read(&fixture.table.count), 0);
+    assert_false(is_turned_away(arrive(&fixture, "192.0.2.1", NULL)));
     stop(&fixture);
 }
 
@@ -228,6 +311,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_takes_so_many_and_no_more),
+        cmocka_unit_test(who_is_turned_away_can_send_and_then_read),
+        cmocka_unit_test(who_is_turned_away_has_no_more_than_a_moment),
+        cmocka_unit_test(of_who_is_turned_away_so_much_is_read),
+        cmocka_unit_test(beyond_so_many_that_are_leaving_connections_are_closed_on_the_spot),
+        cmocka_unit_test(who_is_leaving_does_not_count),
         cmocka_unit_test(an_address_takes_so_many_and_others_are_not_touched),
         cmocka_unit_test(an_ipv6_network_of_64_bits_counts_as_one_address),
         cmocka_unit_test(newcomers_of_an_address_are_counted_by_the_second),
