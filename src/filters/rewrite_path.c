@@ -32,8 +32,9 @@ struct rewrite_piece {
 struct rewrite_path {
     pcre2_code *code; /* NULL: the pieces are the whole path */
     pcre2_match_context *limits;
-    char *fixed_text; /* `path` without variables: normalised at load */
-    struct slice fixed;
+    /* `path` without variables is normalised at load; absent else. The second one has its slashes merged: whether they are to be is a
+     * setting of the whole gateway, and routes are kept when it changes. */
+    struct slice fixed[2];
     uint32_t count;
     struct rewrite_piece pieces[PIECES_MAX];
 };
@@ -191,13 +192,14 @@ static bool compile_replacement(const struct filter_compile *compile, struct sli
     return add_text(compile, "replacement", rewrite, slice_after(text, plain));
 }
 
-static bool normalise(struct slice path, struct arena *arena, struct slice *normal, struct error *error)
+static bool normalise(struct slice path, bool merge_slashes, struct arena *arena, struct slice *normal,
+                      struct error *error)
 {
     if (path.length == 0 || path.at[0] != '/') {
         return error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-rewrite", "a path that does not begin with \"/\"");
     }
     struct target target;
-    if (!target_parse(path, false, arena, &target, error)) return false;
+    if (!target_parse(path, merge_slashes, arena, &target, error)) return false;
     *normal = target.path;
     if (slice_is_absent(target.query)) return true;
     return error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-rewrite", "a path with a \"?\" in it");
@@ -211,13 +213,12 @@ static bool fix_path(const struct filter_compile *compile, struct rewrite_path *
     struct error error;
     arena_init(&arena, NULL);
     struct slice path = template_render(rewrite->pieces[0].text, NULL, NULL, &arena), normal = path;
-    bool good = normalise(path, &arena, &normal, &error);
-    if (good) {
-        rewrite->fixed_text = memory_copy_slice(normal);
-        rewrite->fixed = slice_of(rewrite->fixed_text, normal.length);
-    } else {
-        refuse(compile->problems, compile->node, "path", NULL, "is no path that a request could have");
+    bool good = true;
+    for (size_t merge = 0; merge < COUNT_OF(rewrite->fixed) && good; merge++) {
+        good = normalise(path, merge != 0, &arena, &normal, &error);
+        if (good) rewrite->fixed[merge] = slice_of(memory_copy_slice(normal), normal.length);
     }
+    if (!good) refuse(compile->problems, compile->node, "path", NULL, "is no path that a request could have");
     arena_release(&arena);
     return good;
 }
@@ -243,7 +244,7 @@ static void rewrite_path_release(void *compiled)
     for (uint32_t i = 0; i < rewrite->count; i++) template_destroy(rewrite->pieces[i].text);
     pcre2_code_free(rewrite->code);
     pcre2_match_context_free(rewrite->limits);
-    free(rewrite->fixed_text);
+    for (size_t i = 0; i < COUNT_OF(rewrite->fixed); i++) free((void *)(uintptr_t)rewrite->fixed[i].at);
     free(rewrite);
 }
 
@@ -289,6 +290,11 @@ static struct slice put_together(const struct exchange *exchange, const struct r
     return arena_join(exchange->arena, parts, count);
 }
 
+static bool merges_slashes(const struct exchange *exchange)
+{
+    return exchange->worker->current->snapshot->settings->merge_slashes;
+}
+
 static enum filter_result take_path(struct exchange *exchange, struct slice path)
 {
     struct error error;
@@ -296,7 +302,8 @@ static enum filter_result take_path(struct exchange *exchange, struct slice path
         respond_no_memory(exchange);
         return FILTER_RESPOND;
     }
-    if (normalise(path, exchange->arena, &exchange->upstream_path, &error)) return FILTER_NEXT;
+    if (normalise(path, merges_slashes(exchange), exchange->arena, &exchange->upstream_path, &error))
+        return FILTER_NEXT;
     if (error.status == 503) {
         respond_no_memory(exchange);
     } else {
@@ -309,8 +316,8 @@ static enum filter_result take_path(struct exchange *exchange, struct slice path
 static enum filter_result rewrite_path_request(struct exchange *exchange, const void *compiled, void *state)
 {
     const struct rewrite_path *rewrite = compiled;
-    if (rewrite->fixed_text) {
-        exchange->upstream_path = rewrite->fixed;
+    if (!slice_is_absent(rewrite->fixed[0])) {
+        exchange->upstream_path = rewrite->fixed[merges_slashes(exchange)];
         return FILTER_NEXT;
     }
     if (!rewrite->code) return take_path(exchange, put_together(exchange, rewrite, NULL));

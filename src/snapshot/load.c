@@ -180,6 +180,7 @@ static struct request_settings *make_settings(const struct configuration *config
                                                       sizeof *settings->trusted_proxies);
     for (size_t i = 0; i < settings->trusted_proxy_count; i++)
         settings->trusted_proxies[i] = configuration->trusted_proxies[i];
+    settings->merge_slashes = configuration->merge_slashes;
     size_t count = settings->internal_response_header_count = configuration->internal_response_headers.count;
     settings->internal_response_headers = memory_allocate_array(count + 1, sizeof *settings->internal_response_headers);
     for (size_t i = 0; i < count; i++) {

@@ -51,6 +51,7 @@ struct request_settings {
     size_t trusted_proxy_count;
     struct slice *internal_response_headers; /* exact names or "X-Internal-*", compared without case */
     size_t internal_response_header_count;
+    bool merge_slashes; /* as paths of requests are read, so are those that policies make */
 };
 
 struct snapshot {

@@ -1,6 +1,10 @@
 /* rewrite-path: which path the service sees. */
 #include "exchange/testbed.h"
 
+#include "base/memory.h"
+
+#include <stdlib.h>
+
 static const struct {
     const char *filter, *path, *seen; /* seen NULL: answered with 500 */
 } rows[] = {
@@ -25,6 +29,10 @@ static const struct {
     { "pattern: '^/a', replacement: '/%zz'", "/a/x", NULL },
     { "pattern: '^/a', replacement: '/%00'", "/a/x", NULL },
     { "pattern: '^/a', replacement: '/b c'", "/a/x", NULL },
+    { "pattern: '^/a', replacement: \"/b\\tc\"", "/a/x", NULL }, /* control bytes */
+    { "pattern: '^/a', replacement: \"/b\\r\\nX: y\"", "/a/x", NULL },
+    { "pattern: '^/a', replacement: '/b\\c'", "/a/x", NULL },
+    { "pattern: '^/a', replacement: '/é'", "/a/x", NULL },
     { "pattern: '(%2)F', replacement: '$1E'", "/a/x%2Fy", "/a/x.y" },
     { "path: '/fixed'", "/a/x?q=1", "/fixed?q=1" },
     { "path: '/b/../c/%7Eme'", "/a/x", "/c/~me" },
@@ -46,6 +54,36 @@ static void the_service_sees_the_new_path(void **state)
         if (status != (rows[i].seen ? 200u : 500u)) fail_msg("%s: %u %s", filter, status, bed.service.target);
         assert_string_equal(bed.service.target, rows[i].seen ? rows[i].seen : "");
         testbed_stop(&bed);
+    }
+}
+
+/* Of the setting in force when the request comes, also where the route was compiled before. */
+static void slashes_are_merged_as_in_a_clients_path(void **state)
+{
+    static const struct {
+        const char *filter, *seen, *merged;
+    } merging[] = {
+        { "pattern: '^/a', replacement: '/b//c/'", "/b//c//x", "/b/c/x" },
+        { "path: '/files//${path.rest}'", "/files//x", "/files/x" },
+        { "path: '//fixed//way'", "//fixed//way", "/fixed/way" },
+        { "path: '//c//../d'", "//c/d", "/d" },
+    };
+    for (size_t i = 0; i < COUNT_OF(merging); i++) {
+        struct testbed bed;
+        char *route = memory_format(
+            "routes: [{ name: a, path: '/a/{rest}', serviceId: one, stripPrefix: false, filters: [\n"
+            "  { type: rewrite-path, %s } ] }]\n",
+            merging[i].filter);
+        char *with_setting = memory_format("mergeSlashes: true\n%s", route);
+        testbed_start(&bed, route);
+        assert_int_equal(testbed_status(&bed, "GET /a/x", NULL), 200);
+        assert_string_equal(bed.service.target, merging[i].seen);
+        testbed_reload(&bed, with_setting);
+        assert_int_equal(testbed_status(&bed, "GET /a/x", NULL), 200);
+        assert_string_equal(bed.service.target, merging[i].merged);
+        testbed_stop(&bed);
+        free(with_setting);
+        free(route);
     }
 }
 
@@ -116,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_service_sees_the_new_path),
+        cmocka_unit_test(slashes_are_merged_as_in_a_clients_path),
         cmocka_unit_test(rewrites_follow_one_another_and_strip_prefix),
         cmocka_unit_test(a_path_that_cannot_be_is_a_problem_with_the_rule),
         cmocka_unit_test(a_catastrophic_pattern_is_bounded),
