@@ -41,7 +41,7 @@ bench: ## the benchmarks, beside nginx and HAProxy
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) bench/run
 
-lint: ## clang-tidy, clang-format, includes
+lint: ## clang-tidy, clang-format, includes, tables in docs/
 	@scripts/deps build test
 	@BUILD=$(BUILD) scripts/test --only lint
 
