@@ -2,11 +2,13 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 
 import pytest
+import yaml
 
 from backend import free_port
 from gateway import BINARY, ROOT, run_sluice
@@ -65,8 +67,35 @@ def test_a_good_file_is_0(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_quickstart_is_good():
-    done = run_sluice("check", ROOT / "examples" / "quickstart.yaml")
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.name)
+def test_an_example_is_good(file):
+    done = run_sluice("check", file)
+    assert done.returncode == 0, done.stderr
+
+
+def yaml_in_pages():
+    """Every YAML block of the README and of docs/, by page and line."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text()
+        for block in re.finditer(r"^```ya?ml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield pytest.param(block[1], id=f"{page.name}:{text.count(chr(10), 0, block.start()) + 1}")
+
+
+def made_whole(block):
+    """A list is a route's filters. Services that are only spoken of are added, so that the rest of the block is read as it stands."""
+    if isinstance(yaml.safe_load(block), list):
+        captures = "".join(f"/{{{name}}}" for name in sorted(set(re.findall(r"\$\{path\.(\w+)\}", block))))
+        filters = "".join(f"      {line}\n" for line in block.splitlines())
+        block = f"routes:\n  - name: a\n    path: {captures or '/a'}\n    respond: {{ status: 200 }}\n    filters:\n{filters}"
+    if "services" not in yaml.safe_load(block):
+        named = {route["serviceId"] for route in yaml.safe_load(block).get("routes", []) if "serviceId" in route}
+        block += "services: " + json.dumps([{"name": name, "instances": ["127.0.0.1:9001"]} for name in sorted(named)]) + "\n"
+    return block
+
+
+@pytest.mark.parametrize("block", yaml_in_pages())
+def test_what_the_pages_show_is_good(tmp_path, block):
+    done = check(tmp_path, made_whole(block))
     assert done.returncode == 0, done.stderr
 
 
