@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#define JOINED_BYTES_MAX 1024
 #define PEER_FINISHED (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 static void fail(struct stream *stream, int system_error)
@@ -93,10 +95,35 @@ static enum stream_result write_failed(struct stream *stream, int system_error)
 /* For a call that can't be made now. */
 static enum stream_result not_now(const struct stream *stream) { return stream->failed ? STREAM_FAIL : STREAM_WAIT; }
 
+/* The two calls that a request is made of go to the kernel directly: the C library's are cancellation points, which nobody here
+ * uses and each call would pay for. */
+static ssize_t receive(int descriptor, void *into, size_t size)
+{
+    return syscall(SYS_recvfrom, descriptor, into, size, 0, NULL, NULL);
+}
+
+static ssize_t send_piece(int descriptor, const void *bytes, size_t size)
+{
+    return syscall(SYS_sendto, descriptor, bytes, size, MSG_NOSIGNAL, NULL, 0);
+}
+
+/* A head and a short body are copied together for less than the kernel asks for a list of pieces. */
+static ssize_t send_pieces(int descriptor, const struct iovec *pieces, int count, size_t total)
+{
+    if (count == 1) return send_piece(descriptor, pieces[0].iov_base, total);
+    if (total <= JOINED_BYTES_MAX) {
+        char joined[JOINED_BYTES_MAX], *end = joined;
+        for (int i = 0; i < count; i++) end = mempcpy(end, pieces[i].iov_base, pieces[i].iov_len);
+        return send_piece(descriptor, joined, total);
+    }
+    struct msghdr message = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
+    return sendmsg(descriptor, &message, MSG_NOSIGNAL);
+}
+
 static enum stream_result plain_read(struct stream *stream, void *into, size_t size, size_t *moved)
 {
     ssize_t got;
-    do got = recv(stream->source.descriptor, into, size, 0);
+    do got = receive(stream->source.descriptor, into, size);
     while (got < 0 && errno == EINTR);
     if (got < 0) return read_failed(stream, errno);
     if (got == 0) return read_ended(stream);
@@ -114,13 +141,12 @@ enum stream_result stream_read(struct stream *stream, void *into, size_t size, s
 
 static enum stream_result plain_write(struct stream *stream, const struct iovec *pieces, int count, size_t *moved)
 {
-    struct msghdr message = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
-    ssize_t sent;
-    do sent = sendmsg(stream->source.descriptor, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    if (sent < 0) return write_failed(stream, errno);
     size_t wanted = 0;
     for (int i = 0; i < count; i++) wanted += pieces[i].iov_len;
+    ssize_t sent;
+    do sent = send_pieces(stream->source.descriptor, pieces, count, wanted);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0) return write_failed(stream, errno);
     if ((size_t)sent < wanted) stream->may_write = false;
     *moved = (size_t)sent;
     return STREAM_OK;
