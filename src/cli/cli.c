@@ -3,10 +3,13 @@
 
 #include "base/memory.h"
 #include "cli/private.h"
+#include "config/config.h"
 #include "gateway/gateway.h"
 #include "master/master.h"
 
+#include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 
 /* Bits of what a command takes. */
 enum { TAKES_CONFIG = 1, TAKES_CONTROL = 2, TAKES_PROXY = 4, TAKES_LINK = 8, TAKES_FILE = 16 };
@@ -26,7 +29,10 @@ static int command_run(const struct command_line *line, const struct registries 
     (void)registries;
     char absolute[PATH_MAX];
     if (!realpath(line->config, absolute)) {
-        fprintf(stderr, "sluice: cannot open %s: %m\n", line->config);
+        int number = errno;
+        const char *hint = configuration_read_hint(number);
+        fprintf(stderr, hint ? "%s: cannot be read: %s (%s)\n" : "%s: cannot be read: %s\n", line->config,
+                error_from_errno(number), hint);
         return 1;
     }
     return master_run(&(struct master_options){ .config_path = absolute, .control_path = line->control });
@@ -153,7 +159,10 @@ static int read_options(const struct command *command, int count, char **words, 
     for (int i = 0; i < count; i++) {
         if (strncmp(words[i], "--", 2) != 0) {
             if (!(command->takes & TAKES_FILE) || line->file)
-                return refuse(command, "\"%s\" is one word too many", words[i]);
+                return refuse(command,
+                              command->takes & TAKES_CONFIG ? "\"%s\" is one word too many: a file is named by --config"
+                                                            : "\"%s\" is one word too many",
+                              words[i]);
             line->file = words[i];
             continue;
         }
@@ -175,9 +184,25 @@ static int check_needs(const struct command *command, const struct command_line 
     if (command->needs & TAKES_CONFIG && !line->config) return refuse(command, "%s is missing", "--config FILE");
     if (command->needs & TAKES_PROXY && !line->listen) return refuse(command, "%s is missing", "--listen ADDRESS");
     if (command->needs & TAKES_PROXY && !line->to) return refuse(command, "%s is missing", "--to ADDRESS,...");
-    if (command->needs & TAKES_FILE && !line->file) return refuse(command, "%s is missing", "what it is about");
+    if (command->needs & TAKES_FILE && !line->file)
+        return refuse(command, "%s is missing", strrchr(command->usage, ' ') + 1);
     if (command->needs & TAKES_LINK && !line->link) return refuse(command, "%s is missing", "--link");
     return 0;
+}
+
+static int refuse_command(const char *name)
+{
+    const char *names[COUNT_OF(commands)];
+    size_t known = 0;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        if (commands[i].summary) names[known++] = commands[i].name;
+    }
+    const char *nearest = problems_nearest(slice_from_cstring(name), names, known);
+    if (!nearest) return refuse(NULL, "unknown command \"%s\"", name);
+    char *words = memory_format("unknown command \"%s\" (did you mean \"%s\"?)", name, nearest);
+    int status = refuse(NULL, "%s", words);
+    free(words);
+    return status;
 }
 
 int cli_main(int count, char **arguments, const struct policy_registry *policies, const struct policy_registry *admin)
@@ -194,5 +219,5 @@ int cli_main(int count, char **arguments, const struct policy_registry *policies
         if (!refused) refused = check_needs(&commands[i], &line);
         return refused ? refused : commands[i].run(&line, &registries);
     }
-    return refuse(NULL, "unknown command \"%s\"", name);
+    return refuse_command(name);
 }

@@ -78,6 +78,16 @@ static struct slice read_whole(int file)
     return SLICE_ABSENT;
 }
 
+const char *configuration_read_hint(int number)
+{
+    switch (number) {
+    case EISDIR: return "name a file in it";
+    case EACCES: return "let the user that Sluice runs as read it";
+    case ENOENT: return "write one, or mend its name";
+    default: return NULL;
+    }
+}
+
 static char *folder_of(const char *absolute_path)
 {
     const char *slash = strrchr(absolute_path, '/');
@@ -95,7 +105,7 @@ struct configuration *configuration_load_file(const char *path, const struct pol
     int number = errno;
     if (file >= 0) close(file);
     if (slice_is_absent(text)) {
-        problems_add(problems, NULL, NULL, "cannot be read: %s", error_from_errno(number));
+        problems_add(problems, NULL, configuration_read_hint(number), "cannot be read: %s", error_from_errno(number));
         free(absolute);
         return NULL;
     }

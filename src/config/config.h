@@ -24,5 +24,7 @@ struct configuration *configuration_load_text(struct slice text, const char *nam
 struct configuration *configuration_for_proxy(const char *listen, const char *instances_comma_list,
                                               const struct policy_kinds *kinds, struct problems *problems);
 void configuration_destroy(struct configuration *);
+/* The mend where a file can't be read for such an errno; NULL: none but the obvious. */
+const char *configuration_read_hint(int number);
 
 #endif

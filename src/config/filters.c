@@ -53,10 +53,13 @@ static bool refuse_kind(struct schema_reading *reading, const struct node *node,
     const char **names = memory_allocate_array(reading->kinds->count + 1, sizeof *names);
     for (size_t i = 0; i < reading->kinds->count; i++) names[i] = reading->kinds->items[i].name;
     const char *nearest = problems_nearest(name, names, reading->kinds->count);
-    char hint[128];
+    char hint[256] = "there are";
+    size_t length = strlen(hint);
     if (nearest) snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);
+    for (size_t i = 0; i < reading->kinds->count && !nearest && length < sizeof hint; i++)
+        length += (size_t)snprintf(hint + length, sizeof hint - length, "%s %s", i ? "," : "", names[i]);
     free(names);
-    problems_add(reading->problems, node, nearest ? hint : NULL, "unknown policy \"%s\"", problems_excerpt(name).text);
+    problems_add(reading->problems, node, hint, "unknown policy \"%s\"", problems_excerpt(name).text);
     return false;
 }
 
@@ -83,7 +86,7 @@ static bool read_filter(struct schema_reading *reading, const struct node *node,
     const struct node *type = node_find(node, "type");
     struct slice name;
     if (!type) {
-        problems_add(reading->problems, node, NULL, "\"type\" is missing");
+        problems_add(reading->problems, node, "a filter says what it is: { type: KIND, ... }", "\"type\" is missing");
         return false;
     }
     if (!schema_read_text(reading, "type", type, &name)) return false;

@@ -117,16 +117,29 @@ static bool is_blank(struct slice text)
     return at == text.length;
 }
 
+/* error->position is behind the byte that was not expected. */
+static const char *syntax_hint(const json_error_t *error, struct slice text)
+{
+    size_t at = 0;
+    while (at < text.length && strchr(" \t\r\n", text.at[at]) && text.at[at]) at++;
+    if (text.at[at] != '{' && text.at[at] != '[')
+        return "a file whose name ends in .json holds JSON; YAML ends in .yaml";
+    size_t before = error->position > 0 && (size_t)error->position <= text.length ? (size_t)error->position - 1 : 0;
+    if (before == 0 || !strchr("]}", text.at[before])) return NULL;
+    while (before > 0 && strchr(" \t\r\n", text.at[before - 1])) before--;
+    return before > 0 && text.at[before - 1] == ',' ? "no comma stands before ] or }" : NULL;
+}
+
 /* jansson quotes what stands near the mistake; that may be a secret, and line and column say enough. A key given twice is
  * no secret, and its name is the mend. */
-static void refuse_syntax(struct problems *problems, const json_error_t *error)
+static void refuse_syntax(struct problems *problems, const json_error_t *error, struct slice text)
 {
     struct slice message = slice_from_cstring(error->text);
     size_t near = slice_find(message, SLICE(" near "));
     if (near != SLICE_NOT_FOUND && json_error_code(error) != json_error_duplicate_key)
         message = slice_before(message, near);
     problems_add_at(problems, error->line > 0 ? (uint32_t)error->line : 1,
-                    error->column > 0 ? (uint32_t)error->column : 1, NULL, "not valid JSON: %.*s",
+                    error->column > 0 ? (uint32_t)error->column : 1, syntax_hint(error, text), "not valid JSON: %.*s",
                     SLICE_PRINT(message));
 }
 
@@ -141,13 +154,13 @@ struct node *node_read_json(struct arena *arena, struct slice text, const char *
         return NULL;
     }
     if (is_blank(text)) {
-        problems_add(problems, NULL, NULL, "holds nothing: neither listeners nor routes");
+        problems_add(problems, NULL, EMPTY_HINT, "holds nothing: neither listeners nor routes");
         return NULL;
     }
     json_error_t error;
     json_t *document = json_loadb(text.at, text.length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!document) {
-        refuse_syntax(problems, &error);
+        refuse_syntax(problems, &error, text);
         return NULL;
     }
     struct json_reading reading = { .arena = arena, .problems = problems };

@@ -272,7 +272,8 @@ static const char *syntax_hint(const yaml_parser_t *parser, char byte)
     } hints[] = {
         { "did not find expected key",
           "the indentation differs from the lines above, or a bracket or quote is not closed" },
-        { "did not find expected '-' indicator", "list items begin with \"- \" at the same indentation" },
+        { "did not find expected '-' indicator",
+          "list items begin with \"- \" at the same indentation, and their fields stand below each other" },
         { "mapping values are not allowed", "a text with \": \" in it needs quotes; or the line is indented too far" },
         { "could not find expected ':'", "a field is written as name: value" },
         { "while scanning an alias", "a text that begins with * needs quotes" },
@@ -362,7 +363,7 @@ struct node *node_read_yaml(struct arena *arena, struct slice text, const char *
     bool complete = read_events(reading, &parser) && !reading->hopeless;
     struct node *root = complete ? reading->root : NULL;
     bool empty = complete && (!root || root->kind == NODE_NULL);
-    if (empty) problems_add(problems, NULL, NULL, "holds nothing: neither listeners nor routes");
+    if (empty) problems_add(problems, NULL, EMPTY_HINT, "holds nothing: neither listeners nor routes");
     yaml_parser_delete(&parser);
     free(reading);
     return empty ? NULL : root;

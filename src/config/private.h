@@ -23,6 +23,9 @@ static inline struct slice config_copy(struct arena *arena, struct slice text)
 /* Durations are bounded, so that they fit the 32 bits of compiled routes. */
 #define DAY_MS 86400000
 
+/* The mend for a file without anything in it. */
+#define EMPTY_HINT "begin with \"routes:\""
+
 /* A row for a name of the design that this version doesn't act on. */
 #define NOT_YET(field_name)                       \
     {                                             \

@@ -39,8 +39,8 @@ static void refuse_twice(struct references *references, const struct node *node,
                          const struct node *first)
 {
     struct schema_reading *reading = references->reading;
-    problems_add(reading->problems, node, NULL, "%s \"%s\" is already given in %.*s", what, problems_excerpt(text).text,
-                 SLICE_PRINT(place_words(reading->arena, first)));
+    problems_add(reading->problems, node, "take one away, or change it", "%s \"%s\" is already given in %.*s", what,
+                 problems_excerpt(text).text, SLICE_PRINT(place_words(reading->arena, first)));
 }
 
 static bool is_given(struct slice text) { return text.length > 0; }
@@ -200,7 +200,8 @@ static void check_service_reference(struct references *references, const struct 
     if (map_find(&references->services, wanted)) return;
     char *hint = near_name(references, wanted, &references->configuration->services, sizeof(struct service_config),
                            offsetof(struct service_config, name));
-    problems_add(references->reading->problems, node, hint, "unknown service \"%s\"", problems_excerpt(wanted).text);
+    problems_add(references->reading->problems, node, hint ? hint : "it is to stand under \"services\"",
+                 "unknown service \"%s\"", problems_excerpt(wanted).text);
     free(hint);
 }
 
@@ -209,7 +210,8 @@ static void check_route_reference(struct references *references, const struct no
     if (map_find(&references->routes, wanted)) return;
     char *hint = near_name(references, wanted, &references->configuration->routes, sizeof(struct route_config),
                            offsetof(struct route_config, name));
-    problems_add(references->reading->problems, node, hint, "unknown route \"%s\"", problems_excerpt(wanted).text);
+    problems_add(references->reading->problems, node, hint ? hint : "it is to stand under \"routes\"",
+                 "unknown route \"%s\"", problems_excerpt(wanted).text);
     free(hint);
 }
 
@@ -228,7 +230,8 @@ static void check_ending(struct references *references, const struct route_confi
     bool has_service = is_written(route->node, "serviceId");
     int endings = has_service + route->has_respond + route->has_redirect;
     if (endings == 1) return;
-    problems_add(references->reading->problems, route->node, NULL,
+    problems_add(references->reading->problems, route->node,
+                 endings ? "keep one" : "to proxy: serviceId and a service's name",
                  endings ? "a route ends in one of \"serviceId\", \"respond\" and \"redirect\"; this one has several"
                          : "a route ends in one of \"serviceId\", \"respond\" and \"redirect\"; this one has none");
 }

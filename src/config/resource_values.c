@@ -92,6 +92,9 @@ static const char *address_hint(struct slice text)
     if (is_v6 && text.at[0] != '[') return "an IPv6 address stands in brackets: [::1]:8080";
     if (colon == 0 || text.at[0] == '*') return "0.0.0.0:PORT for all IPv4 addresses, [::]:PORT for all IPv6 ones";
     if (is_letter(text.at[0])) return "an IP, not a name: 127.0.0.1:8080";
+    uint64_t port;
+    if (!is_v6 && !(slice_parse_uint64(slice_after(text, colon + 1), &port) && port <= 65535))
+        return "a port from 1 to 65535: 127.0.0.1:8080";
     return "an IP and a port: 127.0.0.1:8080, [::1]:8080";
 }
 
@@ -332,7 +335,7 @@ bool check_path_pattern(struct schema_reading *reading, const struct node *node,
     if (path->at[0] == '~' && path->length == 1)
         return refuse_text(reading, node, "~ and a regular expression", "the regex is missing", *path);
     if (path->at[0] == '/' || path->at[0] == '*' || path->at[0] == '~') return true;
-    return refuse_text(reading, node, "/users/{id}, /files/* or ~^/v[0-9]+/", "a path begins with \"/\"", *path);
+    return refuse_text(reading, node, "/users/{id}, /files/* or ~/v[0-9]+/.*", "a path begins with \"/\"", *path);
 }
 
 /* A bracketed IPv6, an IPv4 or a name, with "*." before it or not. Lower-case. */

@@ -11,6 +11,28 @@ struct destination {
 
 static void *field_at(const struct field *field, void *into) { return (char *)into + field->into; }
 
+/* The names of two tables for a hint, as many as fit, aliases left out. */
+static const char *known_fields(const struct field *fields, const struct field *more, char *into, size_t size)
+{
+    const struct field *tables[] = { fields, more };
+    size_t length = 0, count = 0;
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        for (const struct field *field = tables[i]; field && field->name; field++) {
+            if (field->type == FIELD_NOT_YET) continue;
+            size_t needed = strlen(field->name) + sizeof ", " - 1 + sizeof ", ...";
+            if (length + needed > size) {
+                snprintf(into + length, size - length, "%s...", count ? ", " : "");
+                return into;
+            }
+            length += (size_t)snprintf(into + length, size - length, "%s%s", count++ ? ", " : "", field->name);
+        }
+    }
+    if (count == 0) snprintf(into, size, "none");
+    return into;
+}
+
+#define KNOWN_FIELDS_BYTES 160
+
 static void mark_present(const struct field *field, void *into)
 {
     if (field->present) *(bool *)((char *)into + field->present) = true;
@@ -41,7 +63,8 @@ static bool list_items(struct schema_reading *reading, const struct field *field
                        const char *wanted, const struct node **first, size_t *count)
 {
     bool single = field->one_or_many && node->kind != NODE_LIST && node->kind != NODE_NULL;
-    if (!single && node->kind != NODE_LIST) return schema_refuse(reading, field, node, NULL, wanted);
+    if (!single && node->kind != NODE_LIST)
+        return schema_refuse(reading, field, node, "its items stand in [ ], or each behind a \"- \"", wanted);
     *first = single ? node : node->first;
     *count = single ? 1 : node->count;
     if (*count < (uint64_t)field->minimum) {
@@ -121,9 +144,12 @@ static bool read_object(struct schema_reading *reading, const struct field *fiel
         schema_defaults(reading, field->fields, object);
         ok = field->read(reading, node, object);
     } else {
-        if (node->kind != NODE_MAP)
-            return schema_refuse(reading, field, node, NULL,
+        if (node->kind != NODE_MAP) {
+            char known[KNOWN_FIELDS_BYTES] = "its fields: ";
+            known_fields(field->fields, NULL, known + strlen(known), sizeof known - strlen(known));
+            return schema_refuse(reading, field, node, known,
                                  field->read ? "a map of fields or a plain text" : "a map of fields");
+        }
         ok = schema_read(reading, field->fields, node, object);
     }
     return ok && passes_check(reading, field, node, object);
@@ -217,10 +243,14 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
         }
     }
     const char *nearest = problems_nearest(child->key, names, name_count);
-    char hint[128];
-    if (nearest) snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);
-    problems_add_at_key(reading->problems, child, nearest ? hint : NULL, "unknown field \"%s\"",
-                        problems_excerpt(child->key).text);
+    char hint[KNOWN_FIELDS_BYTES + 32] = "known here: ";
+    size_t words = strlen(hint);
+    if (nearest)
+        snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);
+    else
+        known_fields(destinations[0].fields, count > 1 ? destinations[1].fields : NULL, hint + words,
+                     sizeof hint - words);
+    problems_add_at_key(reading->problems, child, hint, "unknown field \"%s\"", problems_excerpt(child->key).text);
     return false;
 }
 

@@ -57,6 +57,16 @@ static bool parse_integer(struct slice text, int64_t *value)
     return slice_parse_int64(text, value);
 }
 
+/* Digits that are a number, but one that no field takes; "-1" where there is nothing below 0. */
+static bool is_beyond_all(struct slice text)
+{
+    if (text.length && text.at[0] == '-') text = slice_after(text, 1);
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9') return false;
+    }
+    return text.length > 0 && (text.length == 1 || text.at[0] != '0');
+}
+
 static bool is_limited(const struct field *field) { return field->minimum != 0 || field->maximum != 0; }
 
 static bool is_within(const struct field *field, uint64_t value)
@@ -67,9 +77,10 @@ static bool is_within(const struct field *field, uint64_t value)
 static bool read_integer(struct schema_reading *reading, const struct field *field, const struct node *node,
                          int64_t *value)
 {
-    if (!is_plain(node) || !parse_integer(node->text, value))
+    bool is_read = is_plain(node) && parse_integer(node->text, value);
+    if (!is_read && !(is_plain(node) && is_beyond_all(node->text) && is_limited(field)))
         return schema_refuse(reading, field, node, number_hint(node), "a whole number");
-    if (!is_limited(field) || (*value >= field->minimum && *value <= field->maximum)) return true;
+    if (is_read && (!is_limited(field) || (*value >= field->minimum && *value <= field->maximum))) return true;
     char wanted[64];
     snprintf(wanted, sizeof wanted, "between %" PRId64 " and %" PRId64, field->minimum, field->maximum);
     return schema_refuse(reading, field, node, NULL, wanted);
@@ -137,13 +148,14 @@ static bool read_milliseconds(struct schema_reading *reading, const struct field
                               uint64_t *ms)
 {
     int64_t number;
-    if (!is_plain(node) || !parse_integer(node->text, &number) || number < 0) {
+    bool is_read = is_plain(node) && parse_integer(node->text, &number) && number >= 0;
+    if (!is_read && !(is_plain(node) && is_beyond_all(node->text) && is_limited(field))) {
         bool has_unit = node->kind == NODE_SCALAR && has_unit_of_time(node->text);
         return schema_refuse(reading, field, node, has_unit ? "in milliseconds, without a unit" : number_hint(node),
                              "a whole number of milliseconds");
     }
-    *ms = (uint64_t)number;
-    if (is_within(field, *ms)) return true;
+    if (is_read) *ms = (uint64_t)number;
+    if (is_read && is_within(field, *ms)) return true;
     char wanted[96];
     snprintf(wanted, sizeof wanted, "between %" PRId64 " and %" PRId64 " milliseconds", field->minimum, field->maximum);
     return schema_refuse(reading, field, node, NULL, wanted);
@@ -170,15 +182,17 @@ static const char *seconds_hint(const struct node *node)
     if (node->kind != NODE_SCALAR) return NULL;
     if (has_unit_of_time(node->text)) return "in seconds, without a unit";
     if (!node->quoted && slice_find_byte(node->text, '.') != SLICE_NOT_FOUND) return "with at most three decimals";
-    return number_hint(node);
+    const char *hint = number_hint(node);
+    return hint ? hint : "like 30 or 0.5";
 }
 
 static bool read_seconds(struct schema_reading *reading, const struct field *field, const struct node *node,
                          uint64_t *ms)
 {
-    if (!is_plain(node) || !parse_seconds(node->text, ms))
+    bool is_read = is_plain(node) && parse_seconds(node->text, ms);
+    if (!is_read && !(is_plain(node) && is_beyond_all(node->text) && is_limited(field)))
         return schema_refuse(reading, field, node, seconds_hint(node), "a number of seconds");
-    if (is_within(field, *ms)) return true;
+    if (is_read && is_within(field, *ms)) return true;
     char wanted[96];
     snprintf(wanted, sizeof wanted, "between %g and %.10g seconds", (double)field->minimum / 1000,
              (double)field->maximum / 1000);

@@ -1,6 +1,8 @@
 /* gateway/config_text.c: see config_text.h. */
 #include "gateway/config_text.h"
 
+#include "config/config.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -9,18 +11,24 @@
 
 #define TEXT_BYTES_MAX (64 * 1024 * 1024)
 
-static bool copy_all(int from, int to, const char *path, struct error *error)
+static bool refuse(struct error *error, int number)
+{
+    const char *hint = configuration_read_hint(number);
+    return error_format(error, hint ? "cannot be read: %s (%s)" : "cannot be read: %s", error_from_errno(number), hint);
+}
+
+static bool copy_all(int from, int to, struct error *error)
 {
     char buffer[64 * 1024];
     size_t copied = 0;
     for (;;) {
         ssize_t got = read(from, buffer, sizeof buffer);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return error_format(error, "%s: cannot read: %m", path);
+        if (got < 0) return refuse(error, errno);
         if (got == 0) return true;
-        if (write(to, buffer, (size_t)got) != got) return error_format(error, "%s: no memory for its text", path);
+        if (write(to, buffer, (size_t)got) != got) return error_format(error, "no memory for its text");
         copied += (size_t)got;
-        if (copied > TEXT_BYTES_MAX) return error_format(error, "%s: larger than 64 MiB", path);
+        if (copied > TEXT_BYTES_MAX) return error_format(error, "larger than 64 MiB");
     }
 }
 
@@ -28,12 +36,12 @@ int config_text_read(const char *path, struct error *error)
 {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) {
-        error_format(error, "%s: cannot open: %m", path);
+        refuse(error, errno);
         return -1;
     }
     int text = memfd_create("configuration", MFD_CLOEXEC);
-    if (text < 0) error_format(error, "no memory for the text of %s: %m", path);
-    bool copied = text >= 0 && copy_all(file, text, path, error);
+    if (text < 0) error_format(error, "no memory for its text: %m");
+    bool copied = text >= 0 && copy_all(file, text, error);
     close(file);
     if (copied) return text;
     if (text >= 0) close(text);

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 
-/* A copy of the file; -1 and *error otherwise. */
+/* A copy of the file; -1 and *error otherwise, whose text does not name it. */
 int config_text_read(const char *path, struct error *error);
 /* The text, mapped; give it back with config_text_unmap. Absent and *error otherwise. */
 struct slice config_text_map(int descriptor, struct error *error);

@@ -87,6 +87,22 @@ static bool compile_handler(struct compiled_route *compiled, const struct route_
     return false;
 }
 
+/* A matcher's error begins with what it is about. */
+static const struct node *place_of_error(const struct route_config *route, const struct error *error)
+{
+    static const struct {
+        const char *words, *field;
+    } places[] = {
+        { "header ", "headers" }, { "query parameter ", "queryParams" }, { "host ", "host" }, { "method ", "methods" }
+    };
+    const char *field = "path";
+    for (size_t i = 0; i < COUNT_OF(places); i++) {
+        if (strncmp(error->text, places[i].words, strlen(places[i].words)) == 0) field = places[i].field;
+    }
+    const struct node *node = route->node ? node_find(route->node, field) : NULL;
+    return node ? node : route->node;
+}
+
 static bool compile_matcher(struct compiled_route *compiled, const struct route_config *route,
                             struct problems *problems)
 {
@@ -117,8 +133,8 @@ static bool compile_matcher(struct compiled_route *compiled, const struct route_
     compiled->matcher = route_matcher_create(&rule, compiled, &error);
     free(conditions);
     if (compiled->matcher) return true;
-    problems_add(problems, route->node ? node_find(route->node, "path") : NULL, NULL, "route \"%.*s\": %s",
-                 SLICE_PRINT(route->name), error.text);
+    problems_add(problems, place_of_error(route, &error), NULL, "route \"%.*s\": %s", SLICE_PRINT(route->name),
+                 error.text);
     return false;
 }
 

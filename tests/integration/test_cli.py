@@ -37,6 +37,55 @@ routes:
 """
 
 
+# What a first day with Sluice brings, beside BAD below: each told with the place, the cause and the mend.
+FIRST_DAY = {
+    "a list item's field too far left": ("routes:\n  - name: a\n    path: /a\n   serviceId: x\n", r"sluice\.yaml:4:4: not valid YAML: .*\(.*\"- \".*\)"),
+    "a line too far right": ("routes:\n- name: a\n  path: /a\n   serviceId: x\n", r"sluice\.yaml:4:13: not valid YAML: .*indented too far"),
+    "a tab": ("routes:\n\t- name: a\n", r"sluice\.yaml:2:1: .*use spaces"),
+    "an unknown kind of filter": ("routes: [{ name: a, path: /a, respond: {}, filters: [{ type: teleport }] }]\n", r'sluice\.yaml:1:\d+: unknown policy "teleport" \(there are add-header, '),
+    "a filter by its name": ("routes: [{ name: a, path: /a, respond: {}, filters: [cors] }]\n", r"sluice\.yaml:1:\d+: .*\{ type: KIND"),
+    "no ending": ("routes:\n  - { name: a, path: /a }\n", r"sluice\.yaml:2:5: .*has none \(to proxy: serviceId"),
+    "two endings": ("services: [{ name: s, instances: [\"127.0.0.1:1\"] }]\nroutes: [{ name: a, path: /a, serviceId: s, respond: {} }]\n", r"sluice\.yaml:2:10: .*several \(keep one\)"),
+    "a name twice": ("routes:\n  - { name: a, path: /a, respond: {} }\n  - { name: a, path: /b, respond: {} }\n", r'sluice\.yaml:3:13: route name "a" is already given in line 2 \(.*change it\)'),
+    "a port beyond all ports": ("listeners: [\"127.0.0.1:99999\"]\n", r"sluice\.yaml:1:13: .*\(a port from 1 to 65535"),
+    "a range that is none": ("trustedProxies: [10.0.0.0/33]\n", r'sluice\.yaml:1:18: not an address or range: "10\.0\.0\.0/33" \(like '),
+    "a regex for a part of the path": ("routes: [{ name: a, path: '~\\.php$', respond: {} }]\n", r"sluice\.yaml:1:27: .*write ~/.* or ~\.\*"),
+    "a regex in a header": ("routes: [{ name: a, path: /a, headers: { X: '~*' }, respond: {} }]\n", r'sluice\.yaml:1:40: route "a": header "X": regex "\*": byte 1'),
+    "a service that is nowhere": ("routes: [{ name: a, path: /a, serviceId: xyzzy }]\n", r'sluice\.yaml:1:42: unknown service "xyzzy" \(it is to stand under "services"\)'),
+    "nothing": ("", r'sluice\.yaml: holds nothing.*\(begin with "routes:"\)'),
+    "a number beyond all numbers": ("workers: 99999999999999999999\n", r"sluice\.yaml:1:10: .*between 1 and 1024"),
+    "a negative weight": ("services: [{ name: s, instances: [{ host: x, port: 1, weight: -1 }] }]\n", r'sluice\.yaml:1:\d+: "weight" must be between 0 and 65535, not "-1"'),
+    "a map for a list": ("services: { s: { instances: [] } }\n", r'sluice\.yaml:1:11: "services" must be a list, not a map \(.*"- "\)'),
+    "a text for a map": ("routes: [{ name: a, path: /a, redirect: /b }]\n", r'sluice\.yaml:1:41: "redirect" must be a map of fields, not "/b" \(its fields: to, status\)'),
+    "a word of another program": ("routes: [{ name: a, path: /a, respond: {}, upstream: x }]\n", r'sluice\.yaml:1:44: unknown field "upstream" \(known here: name, id, path, '),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_DAY)
+def test_a_beginners_mistake_is_told_with_place_cause_and_mend(tmp_path, name):
+    text, words = FIRST_DAY[name]
+    done = check(tmp_path, text)
+    assert done.returncode == 1 and re.search(words, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("text, words", [
+    ('{ "routes": [ { "name": "a", } ] }\n', r"sluice\.json:1:\d+: not valid JSON: .*\(no comma stands before \] or \}\)"),
+    ("workers: 1\n", r"sluice\.json:1:\d+: not valid JSON: .*YAML ends in \.yaml"),
+    ('{ "routes": [ { "name": "a", "pth": "/a", "respond": {} } ] }\n', r'sluice\.json: /routes/0/pth: unknown field "pth" \(did you mean "path"\?\)'),
+])
+def test_mistakes_in_json_too(tmp_path, text, words):
+    done = check(tmp_path, text, "sluice.json")
+    assert done.returncode == 1 and re.search(words, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--config"]])
+def test_a_file_that_cannot_be_read_says_why_and_what_to_do(tmp_path, command):
+    folder = run_sluice(*command, tmp_path)
+    assert folder.returncode == 1 and folder.stderr.endswith(f"{tmp_path}: cannot be read: is a directory (name a file in it)\n")
+    missing = run_sluice(*command, tmp_path / "no.yaml")
+    assert missing.returncode == 1 and "no.yaml: cannot be read: no such file or directory (write one" in missing.stderr
+
+
 def check(tmp_path, text, name="sluice.yaml"):
     file = tmp_path / name
     file.write_text(text)
@@ -54,7 +103,7 @@ def test_version_and_help():
 
 @pytest.mark.parametrize("arguments, complaint", [
     ([], "usage"), (["serve"], "serve"), (["run"], "--config"), (["run", "--config"], "--config"), (["run", "--cofnig", "x"], "--cofnig"),
-    (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "FILE"), (["check", "a", "b"], "b"), (["version", "x"], "x"),
+    (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "FILE"), (["check", "a", "b"], "b"), (["version", "x"], "x"), (["statu"], 'did you mean "status"?'), (["run", "x.yaml"], "named by --config"),
     (["run", "--config", "a", "--config", "b"], "--config"),
 ])
 def test_a_wrong_call_is_2_with_the_usage_on_stderr(arguments, complaint):

@@ -190,7 +190,7 @@ static void a_bad_file_changes_nothing_and_says_why(void **state)
     assert_int_equal(publisher_version(fixture.publisher), 1);
     unlink(fixture.path);
     reload(&fixture);
-    assert_non_null(strstr(fixture.failure, "cannot open"));
+    assert_non_null(strstr(fixture.failure, "cannot be read"));
     assert_int_equal(publisher_version(fixture.publisher), 1);
     write_file(&fixture, TWO_ROUTES);
     reload(&fixture);
@@ -300,7 +300,7 @@ static char *write_regexes(unsigned count)
     length = (size_t)snprintf(text, size, "routes:\n");
     for (unsigned i = 0; i < count; i++) {
         length += (size_t)snprintf(text + length, size - length,
-                                   "  - { path: \"~[a-z]+k%u[0-9]\", respond: { status: 200 } }\n", i);
+                                   "  - { path: \"~.*[a-z]+k%u[0-9]\", respond: { status: 200 } }\n", i);
     }
     return text;
 }
