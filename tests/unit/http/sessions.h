@@ -10,9 +10,11 @@
 #include "http/h1_client.h"
 #include "http/kernel_pipes.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -20,26 +22,40 @@
 
 /* System calls of this program since the last reset; the functions below take the place of the C library's. */
 static struct system_calls {
-    unsigned recv, sendmsg, splice, epoll_ctl;
+    unsigned recv, sendmsg, splice, epoll_ctl; /* recv, sendmsg: whichever call receives or sends */
 } system_calls;
 
-/* The errno of the next sendmsg, which does nothing then; 0: none. */
+/* The errno of the next call that sends, which does nothing then; 0: none. */
 static int sendmsg_failure;
+
+/* Streams send and receive by syscall(2) itself. */
+long syscall(long number, ...)
+{
+    static long (*c_library)(long, ...);
+    if (!c_library) *(void **)&c_library = dlsym(RTLD_NEXT, "syscall");
+    long arguments[6];
+    va_list list;
+    va_start(list, number);
+    for (unsigned i = 0; i < COUNT_OF(arguments); i++) arguments[i] = va_arg(list, long);
+    va_end(list);
+    bool sends = number == SYS_sendto || number == SYS_sendmsg;
+    system_calls.recv += number == SYS_recvfrom;
+    system_calls.sendmsg += sends;
+    if (sends && sendmsg_failure) {
+        errno = sendmsg_failure;
+        sendmsg_failure = 0;
+        return -1;
+    }
+    return c_library(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}
 
 ssize_t recv(int descriptor, void *into, size_t size, int flags)
 {
-    system_calls.recv++;
     return syscall(SYS_recvfrom, descriptor, into, size, flags, NULL, NULL);
 }
 
 ssize_t sendmsg(int descriptor, const struct msghdr *message, int flags)
 {
-    system_calls.sendmsg++;
-    if (sendmsg_failure) {
-        errno = sendmsg_failure;
-        sendmsg_failure = 0;
-        return -1;
-    }
     return syscall(SYS_sendmsg, descriptor, message, flags);
 }
 
