@@ -67,7 +67,7 @@ static void exchange_run(struct exchange *exchange)
 
 void exchange_begin(struct exchange_worker *worker, struct server_stream *stream)
 {
-    struct exchange *exchange = arena_allocate_zeroed(stream->arena, sizeof *exchange);
+    struct exchange *exchange = arena_allocate(stream->arena, sizeof *exchange);
     if (!exchange) {
         /* Not even a struct fits: a clean cut is all that is left. */
         metrics_count_error(worker->metrics, worker->index, "out-of-memory");
@@ -75,6 +75,9 @@ void exchange_begin(struct exchange_worker *worker, struct server_stream *stream
         server_stream_release(stream);
         return;
     }
+    memset(exchange, 0, offsetof(struct exchange, error));
+    exchange->error.reason = NULL;
+    exchange->match.captures.count = 0;
     exchange->stream = stream;
     exchange->worker = worker;
     exchange->arena = stream->arena;

@@ -103,9 +103,8 @@ struct exchange {
     /* From the route step on. */
     struct compiled_route *route; /* NULL: none matched */
     struct service *service;      /* the route's; NULL: it ends in none */
-    struct route_captures captures;
-    struct slice upstream_path;  /* after stripPrefix; rewrites change it */
-    struct slice upstream_query; /* absent: none */
+    struct slice upstream_path;   /* after stripPrefix; rewrites change it */
+    struct slice upstream_query;  /* absent: none */
 
     struct body_pipe *request_body; /* what the handler consumes: the stream's, or the last stage's; NULL: no body */
 
@@ -115,7 +114,6 @@ struct exchange {
     /* The answer: from exchange_answer or exchange_respond on. */
     struct response_head *response;
     struct body_pipe *response_body; /* NULL: none */
-    struct error error;              /* why the gateway itself answered or failed; reason NULL: it didn't */
     struct slice error_rule;         /* the policy's name in the problem body */
 
     /* What the handler tells for the log. */
@@ -137,9 +135,12 @@ struct exchange {
     struct list_link link; /* worker->exchanges */
     uint64_t begun_ns;
     struct stage_runner *stages; /* newest first */
-    struct body_pipe own_body;   /* for bodies made here */
     struct response_head own_response;
+
+    /* Large and often untouched, so exchange_begin doesn't clear what follows but for `reason` and the captures' count. */
+    struct error error; /* why the gateway itself answered or failed; reason NULL: it didn't */
     struct route_match match;
+    struct body_pipe own_body; /* for bodies made here */
 };
 
 /* A request has come: the exchange is made in stream's arena and runs until it waits. When memory is short it answers 503, and where

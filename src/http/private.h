@@ -32,17 +32,28 @@ static inline unsigned byte_hex_value(char byte)
     return byte <= '9' ? (unsigned)(byte - '0') : (unsigned)((byte | 0x20) - 'a' + 10);
 }
 
+#ifdef __SSE2__
+static inline unsigned http_control_mask(__m128i bytes)
+{
+    const __m128i last_control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), delete = _mm_set1_epi8(0x7f);
+    __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, last_control), bytes);
+    __m128i hits = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, delete));
+    return (unsigned)_mm_movemask_epi8(hits);
+}
+#endif
+
 /* The first control byte in [at, end), or end. */
 static inline const char *http_find_control(const char *at, const char *end)
 {
 #ifdef __SSE2__
-    const __m128i last_control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), delete = _mm_set1_epi8(0x7f);
     for (; end - at >= 16; at += 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, last_control), bytes);
-        __m128i hits = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, delete));
-        unsigned mask = (unsigned)_mm_movemask_epi8(hits);
+        unsigned mask = http_control_mask(_mm_loadu_si128((const __m128i *)(const void *)at));
         if (mask) return at + __builtin_ctz(mask);
+    }
+    if (end - at >= 8) { /* most values are short; the upper half reads as zeros, which are control bytes */
+        unsigned mask = http_control_mask(_mm_loadl_epi64((const __m128i *)(const void *)at)) & 0xff;
+        if (mask) return at + __builtin_ctz(mask);
+        at += 8;
     }
 #endif
     while (at < end && !byte_is_control(*at)) at++;

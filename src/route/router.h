@@ -22,8 +22,8 @@ struct route_capture {
 };
 
 struct route_captures {
-    struct route_capture items[ROUTE_CAPTURES_MAX];
     unsigned count;
+    struct route_capture items[ROUTE_CAPTURES_MAX];
 };
 
 struct slice route_captures_find(const struct route_captures *, struct slice name); /* absent where none */
@@ -84,10 +84,10 @@ enum route_result {
 struct route_match {
     void *target;
     const struct route_matcher *matcher;
-    struct route_captures captures;
     uint64_t allowed_methods; /* METHOD_NOT_ALLOWED: bit enum method */
     struct slice allow;       /* METHOD_NOT_ALLOWED: the Allow field's value, in the arena: "GET, HEAD, POST" */
     bool regex_limit_hit;     /* some regex ran into its match limit and counted as not matching (counted in metrics) */
+    struct route_captures captures;
 };
 
 /* `method` may differ from the head's (a CORS preflight is matched as the method it asks for). The path is head->target.path
