@@ -3,7 +3,9 @@ import ctypes
 import os
 import pathlib
 import re
+import signal
 import threading
+import time
 
 
 def resident_bytes(pid):
@@ -13,6 +15,19 @@ def resident_bytes(pid):
 def threads(pid):
     """{thread id: name}"""
     return {int(task): pathlib.Path(f"/proc/{pid}/task/{task}/comm").read_text().strip() for task in os.listdir(f"/proc/{pid}/task")}
+
+
+def stop_process(pid, timeout=5):
+    """SIGSTOP, and the wait until each of its threads stands: a busy machine lets them run on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + timeout
+    while any(_state(pid, thread) not in "Tt" for thread in threads(pid)):
+        assert time.monotonic() < deadline, "a thread does not stop"
+        time.sleep(0.001)
+
+
+def _state(pid, thread):
+    return pathlib.Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def open_descriptors(pid):

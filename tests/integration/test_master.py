@@ -9,7 +9,7 @@ import pytest
 from backend import answer, drip, hang, send, wait
 from gateway import is_sanitized, proxy, run_sluice
 from load import Load
-from measuring import open_descriptors, stop_thread, threads
+from measuring import open_descriptors, stop_process, stop_thread, threads
 from wire import connect, request_bytes, response_bytes
 
 SANITIZED = is_sanitized()  # a sanitizer's start takes longer than 200 ms
@@ -78,7 +78,7 @@ def test_connections_that_were_waiting_in_the_backlog_are_served(gateway):
     """What the kernel had accepted for us before the crash isn't lost with it."""
     running = gateway(says("x"))
     before = running.wait_for_gateway_process()
-    os.kill(before, signal.SIGSTOP)
+    stop_process(before)
     waiting = [running.send(request_bytes()) for _ in range(5)]
     os.kill(before, signal.SIGKILL)
     assert [wire.read_response().status for wire in waiting] == [200] * 5
@@ -87,7 +87,7 @@ def test_connections_that_were_waiting_in_the_backlog_are_served(gateway):
 def test_a_gateway_that_stands_still_is_replaced(gateway):
     running = gateway(says("x", stallTimeoutMs=500))
     before = running.wait_for_gateway_process()
-    os.kill(before, signal.SIGSTOP)
+    stop_process(before)
     moment = time.monotonic()
     running.wait_for_gateway_process(other_than=[before], timeout=10)
     assert first_answer_after(running, moment) < 6
