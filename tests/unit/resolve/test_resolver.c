@@ -554,7 +554,8 @@ static void an_answer_without_end_is_bounded(void **state)
     struct sockaddr_in address;
     socklen_t length = sizeof address;
     assert_return_code(getsockname(stranger.source.descriptor, (struct sockaddr *)&address, &length), 0);
-    int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes); /* the port was a probe's a moment ago, perhaps */
     assert_return_code(bind(tcp, (struct sockaddr *)&address, length), 0);
     assert_return_code(listen(tcp, 1), 0);
     pthread_t thread;
