@@ -126,7 +126,7 @@ static void measure(const char *name, void (*call)(struct bench *), struct bench
 int main(void)
 {
     static struct bench bench;
-    arena_pool_init(&bench.pool, 4, 0);
+    arena_pool_init(&bench.pool, 4, NULL);
     arena_init(&bench.arena, &bench.pool);
     memset(bench.chunk, 'x', sizeof bench.chunk);
     memcpy(bench.chunk, "400\r\n", 5);

@@ -15,9 +15,9 @@ struct arena_chunk {
 static char *chunk_bytes(struct arena_chunk *chunk) { return (char *)(chunk + 1); }
 static char *chunk_end(struct arena_chunk *chunk) { return (char *)chunk + chunk->size; }
 
-void arena_pool_init(struct arena_pool *pool, size_t idle_count_max, size_t bytes_max)
+void arena_pool_init(struct arena_pool *pool, size_t idle_count_max, struct memory_ceiling *ceiling)
 {
-    *pool = (struct arena_pool){ .idle_count_max = idle_count_max, .bytes_max = bytes_max };
+    *pool = (struct arena_pool){ .idle_count_max = idle_count_max, .ceiling = ceiling };
 }
 
 void arena_pool_release(struct arena_pool *pool)
@@ -43,7 +43,7 @@ static struct arena_chunk *chunk_create(size_t size)
 static struct arena_chunk *chunk_take(struct arena_pool *pool, size_t size)
 {
     if (!pool) return chunk_create(size);
-    if (pool->bytes_max && (size > pool->bytes_max || pool->bytes_taken > pool->bytes_max - size)) return NULL;
+    if (!memory_ceiling_take(pool->ceiling, size)) return NULL;
     struct arena_chunk *chunk = NULL;
     if (size == ARENA_CHUNK_BYTES && pool->idle) {
         chunk = pool->idle;
@@ -53,14 +53,26 @@ static struct arena_chunk *chunk_take(struct arena_pool *pool, size_t size)
     } else {
         chunk = chunk_create(size);
     }
-    if (chunk) pool->bytes_taken += size;
+    if (chunk)
+        pool->bytes_taken += size;
+    else
+        memory_ceiling_give(pool->ceiling, size);
     return chunk;
+}
+
+static bool can_lie_idle(const struct arena_pool *pool, const struct arena_chunk *chunk)
+{
+    return chunk->size == ARENA_CHUNK_BYTES && pool->idle_count < pool->idle_count_max &&
+           memory_ceiling_has_room(pool->ceiling, (pool->idle_count + 1) * ARENA_CHUNK_BYTES);
 }
 
 static void chunk_give(struct arena_pool *pool, struct arena_chunk *chunk)
 {
-    if (pool) pool->bytes_taken -= chunk->size;
-    if (!pool || chunk->size != ARENA_CHUNK_BYTES || pool->idle_count >= pool->idle_count_max) {
+    if (pool) {
+        pool->bytes_taken -= chunk->size;
+        memory_ceiling_give(pool->ceiling, chunk->size);
+    }
+    if (!pool || !can_lie_idle(pool, chunk)) {
         free(chunk);
         return;
     }

@@ -5,6 +5,7 @@
 #ifndef SLUICE_BASE_ARENA_H
 #define SLUICE_BASE_ARENA_H
 
+#include "base/ceiling.h"
 #include "base/slice.h"
 
 #define ARENA_CHUNK_BYTES 8192
@@ -13,8 +14,9 @@ struct arena_chunk;
 
 struct arena_pool {
     struct arena_chunk *idle;
-    size_t idle_count, idle_count_max; /* beyond this many, chunks go back to malloc */
-    size_t bytes_taken, bytes_max;     /* live bytes in chunks; at bytes_max allocations fail (0: no ceiling) */
+    size_t idle_count, idle_count_max; /* beyond this many, or what the ceiling leaves, chunks go back to malloc */
+    size_t bytes_taken;                /* in chunks in use */
+    struct memory_ceiling *ceiling;    /* at it allocations fail; NULL: none */
 };
 
 struct arena {
@@ -23,7 +25,7 @@ struct arena {
     struct arena_pool *pool;
 };
 
-void arena_pool_init(struct arena_pool *, size_t idle_count_max, size_t bytes_max);
+void arena_pool_init(struct arena_pool *, size_t idle_count_max, struct memory_ceiling *ceiling_or_null);
 /* All arenas of the pool must have been released. */
 void arena_pool_release(struct arena_pool *);
 

@@ -25,6 +25,7 @@ struct held_publication {
 struct worker {
     struct loop loop;
     struct mailbox mailbox;
+    struct memory_ceiling memory; /* of both pools */
     struct slab_pool slabs;
     struct arena_pool arenas;
     struct h1_worker h1;
@@ -55,7 +56,7 @@ static void hold(struct worker *worker, struct publication *publication)
     worker->h1_server_settings = publication->settings.h1_server;
     worker->upstream.h1_settings = publication->settings.h1_client;
     worker->connections.limits = publication->settings.connections;
-    worker->slabs.taken_bytes_max = publication->settings.buffer_bytes_max;
+    worker->memory.bytes_max = publication->settings.buffer_bytes_max;
 }
 
 static void let_go(struct held_publication *held)
@@ -135,15 +136,15 @@ static void after_turn(struct loop *loop, void *argument)
 {
     (void)loop;
     struct worker *worker = argument;
-    gauge_set(&worker->buffer_bytes, (int64_t)(worker->slabs.taken_bytes + worker->arenas.bytes_taken));
+    gauge_set(&worker->buffer_bytes, (int64_t)memory_ceiling_in_use(&worker->memory));
 }
 
 /* --- life --- */
 
 static void init_parts(struct worker *worker, const struct worker_options *options)
 {
-    slab_pool_init(&worker->slabs, SLAB_IDLE_BYTES_MAX, options->first->settings.buffer_bytes_max);
-    arena_pool_init(&worker->arenas, ARENA_CHUNKS_IDLE_MAX, 0);
+    slab_pool_init(&worker->slabs, SLAB_IDLE_BYTES_MAX, &worker->memory);
+    arena_pool_init(&worker->arenas, ARENA_CHUNKS_IDLE_MAX, &worker->memory);
     worker->h1 = (struct h1_worker){
         .loop = &worker->loop,
         .slabs = &worker->slabs,

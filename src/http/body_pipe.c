@@ -6,7 +6,7 @@
 
 _Static_assert((BODY_PIPE_PIECES & (BODY_PIPE_PIECES - 1)) == 0, "the ring's index is masked");
 
-/* A body that comes a byte at a time must not cost a multiple of itself in the arena, which no ceiling counts. */
+/* A body that comes a byte at a time must not cost a multiple of itself in the arena. */
 #define KEPT_PIECES_MAX 256
 
 struct body_tee {
@@ -376,6 +376,7 @@ static void keep(struct body_replay *replay, const struct body_piece *piece, siz
     struct body_piece *last = kept->count ? &kept->items[kept->count - 1] : NULL;
     bool joins = last && last->slab == piece->slab && last->at + last->length == piece->at;
     bool fits = replay->bytes + length <= replay->limit && (joins || kept->count < KEPT_PIECES_MAX);
+    if (piece->slab && piece->slab->is_reserve) fits = false; /* the rest of the body could not come in */
     if (!fits || (!joins && !list_reserve(kept, kept->count + 1, replay->arena))) {
         stop_keeping(replay);
         return;

@@ -58,14 +58,16 @@ struct client_stream {
     uint64_t bytes_sent, bytes_received;
     uint64_t sent_ns, head_ns; /* loop times */
     struct held_slab heads;    /* slab NULL: none; more in the arena */
-    uint8_t events;            /* bits are only ever added */
+    struct slab_reserve head_reserve,
+        body_reserve; /* what the answer is read into at the ceiling, until DONE or cancel */
+    uint8_t events;   /* bits are only ever added */
 };
 
-/* Before open, or where a stream may be released without ever having been opened. */
-static inline void client_stream_init_heads(struct client_stream *stream) { stream->heads = (struct held_slab){ 0 }; }
-
-/* After DONE or cancel, when the owner needs neither response nor interim heads nor response_body any more (log phase included):
- * drops the buffers that they point into, and releases response_body. */
+/* Before open: promises the stream the memory that its answer needs at the least. False at the ceiling: then there is nothing to release;
+ * the request is to be shed before anything of it is sent. */
+bool client_stream_prepare(struct client_stream *, struct slab_pool *) MUST_USE;
+/* After DONE or cancel, or without ever having been opened, when the owner needs neither response nor interim heads nor response_body
+ * any more (log phase included): drops the buffers that they point into, and releases response_body. */
 void client_stream_release(struct client_stream *);
 
 struct client_connection_operations {

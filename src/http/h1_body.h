@@ -29,6 +29,9 @@ static inline bool h1_input_is_empty(const struct h1_input *input)
 }
 
 void h1_input_drop(struct h1_input *);
+/* A slab to read into: of `class` at most, of a smaller one as more of the worker's memory is in use. NULL where the rest of it is for
+ * requests that are not let in yet and for arenas: a reserve is the way on then. */
+struct slab *h1_take_slab(struct slab_pool *, enum slab_class) MUST_USE;
 /* After a body: what follows it is kept, but not in a slab of the body's size where a small one will do. */
 void h1_input_shrink(struct h1_input *, struct slab_pool *);
 /* Reads once behind what is there; the slab must have room. As stream_read. */
@@ -37,7 +40,7 @@ enum stream_result h1_input_read(struct h1_input *, struct stream *, size_t limi
 enum h1_read_result {
     H1_READ_WAIT,      /* all that has come was passed on; the stream's event will tell */
     H1_READ_NO_CREDIT, /* the pipe's producer_task will tell */
-    H1_READ_NO_MEMORY, /* at the ceiling: again in a while */
+    H1_READ_NO_MEMORY, /* malloc fails, or others than the pipe hold what the reserve gave: again in a while */
     H1_READ_AGAIN,     /* this turn's share is used up: again in the next one */
     H1_READ_OVER,      /* the body is whole, the pipe finished; the input may hold what follows */
     H1_READ_TRUNCATED, /* the peer finished or broke off in the middle */
@@ -64,8 +67,9 @@ struct h1_reader {
     uint64_t turn;           /* the loop's, of the last read */
     struct h1_chunked chunked;
     struct headers trailers;
-    struct slice
-        connection_options; /* of the message's head, set after init: what they name is no trailer to pass on */
+    /* Set after init: */
+    struct slice connection_options; /* of the message's head: what they name is no trailer */
+    struct slab_reserve *reserve;    /* what to go on with at the ceiling; NULL: none */
 };
 
 /* `length` as in the head; BODY_LENGTH_UNKNOWN and not chunked: until the connection ends. Trailers go to `arena`. The caller

@@ -140,6 +140,8 @@ static void leave_stream(struct h1_client *client, bool reusable)
     if (stream->events & CLIENT_STREAM_HEAD) body_pipe_detach_producer(&stream->response_body);
     timer_clear(&client->worker->loop->timers, &client->timer);
     h1_input_drop(&client->input);
+    slab_reserve_release(&stream->head_reserve);
+    slab_reserve_release(&stream->body_reserve);
     stream->connection = NULL;
     client->current = NULL;
     client->base.streams = 0;
@@ -301,7 +303,7 @@ static void client_open(struct client_connection *connection, struct client_stre
     client->interim_count = 0;
     client->heads_bytes = 0;
     client->holding_back = client->sending = false;
-    client_stream_init_heads(stream);
+
     response_head_init(&stream->response, stream->arena);
     h1_parser_init(&client->parser);
     h1_writer_init(&client->writer, client->worker, &client->stream, stream->arena);
@@ -340,7 +342,7 @@ static bool hold_slab(struct h1_client *client)
     return true;
 }
 
-/* The slab is full, or there is none. A head that outgrows it moves to a larger one. */
+/* The slab is full, or there is none. A head that outgrows it moves to a larger one, for which nobody has promised room. */
 static bool make_room_for_head(struct h1_client *client)
 {
     struct h1_input *input = &client->input;
@@ -348,11 +350,12 @@ static bool make_room_for_head(struct h1_client *client)
     if (old && old->filled < old->size) return true;
     struct slice bytes = h1_input_bytes(input);
     struct slab *fresh;
-    if (bytes.length >= SLAB_SMALL_BYTES / 2) {
-        fresh = slab_take_sized(client->worker->slabs, bytes.length * 2);
+    if (bytes.length > 0) {
+        bool is_small = bytes.length < SLAB_SMALL_BYTES / 2;
+        fresh = slab_take_sized(client->worker->slabs, is_small ? SLAB_SMALL_BYTES : bytes.length * 2);
     } else {
-        fresh = slab_take(client->worker->slabs, client->read_class);
-        if (!fresh && client->read_class != SLAB_SMALL) fresh = slab_take(client->worker->slabs, SLAB_SMALL);
+        fresh = h1_take_slab(client->worker->slabs, client->read_class);
+        if (!fresh) fresh = slab_reserve_take(&client->current->head_reserve);
     }
     if (!fresh) return false;
     if (bytes.length > 0) {
@@ -365,13 +368,6 @@ static bool make_room_for_head(struct h1_client *client)
     return true;
 }
 
-static void retry_for_memory(struct h1_client *client)
-{
-    struct loop *loop = client->worker->loop;
-    if (!timer_is_set(&client->timer) || client->timer.deadline_ms > loop->now_ms + MEMORY_RETRY_MS)
-        timer_set(&loop->timers, &client->timer, loop->now_ms + MEMORY_RETRY_MS);
-}
-
 /* False: nothing more to do now (or the stream has failed). */
 static bool read_for_head(struct h1_client *client)
 {
@@ -380,7 +376,7 @@ static bool read_for_head(struct h1_client *client)
         return false;
     }
     if (!make_room_for_head(client)) {
-        retry_for_memory(client);
+        fail_for_memory(client);
         return false;
     }
     switch (h1_input_read(&client->input, &client->stream, SIZE_MAX)) {
@@ -474,6 +470,7 @@ static void begin_body(struct h1_client *client)
     if (client->reader.is_chunked)
         client->reader.connection_options = headers_combined(&head->headers, HEADER_CONNECTION);
     client->reader.discard_max = DISCARD_BYTES_MAX;
+    client->reader.reserve = &stream->body_reserve;
     h1_reader_offer_splice(&client->reader, client->settings->splice_bytes_min);
 }
 
@@ -498,6 +495,13 @@ static void answer_is_over(struct h1_client *client)
     bool reusable = !client->sending && client->parser.keep_alive && h1_input_is_empty(&client->input) &&
                     client->current->response.status != 101 && !client->stream.peer_finished && !client->stream.failed;
     finish(client, reusable);
+}
+
+static void retry_for_memory(struct h1_client *client)
+{
+    struct loop *loop = client->worker->loop;
+    if (!timer_is_set(&client->timer) || client->timer.deadline_ms > loop->now_ms + MEMORY_RETRY_MS)
+        timer_set(&loop->timers, &client->timer, loop->now_ms + MEMORY_RETRY_MS);
 }
 
 static void read_body(struct h1_client *client)

@@ -28,7 +28,7 @@ void h1_input_shrink(struct h1_input *input, struct slab_pool *slabs)
         h1_input_drop(input);
         return;
     }
-    if (input->slab->class == SLAB_SMALL || bytes.length > SLAB_SMALL_BYTES / 2) return;
+    if (input->slab->class <= SLAB_SMALL || bytes.length > SLAB_SMALL_BYTES / 2) return;
     struct slab *fresh = slab_take(slabs, SLAB_SMALL);
     if (!fresh) return;
     memcpy(fresh->bytes, bytes.at, bytes.length);
@@ -75,6 +75,7 @@ void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct s
     if (chunked) h1_chunked_init(&reader->chunked);
     headers_init(&reader->trailers, arena);
     reader->connection_options = SLICE_ABSENT;
+    reader->reserve = NULL;
 }
 
 void h1_reader_offer_splice(struct h1_reader *reader, uint32_t splice_bytes_min)
@@ -188,20 +189,19 @@ static enum h1_read_result pass_input_on(struct h1_reader *reader, struct error 
     return reader->remaining == 0 ? finish(reader) : H1_READ_WAIT;
 }
 
-/* Half of the worker's buffers are in use: those who hold them for long (slow readers) must not starve the others, so each
- * body now makes do with one small slab at a time. */
-static bool memory_is_tight(const struct slab_pool *slabs)
-{
-    return slabs->taken_bytes_max && slabs->taken_bytes > slabs->taken_bytes_max / 2;
-}
+/* Half of the worker's memory is in use: those who hold it for long (slow readers) must not starve the others, so each body now makes
+ * do with one small slab at a time. */
+static bool memory_is_tight(const struct slab_pool *slabs) { return memory_ceiling_is_beyond(slabs->ceiling, 8); }
 
-/* The last eighth is for heads and small answers. */
-static struct slab *take_slab(struct slab_pool *slabs, enum slab_class class)
+struct slab *h1_take_slab(struct slab_pool *slabs, enum slab_class class)
 {
-    if (memory_is_tight(slabs)) class = SLAB_SMALL;
-    if (slabs->taken_bytes_max && slabs->taken_bytes > slabs->taken_bytes_max - slabs->taken_bytes_max / 8) return NULL;
+    if (memory_is_tight(slabs)) {
+        if (memory_ceiling_is_beyond(slabs->ceiling, 14)) return NULL;
+        enum slab_class most = memory_ceiling_is_beyond(slabs->ceiling, 12) ? SLAB_TINY : SLAB_SMALL;
+        if (class > most) class = most;
+    }
     struct slab *slab = slab_take(slabs, class);
-    return slab || class == SLAB_SMALL ? slab : slab_take(slabs, SLAB_SMALL);
+    return slab || class == SLAB_TINY ? slab : slab_take(slabs, SLAB_TINY);
 }
 
 /* Small credit while much is still buffered would make small reads: better wait for more of it. */
@@ -224,7 +224,15 @@ static enum slab_class class_for_next_read(const struct h1_reader *reader)
     return reader->remaining > SLAB_SMALL_BYTES ? SLAB_MEDIUM : SLAB_SMALL;
 }
 
-/* A slab that everybody else has dropped is used again from its start: its bytes are still in the processor's cache. */
+/* Worth a read, or all that is still to come. */
+static size_t room_wanted(const struct h1_reader *reader, const struct slab *slab)
+{
+    size_t wanted = slab->size / 2 < ROOM_BYTES_MIN ? slab->size / 2 : ROOM_BYTES_MIN;
+    return !reader->is_chunked && reader->remaining < wanted ? (size_t)reader->remaining : wanted;
+}
+
+/* A slab that everybody else has dropped is used again from its start: its bytes are still in the processor's cache. At the ceiling what
+ * is left of the old one is used up, then the reserve. */
 static bool make_room(struct h1_reader *reader)
 {
     struct h1_input *input = reader->input;
@@ -233,22 +241,29 @@ static bool make_room(struct h1_reader *reader)
         slab->filled = input->start = 0;
         reader->content_end = NULL;
     }
-    size_t wanted = ROOM_BYTES_MIN;
-    if (!reader->is_chunked && reader->remaining < wanted) wanted = (size_t)reader->remaining;
-    if (slab && slab->size - slab->filled >= wanted) return true;
+    if (slab && slab->size - slab->filled >= room_wanted(reader, slab)) return true;
 
-    struct slab *fresh = take_slab(reader->worker->slabs, class_for_next_read(reader));
-    if (!fresh) return slab && slab->filled < slab->size;
+    struct slab *fresh = h1_take_slab(reader->worker->slabs, class_for_next_read(reader));
+    if (!fresh && slab && slab->filled < slab->size) return true;
     h1_input_drop(input);
-    input->slab = fresh;
     reader->content_end = NULL;
-    return true;
+    if (!fresh && reader->reserve) fresh = slab_reserve_take(reader->reserve);
+    input->slab = fresh;
+    return fresh != NULL;
+}
+
+/* What the reserve gave is still in the pipe: it will be free when that is empty. */
+static enum h1_read_result wait_for_room(struct h1_reader *reader)
+{
+    if (reader->pipe->buffered == 0) return H1_READ_NO_MEMORY;
+    reader->pipe->credit_wanted = true;
+    return H1_READ_NO_CREDIT;
 }
 
 static enum h1_read_result read_more(struct h1_reader *reader)
 {
     if (!reader->stream->may_read) return reader->stream->failed ? H1_READ_TRUNCATED : H1_READ_WAIT;
-    if (!make_room(reader)) return H1_READ_NO_MEMORY;
+    if (!make_room(reader)) return wait_for_room(reader);
     size_t room = reader->input->slab->size - reader->input->slab->filled, limit = room;
     if (!reader->is_chunked && reader->remaining < room) limit = (size_t)reader->remaining + BYTES_BEYOND;
     switch (h1_input_read(reader->input, reader->stream, limit)) {

@@ -218,6 +218,7 @@ static bool make_room(struct h1_server *server)
     if (old && old->filled < old->size) return true;
     struct slice bytes = h1_input_bytes(input);
     size_t wanted = bytes.length < SLAB_SMALL_BYTES / 2 ? SLAB_SMALL_BYTES : bytes.length * 2;
+    if (bytes.length == 0 && memory_ceiling_is_beyond(server->worker->slabs->ceiling, 12)) wanted = SLAB_TINY_BYTES;
     struct slab *fresh = slab_take_sized(server->worker->slabs, wanted);
     if (!fresh) return false;
     if (bytes.length > 0) {

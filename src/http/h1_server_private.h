@@ -41,9 +41,10 @@ struct h1_server {
 struct h1_request_body {
     struct body_pipe pipe;
     struct h1_reader reader;
-    bool waiting; /* for the client to send more */
-    bool starved; /* for memory to read into */
-    bool broken;  /* will not be whole: the connection can't be kept */
+    struct slab_reserve reserve; /* until the body is over */
+    bool waiting;                /* for the client to send more */
+    bool starved;                /* for memory to read into */
+    bool broken;                 /* will not be whole: the connection can't be kept */
 };
 
 /* All that belongs to one request; it lives in its own arena. */
@@ -66,7 +67,7 @@ struct h1_slot {
     bool tunnel;
 };
 
-/* NULL at the ceiling of arenas. */
+/* NULL at the ceiling, and a little before it: what is left then is for the arenas of those who were let in. */
 struct h1_slot *h1_slot_create(struct h1_server *);
 void h1_slot_destroy(struct h1_slot *);
 /* The head is complete, its bytes are taken from the input. False: no memory, or the body's first bytes are bad already. */

@@ -19,6 +19,7 @@ static void come_back_next_turn(struct h1_server *server) { loop_enqueue_next(se
 struct h1_slot *h1_slot_create(struct h1_server *server)
 {
     struct arena arena;
+    if (memory_ceiling_is_beyond(server->worker->arenas->ceiling, 15)) return NULL;
     arena_init(&arena, server->worker->arenas);
     struct h1_slot *slot = arena_allocate(&arena, sizeof *slot);
     if (!slot) return NULL;
@@ -46,7 +47,10 @@ struct h1_slot *h1_slot_create(struct h1_server *server)
 void h1_slot_destroy(struct h1_slot *slot)
 {
     h1_writer_release(&slot->writer);
-    if (slot->body) body_pipe_release(&slot->body->pipe);
+    if (slot->body) {
+        body_pipe_release(&slot->body->pipe);
+        slab_reserve_release(&slot->body->reserve);
+    }
     slab_drop(slot->head_slab);
     struct arena arena = slot->arena; /* the slot itself is in it */
     arena_release(&arena);
@@ -64,7 +68,7 @@ static struct h1_request_body *create_body(struct h1_slot *slot, bool chunked, u
 {
     struct h1_server *server = slot->connection;
     struct h1_request_body *body = arena_allocate(&slot->arena, sizeof *body);
-    if (!body) return NULL;
+    if (!body || !slab_reserve_init(&body->reserve, server->worker->slabs)) return NULL;
     const struct h1_server_settings *settings = h1_server_settings_of(server);
     body_pipe_init(&body->pipe, slot->stream.loop, length);
     body->pipe.producer_task = &server->task;
@@ -72,6 +76,7 @@ static struct h1_request_body *create_body(struct h1_slot *slot, bool chunked, u
                    chunked, length, &slot->arena);
     body->reader.discard_max = DISCARD_BYTES_MAX;
     if (chunked) body->reader.connection_options = headers_combined(&slot->stream.request.headers, HEADER_CONNECTION);
+    body->reader.reserve = &body->reserve;
     body->waiting = body->starved = body->broken = false;
     slot->body = body;
     slot->stream.request_body = &body->pipe;
@@ -109,7 +114,10 @@ static void read_body(struct h1_slot *slot)
     case H1_READ_NO_CREDIT:
     case H1_READ_NO_MEMORY: break;
     case H1_READ_AGAIN: come_back_next_turn(server); break;
-    case H1_READ_OVER: h1_input_shrink(&server->input, server->worker->slabs); break;
+    case H1_READ_OVER:
+        h1_input_shrink(&server->input, server->worker->slabs);
+        slab_reserve_release(&body->reserve);
+        break;
     case H1_READ_TRUNCATED: truncate_body(body); break;
     case H1_READ_BAD: break_body(body, &error); break;
     case H1_READ_UNWANTED: body->broken = true; break;
@@ -290,6 +298,7 @@ static bool slot_open_tunnel(struct server_stream *stream, struct response_head 
     if (!create_body(slot, false, BODY_LENGTH_UNKNOWN))
         return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
     if (!write_head(slot, head, H1_FRAMING_NONE, true, error)) {
+        slab_reserve_release(&slot->body->reserve);
         slot->body = NULL;
         stream->request_body = NULL;
         return false;

@@ -33,7 +33,6 @@ static void prepare(struct try *try, struct upstream_call *call, struct instance
     stream->bytes_sent = stream->bytes_received = 0;
     stream->sent_ns = stream->head_ns = 0;
     stream->events = 0;
-    client_stream_init_heads(stream);
 }
 
 /* The same head under the instance's name. */
@@ -78,7 +77,12 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
         return NULL;
     }
     prepare(try, call, instance, fresh);
+    if (UNLIKELY(!client_stream_prepare(&try->stream, call->worker->h1->slabs))) {
+        error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "the buffers of this worker are all in use");
+        return NULL;
+    }
     if (call->plan.host_of_instance && !use_host_of_instance(try)) {
+        client_stream_release(&try->stream);
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for the request's head");
         return NULL;
     }
@@ -91,6 +95,7 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
     case POOL_WAIT: take_lease(try); return try;
     case POOL_FAIL: break;
     }
+    client_stream_release(&try->stream);
     return NULL;
 }
 

@@ -200,7 +200,7 @@ static void without_memory_there_is_a_503_or_a_cut(void **state)
     path[sizeof path - 1] = '\0';
     for (size_t limit = ARENA_CHUNK_BYTES; limit <= 8 * ARENA_CHUNK_BYTES; limit += 1024) {
         struct client client = { 0 };
-        bed.arenas.bytes_max = limit;
+        bed.ceiling.bytes_max = limit;
         client_ask(&bed, &client, path, "Origin: https://a.example\r\n", NULL);
         testbed_run_until(&bed, &client.released);
         assert_true(client.status == 200 || client.status == 503 || client.reset);

@@ -245,8 +245,8 @@ void testbed_start(struct testbed *bed, const char *text)
     memset(bed, 0, sizeof *bed);
     current = bed;
     assert_true(loop_init(&bed->loop, &error));
-    slab_pool_init(&bed->slabs, 1 << 20, 0);
-    arena_pool_init(&bed->arenas, 16, 0);
+    slab_pool_init(&bed->slabs, 1 << 20, NULL);
+    arena_pool_init(&bed->arenas, 16, &bed->ceiling);
     assert_true(mailbox_init(&bed->mailbox, &bed->loop, bed, &error));
     start_builder(bed);
     request_id_source_init(&bed->ids);

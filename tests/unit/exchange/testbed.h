@@ -42,6 +42,7 @@ struct test_service {
 struct testbed {
     struct loop loop;
     struct slab_pool slabs;
+    struct memory_ceiling ceiling; /* of the arenas */
     struct arena_pool arenas;
     struct mailbox mailbox;
     struct metrics *metrics;

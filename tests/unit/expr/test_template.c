@@ -167,7 +167,7 @@ static void without_memory_there_is_no_text(void **state)
     struct arena_pool pool;
     struct arena arena;
     struct error error;
-    arena_pool_init(&pool, 0, 1);
+    arena_pool_init(&pool, 0, &(struct memory_ceiling){ .bytes_max = 1 });
     arena_init(&arena, &pool);
     struct template *template = template_compile(SLICE("a${path.id}"), NULL, NULL, &error);
     assert_true(slice_is_absent(template_render(template, lookup, NULL, &arena)));

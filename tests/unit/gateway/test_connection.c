@@ -43,8 +43,8 @@ static void start(struct fixture *fixture, struct connection_limits limits)
     struct error error;
     *fixture = (struct fixture){ 0 };
     assert_true(loop_init(&fixture->loop, &error));
-    slab_pool_init(&fixture->slabs, 1 << 20, 0);
-    arena_pool_init(&fixture->arenas, 16, 0);
+    slab_pool_init(&fixture->slabs, 1 << 20, NULL);
+    arena_pool_init(&fixture->arenas, 16, NULL);
     fixture->h1 = (struct h1_worker){ .loop = &fixture->loop, .slabs = &fixture->slabs, .arenas = &fixture->arenas };
     fixture->settings = (struct h1_server_settings){
         .limits = { .request_line_bytes = 4096, .header_bytes = 8192, .header_count = 50 },

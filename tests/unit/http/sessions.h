@@ -77,6 +77,7 @@ static struct wire *current_wires[4];
 
 struct bench {
     struct loop loop;
+    struct memory_ceiling ceiling;
     struct slab_pool slabs;
     struct arena_pool arenas;
     struct h1_worker worker;
@@ -87,8 +88,9 @@ static inline void bench_set_up(struct bench *bench)
     struct error error;
     current_bench = bench;
     assert_true(loop_init(&bench->loop, &error));
-    slab_pool_init(&bench->slabs, 1 << 20, 0);
-    arena_pool_init(&bench->arenas, 16, 0);
+    bench->ceiling = (struct memory_ceiling){ 0 };
+    slab_pool_init(&bench->slabs, 1 << 20, &bench->ceiling);
+    arena_pool_init(&bench->arenas, 16, &bench->ceiling);
     bench->worker = (struct h1_worker){
         .loop = &bench->loop,
         .slabs = &bench->slabs,
@@ -103,6 +105,7 @@ static inline void bench_tear_down(struct bench *bench)
     loop_turn(&bench->loop, 0);
     assert_int_equal(bench->slabs.taken_bytes, 0);
     assert_int_equal(bench->arenas.bytes_taken, 0);
+    assert_int_equal(memory_ceiling_in_use(&bench->ceiling), 0);
     kernel_pipes_destroy(bench->worker.kernel_pipes);
     slab_pool_release(&bench->slabs);
     arena_pool_release(&bench->arenas);

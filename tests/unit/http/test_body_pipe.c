@@ -24,7 +24,7 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct error error;
     if (!loop_init(&f->loop, &error)) return -1;
-    slab_pool_init(&f->slabs, 1 << 20, 0);
+    slab_pool_init(&f->slabs, 1 << 20, NULL);
     arena_init(&f->arena, NULL);
     f->consumer.run = consumer_ran;
     f->producer.run = producer_ran;
@@ -250,6 +250,29 @@ static void a_body_in_very_many_pieces_is_not_kept(void **state)
     slab_drop(slab);
     assert_false(body_pipe_can_rewind(&f->pipe));
     assert_int_equal(f->slabs.taken_bytes, 0);
+}
+
+/* At the ceiling its reader has nothing else to read into. */
+static void what_a_reserve_gave_is_not_kept_for_replay(void **state)
+{
+    struct fixture *f = *state;
+    struct slab_reserve reserve;
+    assert_true(slab_reserve_init(&reserve, &f->slabs));
+    assert_true(body_pipe_keep_for_replay(&f->pipe, 1000, &f->arena));
+    push(f, &f->pipe, "abc");
+    body_pipe_consume(&f->pipe, 3);
+    assert_true(body_pipe_can_rewind(&f->pipe));
+    struct slab *slab = slab_reserve_take(&reserve);
+    assert_non_null(slab);
+    memcpy(slab->bytes, "def", 3);
+    body_pipe_push(&f->pipe, slab, slab->bytes, 3);
+    assert_null(slab_reserve_take(&reserve));
+    body_pipe_consume(&f->pipe, 3);
+    assert_false(body_pipe_can_rewind(&f->pipe));
+    slab = slab_reserve_take(&reserve);
+    assert_non_null(slab);
+    slab_drop(slab);
+    slab_reserve_release(&reserve);
 }
 
 static void an_untouched_body_can_be_rewound_without_any_replay(void **state)
@@ -553,6 +576,7 @@ int main(void)
         TEST(a_rewound_body_comes_again_from_its_first_byte),
         TEST(beyond_its_limit_a_body_can_not_be_rewound_and_the_copies_go),
         TEST(a_body_in_very_many_pieces_is_not_kept),
+        TEST(what_a_reserve_gave_is_not_kept_for_replay),
         TEST(an_untouched_body_can_be_rewound_without_any_replay),
         TEST(more_pieces_than_the_ring_holds_come_back_in_order),
         TEST(a_forgotten_replay_keeps_no_memory),

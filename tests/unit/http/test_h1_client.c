@@ -162,6 +162,7 @@ static void prepare(struct fixture *f, enum method method, uint64_t body_length)
         .request_body = body_length > 0 ? &f->body : NULL,
         .owner_task = &f->task,
     };
+    assert_true(client_stream_prepare(&f->stream, &f->bench.slabs));
     f->heads = f->done = f->interims = 0;
     f->answer_length = 0;
     f->answer_ended = f->answer_aborted = false;
@@ -938,17 +939,77 @@ static void cancelling_inside_a_body_leaves_the_pipe_alone(void **state)
     assert_soon(f->freed == 1);
 }
 
-static void at_the_ceiling_an_answer_waits_for_buffers(void **state)
+/* --- at the ceiling --- */
+
+static void send_slowly(struct fixture *f, const char *bytes, size_t length)
 {
+    for (size_t sent = 0; sent < length; loop_turn(&f->bench.loop, 1))
+        sent += wire_write(&f->backend, bytes + sent, length - sent);
+}
+
+static void at_the_ceiling_an_answer_comes_by_its_reserves(void **state)
+{
+    const size_t length = 100000;
+    char *bytes = malloc(length);
+    memset(bytes, 'x', length);
     struct fixture *f = *state;
     get(f);
-    f->bench.slabs.taken_bytes_max = 1;
-    reply(f, OK("5") "hello");
-    bench_wait(&f->bench, &f->backend, 30);
-    assert_int_equal(f->stream.events, 0);
-    f->bench.slabs.taken_bytes_max = 0;
-    bench_wait(&f->bench, &f->backend, 40);
-    assert_answer(f, 200, "hello");
+    size_t in_use = memory_ceiling_in_use(&f->bench.ceiling);
+    f->bench.ceiling.bytes_max = 1;
+    reply(f, OK("100000"));
+    send_slowly(f, bytes, length);
+    assert_soon(f->answer_ended);
+    assert_int_equal(f->answer_length, length);
+    assert_true(memory_ceiling_in_use(&f->bench.ceiling) <= in_use);
+    free(bytes);
+}
+
+/* The reader is slow: what the reserve gave stands in the pipe, and nothing more comes before that is taken. */
+static void at_the_ceiling_a_slow_reader_holds_its_reserves_only(void **state)
+{
+    const size_t length = 100000;
+    char *bytes = calloc(1, length);
+    struct fixture *f = *state;
+    f->answer_limit = 0;
+    get(f);
+    size_t in_use = memory_ceiling_in_use(&f->bench.ceiling);
+    f->bench.ceiling.bytes_max = 1;
+    reply(f, OK("100000"));
+    send_slowly(f, bytes, length);
+    settle(f);
+    assert_true(memory_ceiling_in_use(&f->bench.ceiling) <= in_use);
+    assert_true(f->stream.response_body.buffered <= 2 * SLAB_TINY_BYTES);
+    f->answer_limit = 16 << 20;
+    collect_answer(f);
+    assert_soon(f->answer_ended);
+    assert_int_equal(f->answer_length, length);
+    free(bytes);
+}
+
+/* Nobody has promised so much; waiting for it could take for ever. */
+static void at_the_ceiling_a_head_that_outgrows_its_reserve_fails(void **state)
+{
+    char head[8000] = "HTTP/1.1 200 OK\r\nX-Long: ";
+    size_t length = strlen(head);
+    memset(head + length, 'x', sizeof head - length - 1);
+    struct fixture *f = *state;
+    get(f);
+    f->bench.ceiling.bytes_max = 1;
+    reply(f, head);
+    assert_soon(f->stream.events & CLIENT_STREAM_DONE);
+    assert_int_equal(f->stream.failure.status, 503);
+}
+
+/* Their promise ends with them, used or not. */
+static void a_stream_that_is_not_opened_gives_its_reserves_back(void **state)
+{
+    struct fixture *f = *state;
+    f->bench.ceiling.bytes_max = 2 * SLAB_TINY_BYTES;
+    prepare(f, METHOD_GET, 0);
+    struct client_stream other;
+    assert_false(client_stream_prepare(&other, &f->bench.slabs));
+    end_request(f);
+    assert_int_equal(memory_ceiling_in_use(&f->bench.ceiling), 0);
 }
 
 static void a_tunnel_carries_bytes_both_ways_after_101(void **state)
@@ -1030,7 +1091,10 @@ int main(void)
         TEST(a_head_that_can_not_be_written_sends_nothing),
         TEST(after_cancel_no_event_follows_and_the_connection_is_closed),
         TEST(cancelling_inside_a_body_leaves_the_pipe_alone),
-        TEST(at_the_ceiling_an_answer_waits_for_buffers),
+        TEST(at_the_ceiling_an_answer_comes_by_its_reserves),
+        TEST(at_the_ceiling_a_slow_reader_holds_its_reserves_only),
+        TEST(at_the_ceiling_a_head_that_outgrows_its_reserve_fails),
+        TEST(a_stream_that_is_not_opened_gives_its_reserves_back),
         TEST(a_tunnel_carries_bytes_both_ways_after_101),
     };
     return cmocka_run_group_tests_name("h1 client", tests, NULL, NULL);

@@ -80,6 +80,7 @@ static void opened(struct h1_server *session, struct server_stream *stream, void
         .request_body = stream->request_body,
         .owner_task = &f->task,
     };
+    assert_true(client_stream_prepare(&f->upstream, &f->bench.slabs));
     f->connection->operations->open(f->connection, &f->upstream);
 }
 
@@ -499,7 +500,7 @@ static void any_conversation_in_any_pieces_is_passed_on_unchanged(void **state)
 {
     struct fixture *f = *state;
     for (uint64_t seed = 1; seed <= 6; seed++) {
-        f->bench.slabs.taken_bytes_max = seed % 2 ? 0 : 256 * 1024; /* every second time memory is tight throughout */
+        f->bench.ceiling.bytes_max = seed % 2 ? 0 : 128 * 1024; /* every second time memory is tight throughout */
         converse(f, seed);
         wire_forget(&f->client);
         wire_forget(&f->backend);

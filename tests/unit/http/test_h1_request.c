@@ -454,7 +454,7 @@ static void without_memory_a_request_is_refused_with_503(void **state)
 {
     struct arena_pool pool;
     struct arena arena;
-    arena_pool_init(&pool, 0, 1);
+    arena_pool_init(&pool, 0, &(struct memory_ceiling){ .bytes_max = 1 });
     arena_init(&arena, &pool);
     struct h1_parser parser;
     struct request_head head;

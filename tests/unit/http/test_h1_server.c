@@ -997,7 +997,7 @@ static void a_refusal_waits_for_its_turn_behind_earlier_answers(void **state)
 static void at_the_ceiling_of_buffers_a_request_gets_503_and_retry_after(void **state)
 {
     struct fixture *f = *state;
-    f->bench.slabs.taken_bytes_max = 1;
+    f->bench.ceiling.bytes_max = 1;
     ask(f, GET);
     assert_soon(f->refused_status == 503);
     assert_received(&f->client, "HTTP/1.1 503 ");
@@ -1005,33 +1005,67 @@ static void at_the_ceiling_of_buffers_a_request_gets_503_and_retry_after(void **
     assert_soon(f->client.ended && !f->client.was_reset);
 }
 
-static void at_the_ceiling_of_arenas_too(void **state)
+static void the_ceiling_is_of_slabs_and_arenas_together(void **state)
 {
     struct fixture *f = *state;
-    f->bench.arenas.bytes_max = 1;
+    f->bench.ceiling.bytes_max = SLAB_SMALL_BYTES + ARENA_CHUNK_BYTES / 2;
     ask(f, GET);
     assert_soon(f->refused_status == 503);
     assert_received(&f->client, "Retry-After: 1\r\n");
 }
 
-/* Its first bytes came, then all buffers were taken: it goes on when there are some again. */
-static void at_the_ceiling_a_body_waits_instead_of_failing(void **state)
+/* Who was let in has room for its arena to grow. */
+static void a_little_before_the_ceiling_nobody_is_let_in_any_more(void **state)
+{
+    struct fixture *f = *state;
+    f->bench.ceiling.bytes_max = 1 << 20;
+    f->bench.ceiling.taken = (1 << 20) - (48 << 10); /* by others */
+    ask(f, GET);
+    assert_soon(f->refused_status == 503);
+    f->bench.ceiling.taken -= (1 << 20) - (48 << 10);
+}
+
+/* Its first bytes came, then all memory was taken: it goes on with what it was promised. */
+static void at_the_ceiling_a_body_goes_on_by_its_reserve(void **state)
 {
     struct fixture *f = *state;
     f->take_body = true;
     wire_say(&f->client, POST("100000"));
     settle(f);
     char *bytes = calloc(1, 100000);
-    f->bench.slabs.taken_bytes_max = 1;
+    size_t in_use = memory_ceiling_in_use(&f->bench.ceiling);
+    f->bench.ceiling.bytes_max = 1;
+    assert_int_equal(wire_write(&f->client, bytes, 100000), 100000);
+    assert_soon(f->body_ended);
+    assert_int_equal(f->body_length, 100000);
+    assert_true(memory_ceiling_in_use(&f->bench.ceiling) <= in_use);
+    free(bytes);
+    f->bench.ceiling.bytes_max = 0;
+    answer(f, 200, "ok");
+    settle(f);
+    assert_idle_and_empty(f);
+}
+
+/* The reserve is in the pipe: nothing is read before it is out of there, and then at once. */
+static void at_the_ceiling_a_body_waits_for_its_consumer_only(void **state)
+{
+    struct fixture *f = *state;
+    wire_say(&f->client, POST("100000"));
+    settle(f);
+    char *bytes = calloc(1, 100000);
+    size_t in_use = memory_ceiling_in_use(&f->bench.ceiling);
+    f->bench.ceiling.bytes_max = 1;
     assert_int_equal(wire_write(&f->client, bytes, 100000), 100000);
     settle(f);
-    bench_wait(&f->bench, &f->client, 50);
-    assert_false(f->body_ended);
-    f->bench.slabs.taken_bytes_max = 0;
-    bench_wait(&f->bench, &f->client, 60);
+    assert_true(memory_ceiling_in_use(&f->bench.ceiling) <= in_use);
+    assert_in_range(f->stream->request_body->buffered, SLAB_TINY_BYTES, SLAB_TINY_BYTES + SLAB_SMALL_BYTES);
+    f->take_body = true;
+    body_pipe_attach_consumer(f->stream->request_body, &f->task);
+    collect_body(f);
     assert_soon(f->body_ended);
     assert_int_equal(f->body_length, 100000);
     free(bytes);
+    f->bench.ceiling.bytes_max = 0;
     answer(f, 200, "ok");
     settle(f);
     assert_idle_and_empty(f);
@@ -1293,8 +1327,10 @@ int main(void)
         TEST(an_endless_request_line_and_endless_headers_are_refused),
         TEST(a_refusal_waits_for_its_turn_behind_earlier_answers),
         TEST(at_the_ceiling_of_buffers_a_request_gets_503_and_retry_after),
-        TEST(at_the_ceiling_of_arenas_too),
-        TEST(at_the_ceiling_a_body_waits_instead_of_failing),
+        TEST(the_ceiling_is_of_slabs_and_arenas_together),
+        TEST(a_little_before_the_ceiling_nobody_is_let_in_any_more),
+        TEST(at_the_ceiling_a_body_goes_on_by_its_reserve),
+        TEST(at_the_ceiling_a_body_waits_for_its_consumer_only),
         TEST_NOT_STARTED(a_head_that_dribbles_in_is_refused_with_408),
         TEST_NOT_STARTED(a_second_head_that_dribbles_in_is_refused_too),
         TEST_NOT_STARTED(a_connection_without_any_request_is_closed_silently),

@@ -248,7 +248,7 @@ static void many_fields_find_room_until_their_number_or_memory_ends(void **state
 
     struct arena_pool pool;
     struct arena empty;
-    arena_pool_init(&pool, 0, 1);
+    arena_pool_init(&pool, 0, &(struct memory_ceiling){ .bytes_max = 1 });
     arena_init(&empty, &pool);
     headers_init(&headers, &empty);
     assert_false(headers_add(&headers, SLICE("X-A"), SLICE("1")));

@@ -296,7 +296,7 @@ static void without_memory_a_target_is_refused_with_503(void **state)
 {
     struct arena_pool pool;
     struct arena empty;
-    arena_pool_init(&pool, 0, 1);
+    arena_pool_init(&pool, 0, &(struct memory_ceiling){ .bytes_max = 1 });
     arena_init(&empty, &pool);
     struct target target;
     struct error error = { 0 };

@@ -25,8 +25,8 @@ static inline int stage_set_up(void **state)
 {
     if (!loop_init(&loop, NULL)) return -1;
     loop_update_time(&loop);
-    slab_pool_init(&slabs, 1 << 20, 0);
-    arena_pool_init(&arenas, 16, 0);
+    slab_pool_init(&slabs, 1 << 20, NULL);
+    arena_pool_init(&arenas, 16, NULL);
     h1 = (struct h1_worker){ .loop = &loop, .slabs = &slabs, .arenas = &arenas };
     if (!upstream_worker_init(&worker, &h1, 0, NULL)) return -1;
     services_init(&services, 1);
