@@ -307,9 +307,10 @@ int gateway_run(const struct gateway_options *options)
     if (!first) {
         fprintf(stderr, "%s", failure);
         free(failure);
-        return EXIT_BAD_CONFIGURATION;
+        gateway.exit_status = EXIT_BAD_CONFIGURATION;
+    } else {
+        gateway.exit_status = serve(&gateway, first);
     }
-    gateway.exit_status = serve(&gateway, first);
     take_down(&gateway);
     return gateway.exit_status;
 }
