@@ -258,8 +258,17 @@ class Backend:
             self.arrived.notify_all()
 
 
+_last_port = 0
+
+
 def free_port(host="127.0.0.1"):
-    """A port nobody listens on. It stays free unless another test is quicker, which bind() then tells."""
+    """A port nobody listens on, and not the one given out just before. It stays free unless another test is quicker, which
+    bind() then tells."""
+    global _last_port
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
-        return probe.getsockname()[1]
+        port = probe.getsockname()[1]
+        if port == _last_port:
+            return free_port(host)  # the probe holds it meanwhile
+        _last_port = port
+        return port
