@@ -56,8 +56,8 @@ struct client_stream {
     bool response_begun;            /* a byte of an answer has come */
     bool request_sent;              /* at least a byte of the request went out on the wire */
     uint64_t bytes_sent, bytes_received;
-    uint64_t sent_ns, head_ns; /* loop times */
-    struct held_slab heads;    /* slab NULL: none; more in the arena */
+    uint64_t head_ns;       /* loop time when the head was complete */
+    struct held_slab heads; /* slab NULL: none; more in the arena */
     struct slab_reserve head_reserve,
         body_reserve; /* what the answer is read into at the ceiling, until DONE or cancel */
     uint8_t events;   /* bits are only ever added */
@@ -102,7 +102,6 @@ struct client_connection {
     struct list_link link; /* the pool's */
     struct address address;
     uint64_t idle_since_ms;
-    uint32_t streams, streams_max; /* at once */
     bool kept; /* has been idle or carried a stream before: it may have gone stale. Set by session and pool */
     bool connected;
 };

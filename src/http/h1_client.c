@@ -72,7 +72,6 @@ struct client_connection *h1_client_connect(struct h1_worker *worker, const stru
         .owner = owner,
         .address = *address,
         .idle_since_ms = worker->loop->now_ms,
-        .streams_max = 1,
     };
     list_init(&client->base.link);
     client->worker = worker;
@@ -144,7 +143,6 @@ static void leave_stream(struct h1_client *client, bool reusable)
     slab_reserve_release(&stream->body_reserve);
     stream->connection = NULL;
     client->current = NULL;
-    client->base.streams = 0;
     client->state = reusable ? CLIENT_RETURNING : CLIENT_LEAVING;
     loop_dequeue(client->worker->loop, &client->task); /* reading may have left it for the next turn */
     come_back(client);
@@ -299,7 +297,6 @@ static void client_open(struct client_connection *connection, struct client_stre
     PROMISE(client->state == CLIENT_IDLE && !client->current);
     client->current = stream;
     client->state = CLIENT_HEAD;
-    client->base.streams = 1;
     client->interim_count = 0;
     client->heads_bytes = 0;
     client->holding_back = client->sending = false;
@@ -308,7 +305,6 @@ static void client_open(struct client_connection *connection, struct client_stre
     h1_parser_init(&client->parser);
     h1_writer_init(&client->writer, client->worker, &client->stream, stream->arena);
     stream->connection = connection;
-    stream->sent_ns = client->worker->loop->now_ns;
 
     enum h1_framing framing = framing_of(stream);
     struct error error;

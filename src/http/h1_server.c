@@ -58,7 +58,6 @@ struct h1_server *h1_server_start(struct h1_worker *worker, const struct h1_serv
     server->owner = owner;
     server->peer = peer;
     server->state = SERVER_IDLE;
-    server->idle_since_ms = now_of(server);
     timer_init(&server->timer, server_timer);
     server->task.run = server_task;
     set_deadline(server, (*settings)->head_timeout_ms);
@@ -332,7 +331,6 @@ static void next_request(struct h1_server *server)
 {
     drop_slot(server);
     server->state = SERVER_IDLE;
-    server->idle_since_ms = now_of(server);
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
     if (server->draining) server->stream.may_read = true;
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
@@ -438,7 +436,3 @@ void h1_server_drain(struct h1_server *server)
 }
 
 void h1_server_abort(struct h1_server *server) { h1_server_close(server, false); }
-
-bool h1_server_is_idle(const struct h1_server *server) { return server->state == SERVER_IDLE; }
-
-uint64_t h1_server_idle_since_ms(const struct h1_server *server) { return server->idle_since_ms; }

@@ -58,7 +58,5 @@ struct h1_server *h1_server_turn_away(struct h1_worker *, const struct h1_server
 void h1_server_drain(struct h1_server *);
 /* Closes at once; a stream in flight gets GONE. */
 void h1_server_abort(struct h1_server *);
-bool h1_server_is_idle(const struct h1_server *);
-uint64_t h1_server_idle_since_ms(const struct h1_server *);
 
 #endif

@@ -27,7 +27,6 @@ struct h1_server {
     struct timer timer;
     struct task task;
     struct retired retired;
-    uint64_t idle_since_ms;
     uint64_t deadline_ms; /* of the state, but for EXCHANGE: the timer may fire earlier */
     uint64_t turn;        /* the loop's, of the last request's end */
     uint32_t served;

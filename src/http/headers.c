@@ -265,14 +265,6 @@ void headers_remove_hop_by_hop(struct headers *headers)
     for (size_t i = 0; i < COUNT_OF(hop_by_hop_ids); i++) headers_remove_known(headers, hop_by_hop_ids[i]);
 }
 
-bool headers_copy(struct headers *into, const struct headers *from)
-{
-    for (struct header *item = headers_next(from, NULL); item; item = headers_next(from, item)) {
-        if (!append(into, item->id, item->name, item->value, item->from_wire)) return false;
-    }
-    return true;
-}
-
 void headers_rebase(struct headers *headers, const char *old_base, size_t length, const char *new_base)
 {
     for (unsigned i = 0; i < headers->count; i++) {

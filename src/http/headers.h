@@ -112,7 +112,6 @@ bool headers_list_has(const struct headers *, enum header_id, struct slice token
 void headers_remove_hop_by_hop(struct headers *);
 /* The same for fields that the options of another list's Connection name: a message's trailers, by its head's. */
 void headers_remove_options(struct headers *, struct slice connection_options);
-bool headers_copy(struct headers *into, const struct headers *from) MUST_USE;
 /* The read buffer has moved: slices that point into [old_base, old_base + length) follow. */
 void headers_rebase(struct headers *, const char *old_base, size_t length, const char *new_base);
 

@@ -2,15 +2,15 @@
 
 struct method_row {
     struct slice name;
-    bool safe, idempotent;
+    bool idempotent;
 };
 
 static const struct method_row methods[METHOD_COUNT] = {
-    [METHOD_OTHER] = { { "OTHER", 5 }, false, false },     [METHOD_GET] = { { "GET", 3 }, true, true },
-    [METHOD_HEAD] = { { "HEAD", 4 }, true, true },         [METHOD_POST] = { { "POST", 4 }, false, false },
-    [METHOD_PUT] = { { "PUT", 3 }, false, true },          [METHOD_DELETE] = { { "DELETE", 6 }, false, true },
-    [METHOD_CONNECT] = { { "CONNECT", 7 }, false, false }, [METHOD_OPTIONS] = { { "OPTIONS", 7 }, true, true },
-    [METHOD_TRACE] = { { "TRACE", 5 }, true, true },       [METHOD_PATCH] = { { "PATCH", 5 }, false, false },
+    [METHOD_OTHER] = { { "OTHER", 5 }, false },     [METHOD_GET] = { { "GET", 3 }, true },
+    [METHOD_HEAD] = { { "HEAD", 4 }, true },        [METHOD_POST] = { { "POST", 4 }, false },
+    [METHOD_PUT] = { { "PUT", 3 }, true },          [METHOD_DELETE] = { { "DELETE", 6 }, true },
+    [METHOD_CONNECT] = { { "CONNECT", 7 }, false }, [METHOD_OPTIONS] = { { "OPTIONS", 7 }, true },
+    [METHOD_TRACE] = { { "TRACE", 5 }, true },      [METHOD_PATCH] = { { "PATCH", 5 }, false },
 };
 
 static enum method match(struct slice token, enum method method)
@@ -31,7 +31,5 @@ enum method method_find(struct slice token)
 }
 
 struct slice method_name(enum method method) { return methods[method].name; }
-
-bool method_is_safe(enum method method) { return methods[method].safe; }
 
 bool method_is_idempotent(enum method method) { return methods[method].idempotent; }

@@ -21,7 +21,6 @@ enum method {
 enum method method_find(struct slice token);
 /* "GET"; "OTHER" for METHOD_OTHER (metrics). Static. */
 struct slice method_name(enum method);
-bool method_is_safe(enum method);       /* RFC 9110 9.2.1 */
 bool method_is_idempotent(enum method); /* RFC 9110 9.2.2 */
 
 #endif

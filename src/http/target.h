@@ -30,9 +30,4 @@ bool target_parse(struct slice raw, bool merge_slashes, struct arena *, struct t
  * it had to be changed), IPv6 with brackets; *port 0 where absent. A trailing dot of a name is dropped. */
 bool target_parse_authority(struct slice text, struct arena *, struct slice *host, uint16_t *port) MUST_USE;
 
-/* One name of a query string by name: its value still percent-encoded as sent; absent if not there. `a=1&b=2`. */
-struct slice query_find(struct slice query, struct slice name);
-/* Decodes %XX and '+' into the arena; absent when memory is short or a percent sign is bad. */
-struct slice query_decode(struct slice text, struct arena *);
-
 #endif

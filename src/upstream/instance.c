@@ -140,14 +140,6 @@ void instance_destroy(struct instance_registry *registry, struct instance *insta
     free(instance);
 }
 
-void instance_registry_visit(struct instance_registry *registry, void (*visit)(void *argument, const struct instance *),
-                             void *argument)
-{
-    size_t position = 0;
-    struct map_entry *entry;
-    while ((entry = map_next(&registry->living, &position))) visit(argument, entry->value);
-}
-
 int64_t instance_in_flight(const struct instance *instance)
 {
     int64_t sum = 0;

@@ -47,8 +47,6 @@ void instance_drop(struct instance_registry *, struct instance *);
 /* The next forgotten one to tell the workers about; NULL: none. When every worker has answered: instance_destroy. */
 struct instance *instance_next_forgotten(struct instance_registry *);
 void instance_destroy(struct instance_registry *, struct instance *);
-void instance_registry_visit(struct instance_registry *, void (*visit)(void *argument, const struct instance *),
-                             void *argument);
 
 int64_t instance_in_flight(const struct instance *); /* over all workers */
 /* A connect was refused, or a connect or an answer timed out: passed over for 100 ms, doubling to 10 s. What else fails while it

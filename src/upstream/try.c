@@ -31,7 +31,7 @@ static void prepare(struct try *try, struct upstream_call *call, struct instance
     stream->failure.reason = NULL;
     stream->response_begun = stream->request_sent = false;
     stream->bytes_sent = stream->bytes_received = 0;
-    stream->sent_ns = stream->head_ns = 0;
+    stream->head_ns = 0;
     stream->events = 0;
 }
 

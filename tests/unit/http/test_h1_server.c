@@ -217,7 +217,6 @@ static void ask(struct fixture *f, const char *text)
 static void assert_idle_and_empty(struct fixture *f)
 {
     assert_non_null(f->session);
-    assert_soon(h1_server_is_idle(f->session));
     assert_soon(f->bench.slabs.taken_bytes == 0);
     assert_int_equal(f->bench.arenas.bytes_taken, 0);
 }

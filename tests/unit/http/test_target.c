@@ -264,34 +264,6 @@ static void an_authority_is_a_host_and_perhaps_a_port(void **state)
     assert_false(target_parse_authority(SLICE("[::1\0]"), &arena, &host, &port));
 }
 
-static void a_query_is_searched_by_what_its_names_mean(void **state)
-{
-    struct slice query = SLICE("a=1&b=&c&%64=4&e+f=5&a=6&&=7&g=h=i");
-    assert_slice_is(query_find(query, SLICE("a")), "1");
-    assert_slice_is(query_find(query, SLICE("b")), "");
-    assert_slice_is(query_find(query, SLICE("c")), "");
-    assert_false(slice_is_absent(query_find(query, SLICE("c"))));
-    assert_slice_is(query_find(query, SLICE("d")), "4");
-    assert_slice_is(query_find(query, SLICE("e f")), "5");
-    assert_slice_is(query_find(query, SLICE("")), "7");
-    assert_slice_is(query_find(query, SLICE("g")), "h=i");
-    assert_true(slice_is_absent(query_find(query, SLICE("h"))));
-    assert_true(slice_is_absent(query_find(query, SLICE("A"))));
-    assert_true(slice_is_absent(query_find(SLICE(""), SLICE("a"))));
-    assert_true(slice_is_absent(query_find(SLICE_ABSENT, SLICE("a"))));
-}
-
-static void a_query_value_is_decoded_or_absent(void **state)
-{
-    assert_slice_is(query_decode(SLICE("a+b%2Bc%20%c3%A4"), &arena), "a b+c \xc3\xa4");
-    struct slice plain = SLICE("plain");
-    assert_ptr_equal(query_decode(plain, &arena).at, plain.at);
-    assert_false(slice_is_absent(query_decode(SLICE(""), &arena)));
-    assert_true(slice_is_absent(query_decode(SLICE("100%"), &arena)));
-    assert_true(slice_is_absent(query_decode(SLICE("%4"), &arena)));
-    assert_true(slice_is_absent(query_decode(SLICE("%zz"), &arena)));
-}
-
 static void without_memory_a_target_is_refused_with_503(void **state)
 {
     struct arena_pool pool;
@@ -315,8 +287,6 @@ int main(void)
         cmocka_unit_test(a_normal_path_is_not_copied),
         cmocka_unit_test(a_target_has_one_of_four_forms),
         cmocka_unit_test(an_authority_is_a_host_and_perhaps_a_port),
-        cmocka_unit_test(a_query_is_searched_by_what_its_names_mean),
-        cmocka_unit_test(a_query_value_is_decoded_or_absent),
         cmocka_unit_test(without_memory_a_target_is_refused_with_503),
     };
     return cmocka_run_group_tests(tests, start, stop);
