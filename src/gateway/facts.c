@@ -22,6 +22,18 @@ static char *access_log_path(const struct access_log_config *config)
     return memory_copy_slice(config->target == ACCESS_LOG_STDOUT ? SLICE("-") : config->path);
 }
 
+static const struct node *find_setting(const struct configuration *configuration, const char *name)
+{
+    return configuration->node ? node_find(configuration->node, name) : NULL;
+}
+
+/* An address stands alone or in a map. */
+static struct place_in_file place_of_address(const struct node *node)
+{
+    const struct node *address = node && node->kind == NODE_MAP ? node_find(node, "address") : node;
+    return address ? (struct place_in_file){ address->line, address->column } : (struct place_in_file){ 0 };
+}
+
 struct facts *facts_create(const struct configuration *configuration)
 {
     struct facts *facts = memory_allocate(sizeof *facts);
@@ -29,9 +41,17 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->workers = worker_count(configuration);
     facts->listener_count = configuration->listeners.count;
     facts->listeners = memory_allocate_array(facts->listener_count + 1, sizeof *facts->listeners);
-    for (size_t i = 0; i < facts->listener_count; i++) facts->listeners[i] = listeners[i].address;
+    facts->listener_places = memory_allocate_array(facts->listener_count + 1, sizeof *facts->listener_places);
+    const struct node *written = find_setting(configuration, "listeners");
+    const struct node *item = written && written->kind == NODE_LIST ? written->first : NULL;
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        facts->listeners[i] = listeners[i].address;
+        facts->listener_places[i] = place_of_address(item);
+        item = item ? item->next : NULL;
+    }
     facts->admin_enabled = configuration->admin.enabled;
     facts->admin = configuration->admin.address;
+    facts->admin_place = place_of_address(find_setting(configuration, "admin"));
     facts->access_log = access_log_path(&configuration->access_log);
     facts->access_log_descriptor = -1;
     if (configuration->user.length > 0) facts->user = memory_copy_slice(configuration->user);
@@ -46,11 +66,6 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->drain_timeout_ms = configuration->drain_timeout_ms;
     facts->stall_timeout_ms = configuration->stall_timeout_ms;
     return facts;
-}
-
-static const struct node *find_setting(const struct configuration *configuration, const char *name)
-{
-    return configuration->node ? node_find(configuration->node, name) : NULL;
 }
 
 static bool open_access_log(struct facts *facts, const struct configuration *configuration, struct problems *problems)
@@ -97,9 +112,19 @@ void facts_destroy(struct facts *facts)
     for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
     free(facts->resolver_servers);
     free(facts->listeners);
+    free(facts->listener_places);
     free(facts->access_log);
     free(facts->user);
     free(facts);
+}
+
+struct place_in_file facts_find_address(const struct facts *facts, const struct address *address)
+{
+    for (size_t i = 0; i < facts->listener_count; i++) {
+        if (address_equal(&facts->listeners[i], address)) return facts->listener_places[i];
+    }
+    bool is_admin = facts->admin_enabled && address_equal(&facts->admin, address);
+    return is_admin ? facts->admin_place : (struct place_in_file){ 0 };
 }
 
 int facts_take_log(struct facts *facts)

@@ -8,12 +8,19 @@
 
 #include <sys/types.h>
 
+/* Where something stands in the configuration file; line 0: nowhere. */
+struct place_in_file {
+    uint32_t line, column;
+};
+
 struct facts {
     unsigned workers;
     struct address *listeners;
+    struct place_in_file *listener_places;
     size_t listener_count;
     bool admin_enabled;
     struct address admin;
+    struct place_in_file admin_place;
     char *access_log;          /* NULL: off; "-": standard output; else an absolute path */
     int access_log_descriptor; /* opened for it by facts_prepare, until the log takes it over; -1: none */
     char *user;                /* NULL: stay */
@@ -34,6 +41,8 @@ void facts_destroy(struct facts *); /* NULL is allowed */
  * thread while it serves. */
 bool facts_prepare(struct facts *, const struct configuration *, const char *log_in_force, bool may_change_user,
                    struct problems *) MUST_USE;
+/* Where the address that is to be listened on is written. */
+struct place_in_file facts_find_address(const struct facts *, const struct address *);
 /* The opened log, now the caller's; -1: none. */
 int facts_take_log(struct facts *);
 /* What sessions, calls and connection limits take from a configuration. */

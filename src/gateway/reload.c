@@ -78,12 +78,30 @@ static void take_sockets(struct gateway *gateway, struct supervision_message *me
     }
 }
 
+/* "ADDRESS: why", as the master says it. All that were refused are told together. */
+static void note_refused(struct gateway *gateway, const char *text)
+{
+    const struct facts *facts = gateway->reload.facts ? gateway->reload.facts : gateway->facts;
+    const char *path = gateway->options->config_path, *before = gateway->socket_failure;
+    struct slice words = slice_from_cstring(text);
+    size_t end = slice_find(words, SLICE(": "));
+    struct address address;
+    struct place_in_file place = { 0 };
+    if (address_parse(slice_before(words, end), &address)) place = facts_find_address(facts, &address);
+    char *stands = path && place.line ? memory_format("%s:%u:%u: ", path, place.line, place.column)
+                                      : memory_copy_slice(SLICE(""));
+    char *failure = memory_format("%s%s%scannot listen on %s", before ? before : "", before ? "\n" : "", stands, text);
+    free(stands);
+    free(gateway->socket_failure);
+    gateway->socket_failure = failure;
+}
+
 void control_sockets_answered(struct gateway *gateway, struct supervision_message *message)
 {
     if (message->kind == SUPERVISION_LISTENING) {
         take_sockets(gateway, message);
-    } else if (!gateway->socket_failure) {
-        gateway->socket_failure = memory_format("cannot listen on %s", message->text);
+    } else {
+        note_refused(gateway, message->text);
     }
     if (gateway->sockets_pending > 0 && --gateway->sockets_pending == 0) all_sockets_answered(gateway);
 }

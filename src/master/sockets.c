@@ -28,7 +28,8 @@ static bool is_free(const struct address *address, const char *text, struct erro
     int failure = errno;
     close(probe);
     if (bound) return true;
-    if (failure == EADDRINUSE) return error_format(error, "%s: the address is in use by another program", text);
+    if (failure == EADDRINUSE)
+        return error_format(error, "%s: the address is in use by another program (end it, or name another port)", text);
     if (failure == EACCES) return error_format(error, "%s: ports below 1024 need root or CAP_NET_BIND_SERVICE", text);
     return error_format(error, "%s: cannot bind: %s", text, error_from_errno(failure));
 }

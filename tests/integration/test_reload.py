@@ -205,7 +205,8 @@ def test_listeners_come_and_go_without_losing_a_connection(gateway):
 def test_an_address_in_use_refuses_the_reload_and_changes_nothing(gateway, backend):
     running = gateway(says("good"))
     done = running.reload(says("bad", listeners=[{"address": f"127.0.0.1:{running.port}"}, {"address": backend.address}]), expect=1)
-    assert backend.address in done.stdout + done.stderr
+    place = running.file.read_text().splitlines().index(f"- address: {backend.address}") + 1
+    assert f"sluice.yaml:{place}:12: cannot listen on {backend.address}: the address is in use" in done.stdout + done.stderr
     assert running.get("/").body == b"good"
 
 
