@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/slice.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -48,4 +49,12 @@ void log_write(enum log_level level, const char *format, ...)
     line[used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used);
     (void)written; /* a log that can't be written is no reason to stop serving */
+}
+
+void log_lines(enum log_level level, const char *text)
+{
+    struct slice rest = slice_from_cstring(text), line;
+    while (rest.length > 0 && slice_next(&rest, '\n', &line)) {
+        if (line.length > 0) log_write(level, "%.*s", SLICE_PRINT(line));
+    }
 }

@@ -11,6 +11,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 void log_set_process_name(const char *name);
 void log_set_level(enum log_level);
 void log_write(enum log_level, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Each line of a text as an event of its own. */
+void log_lines(enum log_level, const char *text);
 
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)

@@ -44,7 +44,7 @@ void control_hand_good_text_on(struct gateway *gateway)
 
 void control_give_up(struct gateway *gateway, const char *why)
 {
-    log_error("%s", why);
+    log_lines(LOG_LEVEL_ERROR, why);
     gateway->exit_status = 1;
     begin_drain(gateway);
 }

@@ -431,7 +431,7 @@ static struct facts *prepare_what_can_be_had(const struct publisher *publisher,
     struct facts *facts = facts_create(configuration);
     if (!facts_prepare(facts, configuration, NULL, publisher->may_change_user, &problems)) {
         char *text = problems_to_text(&problems);
-        log_warning("%s", text);
+        log_lines(LOG_LEVEL_WARNING, text);
         free(text);
     }
     problems_release(&problems);
@@ -455,7 +455,8 @@ struct publication *publisher_load_first(struct publisher *publisher, struct fac
     *failure = NULL;
     struct snapshot *snapshot = load_file(publisher, facts, failure);
     if (!snapshot && publisher->options.gateway->fallback >= 0) {
-        log_error("the configuration on disk is not good any more; serving the last one that was:\n%s", *failure);
+        log_error("the configuration on disk is not good any more; serving the last one that was:");
+        log_lines(LOG_LEVEL_ERROR, *failure);
         free(*failure);
         *failure = NULL;
         snapshot = load_fallback(publisher, facts);

@@ -263,7 +263,8 @@ static void refuse_reload(struct gateway *gateway, const char *why)
         close_sockets(fresh);
         control_send(gateway, SUPERVISION_UNLISTEN, 0, text);
     }
-    log_error("reload refused, the configuration in force stays:\n%s", why);
+    log_error("reload refused, the configuration in force stays:");
+    log_lines(LOG_LEVEL_ERROR, why);
     char *answer = memory_format("-%s", why);
     end_reload(gateway, answer);
     free(answer);

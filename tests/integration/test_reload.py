@@ -69,6 +69,12 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_why(gateway, name):
     assert running.get("/").body == b"mended"
 
 
+def test_each_mistake_of_a_refused_reload_is_a_line_of_the_log(gateway):
+    running = gateway(says("good"))
+    running.reload(text="worker: 1\nroute: []\n", expect=1)
+    running.wait_for_stderr(r'(?m)^\S+ error gateway\[\d+\]: \S+sluice\.yaml:1:1: unknown field "worker".*\n\S+ error gateway\[\d+\]: \S+sluice\.yaml:2:1: unknown')
+
+
 def test_a_file_that_is_gone_keeps_the_old_configuration(gateway):
     running = gateway(says("good"))
     running.file.unlink()

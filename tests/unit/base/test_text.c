@@ -254,6 +254,8 @@ static void speak_to_the_log(void)
     log_debug("not said");
     log_info("listening on %s", "127.0.0.1:80");
     log_error("bad name \"a\n2026 fake line\"");
+    log_lines(LOG_LEVEL_ERROR, "first\nsecond\n");
+    log_lines(LOG_LEVEL_ERROR, "");
     log_set_level(LOG_LEVEL_ERROR);
     log_warning("not said");
     log_error("%04000d", 1);
@@ -271,6 +273,10 @@ static void a_log_line_is_one_line_whatever_is_in_it(void **state)
     assert_true(slice_ends_with(line, SLICE("]: listening on 127.0.0.1:80")));
     assert_true(slice_next(&rest, '\n', &line));
     assert_true(slice_ends_with(line, SLICE("]: bad name \"a?2026 fake line\"")));
+    assert_true(slice_next(&rest, '\n', &line));
+    assert_true(slice_ends_with(line, SLICE("]: first")));
+    assert_true(slice_next(&rest, '\n', &line));
+    assert_true(slice_ends_with(line, SLICE("]: second")));
     assert_true(slice_next(&rest, '\n', &line));
     assert_true(slice_ends_with(line, SLICE("0000")));
     assert_int_equal(line.length, 2047);
