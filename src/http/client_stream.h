@@ -58,9 +58,9 @@ struct client_stream {
     uint64_t bytes_sent, bytes_received;
     uint64_t head_ns;       /* loop time when the head was complete */
     struct held_slab heads; /* slab NULL: none; more in the arena */
-    struct slab_reserve head_reserve,
-        body_reserve; /* what the answer is read into at the ceiling, until DONE or cancel */
-    uint8_t events;   /* bits are only ever added */
+    /* What the answer is read into at the ceiling, until DONE or cancel. */
+    struct slab_reserve head_reserve, body_reserve;
+    uint8_t events; /* bits are only ever added */
 };
 
 /* Before open: promises the stream the memory that its answer needs at the least. False at the ceiling: then there is nothing to release;
