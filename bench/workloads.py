@@ -317,21 +317,26 @@ def added_latency(arguments):
 
 # Change: in process what the builder is handed, from outside what traffic feels of whole reloads
 
+CHANGE_WORDS = {"put route": "builder", "in force": "from the hand-over to a worker that uses it"}
+CHANGE_BARS_MS = {"put route": {10000: 1, 100000: 3}, "in force": {10000: 10, 100000: 10}}
+
+
 def change_of_a_route(arguments):
     """The builder's time for one route among many, by bench/micro/change; the file isn't read, as the bar has it."""
     if not peers.sluice_is_built():
         return []
     build = pathlib.Path(peers.SLUICE).resolve().parent
     subprocess.run(["ninja", "-C", str(build), "bench/micro-change"], check=True, stdout=subprocess.DEVNULL)
+    text = subprocess.run(["taskset", "-c", GATEWAY_CORE, str(build / "bench" / "micro-change"), "--json", "10000", "100000"],
+                          check=True, capture_output=True, text=True).stdout
     rows = []
-    for count, bar_ms in ((10000, 1), (100000, 3)):
-        text = subprocess.run(["taskset", "-c", GATEWAY_CORE, str(build / "bench" / "micro-change"), str(count)], check=True,
-                              capture_output=True, text=True).stdout
-        found = json.loads(text)
-        value = found["processor_p99_us"] / 1000
-        rows.append(Row(f"change of one route among {count:,}: builder", f"≤ {bar_ms} ms", f"{value:.3f} ms",
-                        f"P99 of {found['changes']}; median {found['processor_p50_us'] / 1000:.3f} ms, by the clock on the wall {found['wall_p99_us'] / 1000:.3f} ms",
-                        "holds" if value <= bar_ms else "MISSED", found))
+    for found in map(json.loads, text.splitlines()):
+        if found["name"] not in CHANGE_BARS_MS:
+            continue
+        bar_ms = CHANGE_BARS_MS[found["name"]][found["routes"]]
+        rows.append(Row(f"change of one route among {found['routes']:,}: {CHANGE_WORDS[found['name']]}", f"≤ {bar_ms} ms",
+                        f"{found['p99'] / 1000:.3f} ms", f"P99; median {found['median'] / 1000:.3f} ms, at most {found['most'] / 1000:.3f} ms",
+                        "holds" if found["p99"] / 1000 <= bar_ms else "MISSED", found))
     return rows + traffic_beside_reloads(arguments)
 
 
