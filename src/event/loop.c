@@ -9,6 +9,7 @@
 
 /* Few, so that what a turn touches (heads, arenas, the kernel's own buffers) is still in the cache when the answers come. */
 #define EVENTS_PER_TURN 32
+#define READING (EPOLLIN | EPOLLRDHUP | EPOLLET)
 #define WAIT_MS_MAX 100 /* keeps the sign of life fresh */
 
 bool loop_init(struct loop *loop, struct error *error)
@@ -126,7 +127,17 @@ static bool watch(struct loop *loop, struct event_source *source, int descriptor
 
 bool loop_watch(struct loop *loop, struct event_source *source, int descriptor, struct error *error)
 {
-    return watch(loop, source, descriptor, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, error);
+    return watch(loop, source, descriptor, READING | EPOLLOUT, error);
+}
+
+bool loop_watch_reading(struct loop *loop, struct event_source *source, int descriptor, struct error *error)
+{
+    return watch(loop, source, descriptor, READING, error);
+}
+
+bool loop_watch_writing_too(struct loop *loop, struct event_source *source)
+{
+    return control(loop, EPOLL_CTL_MOD, source, source->descriptor, READING | EPOLLOUT);
 }
 
 bool loop_watch_listener(struct loop *loop, struct event_source *source, int descriptor, struct error *error)

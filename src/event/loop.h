@@ -63,6 +63,10 @@ void loop_update_time(struct loop *);
 /* Edge-triggered, both directions and RDHUP, once for the descriptor's whole life (level-triggered EPOLLIN|EPOLLEXCLUSIVE
  * for listeners: loop_watch_listener). False only when the kernel is out of memory or watches. */
 bool loop_watch(struct loop *, struct event_source *, int descriptor, struct error *) MUST_USE;
+/* The same without the direction that a fresh connection is always ready for, so that its first event is the peer's first bytes; and,
+ * once its buffer was full, with it: an event follows at once where there is room again already. */
+bool loop_watch_reading(struct loop *, struct event_source *, int descriptor, struct error *) MUST_USE;
+bool loop_watch_writing_too(struct loop *, struct event_source *) MUST_USE;
 bool loop_watch_listener(struct loop *, struct event_source *, int descriptor, struct error *) MUST_USE;
 /* For foreign libraries' descriptors (c-ares, libcurl): level-triggered with the given EPOLL bits; again to change them
  * (source->descriptor must be -1 before the first time). */

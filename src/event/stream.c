@@ -53,8 +53,9 @@ bool stream_open(struct stream *stream, struct loop *loop, int descriptor, bool 
         .on_ready = on_ready,
         .connecting = connecting,
         .may_write = !connecting,
+        .watches_writing = connecting,
     };
-    if (loop_watch(loop, &stream->source, descriptor, error)) return true;
+    if ((connecting ? loop_watch : loop_watch_reading)(loop, &stream->source, descriptor, error)) return true;
     close(descriptor);
     return false;
 }
@@ -83,13 +84,26 @@ static enum stream_result read_failed(struct stream *stream, int system_error)
 }
 
 /* After a failed write what had come before can still be read: a peer may answer early and then close. */
-static enum stream_result write_failed(struct stream *stream, int system_error)
+static enum stream_result can_not_write(struct stream *stream, int system_error)
 {
     stream->may_write = false;
-    if (system_error == EAGAIN) return STREAM_WAIT;
     fail(stream, system_error);
     stream->may_read = stream->peer_finished = true;
     return STREAM_FAIL;
+}
+
+/* Most connections never find their socket full, so its room is asked about from the first time on. */
+static enum stream_result wait_for_room(struct stream *stream)
+{
+    stream->may_write = false;
+    if (stream->watches_writing) return STREAM_WAIT;
+    stream->watches_writing = loop_watch_writing_too(stream->loop, &stream->source);
+    return stream->watches_writing ? STREAM_WAIT : can_not_write(stream, errno);
+}
+
+static enum stream_result write_failed(struct stream *stream, int system_error)
+{
+    return system_error == EAGAIN ? wait_for_room(stream) : can_not_write(stream, system_error);
 }
 
 /* For a call that can't be made now. */
@@ -147,8 +161,8 @@ static enum stream_result plain_write(struct stream *stream, const struct iovec 
     do sent = send_pieces(stream->source.descriptor, pieces, count, wanted);
     while (sent < 0 && errno == EINTR);
     if (sent < 0) return write_failed(stream, errno);
-    if ((size_t)sent < wanted) stream->may_write = false;
     *moved = (size_t)sent;
+    if ((size_t)sent < wanted && wait_for_room(stream) == STREAM_FAIL) return STREAM_FAIL;
     return STREAM_OK;
 }
 

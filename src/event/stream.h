@@ -1,6 +1,6 @@
 /* event/stream.h: a connected socket as bytes both ways: plain now, TLS behind the same calls.
  *
- * Belongs to one loop's thread. Registered once, edge-triggered; so the stream remembers what the kernel said last:
+ * Belongs to one loop's thread. Registered edge-triggered, once, and a second time if a write ever finds the socket full; so the stream remembers what the kernel said last:
  * `may_read` and `may_write` stay true until a call came back short. The owner reads until STREAM_WAIT or it has enough; if it
  * stops early it must come back by itself (its bytes raise no new event). `on_ready` runs from the loop, never inside a call, and
  * only when one of connecting, may_read, may_write, peer_finished and failed has changed. */
@@ -31,6 +31,7 @@ struct stream {
     bool may_read, may_write;
     bool peer_finished; /* RDHUP, HUP or ERR was seen: a short read no longer means drained */
     bool failed;        /* sticky */
+    bool watches_writing;
 };
 
 /* Watches a connected (or connecting) descriptor, which the stream now owns. */
