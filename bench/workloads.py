@@ -251,24 +251,32 @@ CEILING_BYTES = 128 * 1024 * 1024
 
 
 def slow_readers(arguments):
-    """2,000 readers at 1 KB/s of 10 MB bodies, and what others feel of them."""
+    """2,000 readers at 1 KB/s of 10 MB bodies, and what others feel of them in the gateway: their clients live on the load's core, so
+    what the backend shows when asked directly beside them is taken off."""
     if not peers.sluice_is_built():
         return []
     extra = f"limits: {{ bufferBytesPerWorker: {CEILING_BYTES} }}\n"
     more_ms, resident = [], 0
-    with against_backend(lambda backend: peers.Sluice(peers.sluice_config(backend, extra=extra))) as (sluice,):
+    with standing(peers.start_backend) as (backend,), \
+            standing(lambda: peers.Sluice(peers.sluice_config(backend, extra=extra))) as (sluice,):
         for _ in range(arguments.rounds):
-            before = constant_rate(sluice.port, rate=2000, seconds=arguments.seconds)
+            before = added_p99_us(sluice, backend, arguments)
             with Standing("slow", sluice.port, "/10m", 2000, 1024, 600):
                 time.sleep(8)  # until all of them stand
-                during = constant_rate(sluice.port, rate=2000, seconds=arguments.seconds)
+                during = added_p99_us(sluice, backend, arguments)
                 resident = max(resident, resident_bytes(sluice.pid))
             time.sleep(1)
-            more_ms.append((during["p99_us"] - before["p99_us"]) / 1000)
+            more_ms.append((during - before) / 1000)
     value, span = in_words(more_ms)
     return [Row("2,000 readers at 1 KB/s: P99 of others", "≤ +1 ms", f"{value} ms", span, "holds" if float(value) <= 1 else "MISSED", more_ms),
             Row("2,000 readers at 1 KB/s: resident", f"< {CEILING_BYTES / 1e6:.0f} MB (the ceiling set)", f"{resident / 1e6:.1f} MB", "peak, all processes",
                 "holds" if resident < CEILING_BYTES else "MISSED")]
+
+
+def added_p99_us(gateway, backend, arguments):
+    """What the gateway adds to the P99 of 2,000 requests a second."""
+    through, direct = (constant_rate(one.port, rate=2000, seconds=arguments.seconds)["p99_us"] for one in (gateway, backend))
+    return through - direct
 
 
 def start_up(arguments):
@@ -293,6 +301,9 @@ def start_up(arguments):
 
 # Latency
 
+LATENCY_ROUNDS_A_ROUND = 3
+
+
 def added_latency(arguments):
     """Half of what the slowest saturates at, sent to everybody; "added" is beside the backend asked directly."""
     with standing(peers.start_backend) as (backend,):
@@ -300,9 +311,10 @@ def added_latency(arguments):
         with standing(*[lambda s=start: s(backend) for start in starters]) as all_of:
             rate = min(wrk(one.port, seconds=2)["rate"] for one in all_of) / 2
             found = collections.defaultdict(list)
-            for _ in range(arguments.rounds):
+            # A virtual machine is taken off its core for 10 ms and more now and then, which is all of a short round's P99: so many rounds.
+            for _ in range(LATENCY_ROUNDS_A_ROUND * arguments.rounds):
                 for one in [backend, *all_of]:
-                    found[one.name].append(constant_rate(one.port, rate=int(rate), seconds=arguments.seconds))
+                    found[one.name].append(constant_rate(one.port, rate=int(rate), seconds=min(arguments.seconds, 2)))
     rows = []
     for one in all_of:
         added = [(a["p99_us"] - b["p99_us"]) / 1000 for a, b in zip(found[one.name], found["backend"])]
