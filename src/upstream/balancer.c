@@ -97,21 +97,20 @@ static uint32_t pick_least_connections(const struct service *service, const stru
     return best;
 }
 
+/* Each takes the place of those before it with its share of the weight so far. One look at each, as whether it may be taken changes
+ * under our hands: another worker strikes or praises. */
 static uint32_t pick_random(const struct service *service, const struct balancer_question *question,
                             struct random *random)
 {
+    uint32_t picked = ENDPOINT_NONE;
     uint64_t sum = 0;
     for (uint32_t i = 0; i < service->endpoint_count; i++) {
-        if (may_take(service, question, i)) sum += service->endpoints[i].weight;
+        if (!may_take(service, question, i)) continue;
+        uint64_t weight = service->endpoints[i].weight;
+        sum += weight;
+        if (random_below(random, sum) < weight) picked = i;
     }
-    if (sum == 0) return ENDPOINT_NONE;
-    uint64_t drawn = random_below(random, sum);
-    uint32_t index = 0;
-    for (;; index++) {
-        if (!may_take(service, question, index)) continue;
-        if (drawn < service->endpoints[index].weight) return index;
-        drawn -= service->endpoints[index].weight;
-    }
+    return picked;
 }
 
 static uint32_t pick_ip_hash(const struct service *service, const struct balancer_question *question)

@@ -1,6 +1,8 @@
 /* Which instance gets a request: shares over 100,000 picks, who is avoided, and what moves when an instance goes. */
 #include "upstream/services.h"
 
+#include <pthread.h>
+
 #define PICKS 100000u
 #define ENDPOINTS 16
 
@@ -223,6 +225,46 @@ static void for_each_algorithm(const char *instances, void (*check)(struct servi
     }
 }
 
+static atomic_bool flipper_shall_end;
+
+/* As another worker strikes and praises. */
+static void *flip(void *argument)
+{
+    struct instance *instance = argument;
+    while (!atomic_load_explicit(&flipper_shall_end, memory_order_relaxed)) {
+        atomic_store_explicit(&instance->passed_over_until_ms, 2000, memory_order_relaxed);
+        atomic_store_explicit(&instance->passed_over_until_ms, 0, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static void check_picks_while_one_flips(struct service *service)
+{
+    pthread_t flipper;
+    atomic_store(&flipper_shall_end, false);
+    assert_int_equal(pthread_create(&flipper, NULL, flip, service->endpoints[0].instance), 0);
+    uint32_t highest = 0;
+    for (unsigned i = 0; i < 2 * PICKS; i++) {
+        struct balancer_question question = { .now_ms = 1000, .client_hash = i };
+        uint32_t index = pick(service, &question);
+        if (index > highest) highest = index;
+    }
+    atomic_store(&flipper_shall_end, true);
+    pthread_join(flipper, NULL);
+    assert_true(highest < service->endpoint_count);
+}
+
+/* Whether the heaviest may be taken changes while the others are looked at. */
+static void a_pick_stands_whatever_other_workers_strike_meanwhile(void **state)
+{
+    char instances[2048] = "10.0.0.1:80=60000";
+    for (unsigned i = 2; i <= 60; i++) {
+        size_t used = strlen(instances);
+        snprintf(instances + used, sizeof instances - used, " 10.0.0.%u:80=1", i);
+    }
+    for_each_algorithm(instances, check_picks_while_one_flips);
+}
+
 static void check_tried_is_avoided(struct service *service)
 {
     for (uint64_t client = 0; client < 300; client++) {
@@ -360,6 +402,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_tried_is_avoided, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_only_instance_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_passed_over_is_avoided_until_its_time_is_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_pick_stands_whatever_other_workers_strike_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(where_all_are_passed_over_the_first_one_up_is_taken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_service_without_weight_gives_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(round_robin_shares_the_load_of_one_passed_over, set_up, tear_down),
