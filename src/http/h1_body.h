@@ -70,6 +70,7 @@ struct h1_reader {
     /* Set after init: */
     struct slice connection_options; /* of the message's head: what they name is no trailer */
     struct slab_reserve *reserve;    /* what to go on with at the ceiling; NULL: none */
+    uint64_t *total;                 /* grows as wire_bytes does, by whichever side it was moved; NULL: nobody's */
 };
 
 /* `length` as in the head; BODY_LENGTH_UNKNOWN and not chunked: until the connection ends. Trailers go to `arena`. The caller

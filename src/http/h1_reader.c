@@ -76,6 +76,7 @@ void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct s
     headers_init(&reader->trailers, arena);
     reader->connection_options = SLICE_ABSENT;
     reader->reserve = NULL;
+    reader->total = NULL;
 }
 
 void h1_reader_offer_splice(struct h1_reader *reader, uint32_t splice_bytes_min)
@@ -86,6 +87,12 @@ void h1_reader_offer_splice(struct h1_reader *reader, uint32_t splice_bytes_min)
     reader->pipe->splice = &splice_offer;
     reader->pipe->producer = reader;
     reader->splice_patience = SPLICE_PATIENCE;
+}
+
+static void count_wire_bytes(struct h1_reader *reader, size_t length)
+{
+    reader->wire_bytes += length;
+    if (reader->total) *reader->total += length;
 }
 
 static bool is_until_close(const struct h1_reader *reader)
@@ -158,7 +165,7 @@ static enum h1_read_result pass_chunks_on(struct h1_reader *reader, struct error
         enum h1_chunk_result result = h1_chunked_read(&reader->chunked, bytes.at, length, &consumed, &content,
                                                       &reader->trailers, reader->limits, error);
         reader->input->start += (uint32_t)consumed;
-        reader->wire_bytes += consumed;
+        count_wire_bytes(reader, consumed);
         if (result == H1_CHUNK_BAD) return H1_READ_BAD;
         if (result == H1_CHUNK_END) return finish(reader);
         if (result != H1_CHUNK_DATA) continue;
@@ -183,7 +190,7 @@ static enum h1_read_result pass_input_on(struct h1_reader *reader, struct error 
         if (length == 0) return why;
         pass_on(reader, bytes.at, length);
         reader->input->start += (uint32_t)length;
-        reader->wire_bytes += length;
+        count_wire_bytes(reader, length);
         if (!is_until_close(reader)) reader->remaining -= length;
     }
     return reader->remaining == 0 ? finish(reader) : H1_READ_WAIT;
@@ -319,7 +326,7 @@ static bool splice_move(struct body_pipe *pipe, int kernel_pipe, size_t limit, s
         case STREAM_OK:
             reader->remaining -= *moved;
             reader->content += *moved;
-            reader->wire_bytes += *moved;
+            count_wire_bytes(reader, *moved);
             reader->moved_ms = reader->worker->loop->now_ms;
             pipe->pushed += *moved;
             if (reader->remaining == 0) {

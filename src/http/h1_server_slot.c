@@ -77,6 +77,7 @@ static struct h1_request_body *create_body(struct h1_slot *slot, bool chunked, u
     body->reader.discard_max = DISCARD_BYTES_MAX;
     if (chunked) body->reader.connection_options = headers_combined(&slot->stream.request.headers, HEADER_CONNECTION);
     body->reader.reserve = &body->reserve;
+    body->reader.total = &slot->stream.bytes_in;
     body->waiting = body->starved = body->broken = false;
     slot->body = body;
     slot->stream.request_body = &body->pipe;
@@ -103,10 +104,8 @@ static void read_body(struct h1_slot *slot)
     struct h1_request_body *body = slot->body;
     struct h1_server *server = slot->connection;
     if (!body || body->broken || body->reader.over) return;
-    uint64_t before = body->reader.wire_bytes;
     struct error error;
     enum h1_read_result result = h1_reader_run(&body->reader, &error);
-    slot->stream.bytes_in += body->reader.wire_bytes - before;
     body->waiting = result == H1_READ_WAIT;
     body->starved = result == H1_READ_NO_MEMORY;
     switch (result) {

@@ -19,6 +19,7 @@ struct fixture {
     struct task task;
     bool answering;
     unsigned served, gone, failed;
+    uint64_t bytes_in; /* of the exchange that ended last */
 };
 
 static void pool_heard(struct client_connection *connection) {}
@@ -38,6 +39,7 @@ static const struct client_connection_events pool_events = { pool_heard, free_ag
 static void end_exchange(struct fixture *f)
 {
     struct server_stream *stream = f->stream;
+    f->bytes_in = stream->bytes_in;
     if (f->upstream.connection) f->upstream.connection->operations->cancel(f->upstream.connection, &f->upstream);
     client_stream_release(&f->upstream);
     loop_dequeue(&f->bench.loop, &f->task);
@@ -147,6 +149,7 @@ static int tear_down(void **state)
 }
 
 #define GET "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+#define PUT(length) "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: " length "\r\n\r\n"
 
 static void exchange_small(struct fixture *f)
 {
@@ -218,7 +221,7 @@ static void a_large_request_body_passes_inside_the_kernel(void **state)
     struct fixture *f = *state;
     size_t length = 4 << 20;
     char *bytes = pattern(length);
-    wire_say(&f->client, "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4194304\r\n\r\n");
+    wire_say(&f->client, PUT("4194304"));
     settle(f);
     system_calls = (struct system_calls){ 0 };
     pass_body(f, &f->client, &f->backend, bytes, length);
@@ -228,9 +231,25 @@ static void a_large_request_body_passes_inside_the_kernel(void **state)
     settle(f);
     assert_soon(f->served == 1);
     assert_soon(ends_with(&f->client, "ok"));
+    assert_int_equal(f->bytes_in, strlen(PUT("4194304")) + length);
     wire_forget(&f->client);
     exchange_small(f);
     assert_soon(ends_with(&f->client, "hello"));
+}
+
+/* Whoever writes the log knows what was received, also of a body that never became whole. */
+static void bytes_of_an_upload_that_breaks_off_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes = pattern(1000000);
+    wire_say(&f->client, PUT("4194304"));
+    pass_body(f, &f->client, &f->backend, bytes, 1000000);
+    free(bytes);
+    assert_true(system_calls.splice > 0);
+    wire_reset(&f->client);
+    settle(f);
+    assert_soon(f->gone == 1);
+    assert_int_equal(f->bytes_in, strlen(PUT("4194304")) + 1000000);
 }
 
 static void without_kernel_pipes_bodies_are_copied(void **state)
@@ -306,7 +325,7 @@ static void a_client_that_resets_inside_a_spliced_upload_cancels_it(void **state
 {
     struct fixture *f = *state;
     char *bytes = pattern(8 << 20);
-    wire_say(&f->client, "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 8388608\r\n\r\n");
+    wire_say(&f->client, PUT("8388608"));
     for (int i = 0; i < 100; i++) {
         wire_write(&f->client, bytes, 100000);
         loop_turn(&f->bench.loop, 0);
@@ -516,6 +535,7 @@ int main(void)
         TEST(a_proxied_keep_alive_request_costs_two_reads_and_two_writes),
         TEST(a_large_answer_passes_inside_the_kernel),
         TEST(a_large_request_body_passes_inside_the_kernel),
+        TEST(bytes_of_an_upload_that_breaks_off_are_counted),
         TEST(without_kernel_pipes_bodies_are_copied),
         TEST(a_chunked_answer_goes_on_as_chunks),
         TEST(a_spliced_answer_that_is_truncated_cuts_the_client),
