@@ -59,7 +59,7 @@ struct h1_reader {
     uint64_t content;     /* passed on or discarded */
     uint64_t discard_max, discarded;
     uint64_t wire_bytes; /* taken from the stream, framing included */
-    uint64_t moved_ms;   /* loop time of the last progress */
+    uint64_t moved_ms;   /* loop time of the last progress, or since when the peer is who is waited for */
     char *content_end;   /* of the last run of content in the input's slab; for small chunks to close up to */
     bool is_chunked, over, was_filled;
     uint8_t splice_patience; /* rounds left for the consumer to take the splice offer */

@@ -318,6 +318,7 @@ enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)
 static bool splice_move(struct body_pipe *pipe, int kernel_pipe, size_t limit, size_t *moved)
 {
     struct h1_reader *reader = pipe->producer;
+    bool was_starved = pipe->starved;
     *moved = 0;
     pipe->starved = false;
     if (h1_input_is_empty(reader->input)) {
@@ -334,7 +335,10 @@ static bool splice_move(struct body_pipe *pipe, int kernel_pipe, size_t limit, s
                 if (pipe->producer_task) loop_enqueue(pipe->loop, pipe->producer_task);
             }
             return true;
-        case STREAM_WAIT: pipe->starved = true; return false;
+        case STREAM_WAIT:
+            pipe->starved = true;
+            if (!was_starved) reader->moved_ms = reader->worker->loop->now_ms;
+            return false;
         case STREAM_END:
         case STREAM_FAIL: break;
         }

@@ -41,7 +41,7 @@ struct h1_request_body {
     struct body_pipe pipe;
     struct h1_reader reader;
     struct slab_reserve reserve; /* until the body is over */
-    bool waiting;                /* for the client to send more */
+    bool waiting;                /* for the client to send more; spliced: or for the backend, see pipe.starved */
     bool starved;                /* for memory to read into */
     bool broken;                 /* will not be whole: the connection can't be kept */
 };

@@ -106,7 +106,9 @@ static void read_body(struct h1_slot *slot)
     if (!body || body->broken || body->reader.over) return;
     struct error error;
     enum h1_read_result result = h1_reader_run(&body->reader, &error);
-    body->waiting = result == H1_READ_WAIT;
+    bool waits = result == H1_READ_WAIT;
+    if (waits && !body->waiting) body->reader.moved_ms = slot->stream.loop->now_ms; /* before, it waited for others */
+    body->waiting = waits;
     body->starved = result == H1_READ_NO_MEMORY;
     switch (result) {
     case H1_READ_WAIT:
@@ -409,6 +411,17 @@ void h1_slot_advance(struct h1_slot *slot)
     arm_timer(slot);
 }
 
+/* While a body is spliced only the consumer's side knows who is waited for: the backend, unless it found nothing to move. */
+static bool backend_holds_back(const struct body_pipe *body) { return body->spliced && !body->starved; }
+
+static void give_body_up(struct h1_slot *slot)
+{
+    struct error error;
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 408, "body-timeout", "no byte of the request's body for %u ms",
+              h1_server_settings_of(slot->connection)->body_timeout_ms);
+    break_body(slot->body, &error);
+}
+
 void h1_slot_look_at_time(struct h1_slot *slot)
 {
     uint64_t now_ms = slot->stream.loop->now_ms;
@@ -417,10 +430,10 @@ void h1_slot_look_at_time(struct h1_slot *slot)
         return;
     }
     if (now_ms >= body_deadline(slot)) {
-        struct error error;
-        error_set(&error, BLAME_CLIENT, RETRY_NEVER, 408, "body-timeout", "no byte of the request's body for %u ms",
-                  h1_server_settings_of(slot->connection)->body_timeout_ms);
-        break_body(slot->body, &error);
+        if (backend_holds_back(&slot->body->pipe))
+            slot->body->reader.moved_ms = now_ms;
+        else
+            give_body_up(slot);
     }
     h1_slot_advance(slot);
 }

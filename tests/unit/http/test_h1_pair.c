@@ -179,10 +179,10 @@ static char *pattern(size_t length)
     return bytes;
 }
 
-/* `from` writes all of it while `to` reads; returns when `to` has so many bytes behind its head. */
-static void pass_body(struct fixture *f, struct wire *from, struct wire *to, const char *bytes, size_t length)
+/* `from`, which has sent `sent` bytes of it, writes the rest while `to` reads; returns when `to` has all behind its head. */
+static void pass_rest_of_body(struct fixture *f, struct wire *from, struct wire *to, const char *bytes, size_t length,
+                              size_t sent)
 {
-    size_t sent = 0;
     for (int i = 0; i < 20000; i++) {
         if (sent < length) sent += wire_write(from, bytes + sent, length - sent);
         loop_turn(&f->bench.loop, 0);
@@ -193,6 +193,11 @@ static void pass_body(struct fixture *f, struct wire *from, struct wire *to, con
     const char *body = strstr(to->received, "\r\n\r\n") + 4;
     assert_int_equal(to->length - (size_t)(body - to->received), length);
     assert_memory_equal(body, bytes, length);
+}
+
+static void pass_body(struct fixture *f, struct wire *from, struct wire *to, const char *bytes, size_t length)
+{
+    pass_rest_of_body(f, from, to, bytes, length, 0);
 }
 
 static void a_large_answer_passes_inside_the_kernel(void **state)
@@ -250,6 +255,55 @@ static void bytes_of_an_upload_that_breaks_off_are_counted(void **state)
     settle(f);
     assert_soon(f->gone == 1);
     assert_int_equal(f->bytes_in, strlen(PUT("4194304")) + 1000000);
+}
+
+/* From bytes[*sent] on, until neither side takes more. */
+static void fill_with_body(struct fixture *f, const char *bytes, size_t length, size_t *sent)
+{
+    for (int still = 0; still < 20;) {
+        size_t part = *sent < length ? wire_write(&f->client, bytes + *sent, length - *sent) : 0;
+        *sent += part;
+        still = part ? 0 : still + 1;
+        loop_turn(&f->bench.loop, 1);
+    }
+}
+
+/* The client would send on, but the backend doesn't read: that is no reason for a 408. */
+static void a_backend_that_pauses_inside_a_spliced_upload_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    f->server_settings.body_timeout_ms = 100;
+    size_t length = 16 << 20, sent = 0;
+    char *bytes = pattern(length);
+    wire_say(&f->client, PUT("16777216"));
+    f->backend.deaf = true;
+    fill_with_body(f, bytes, length, &sent);
+    assert_true(sent < length);
+    assert_true(f->upstream.request_body->spliced);
+    bench_wait(&f->bench, &f->client, 350);
+    assert_int_equal(f->failed, 0);
+    f->backend.deaf = false;
+    pass_rest_of_body(f, &f->client, &f->backend, bytes, length, sent);
+    free(bytes);
+    assert_int_equal(f->failed, 0);
+    wire_say(&f->backend, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    settle(f);
+    assert_soon(f->served == 1);
+}
+
+static void a_client_that_pauses_inside_a_spliced_upload_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    f->server_settings.body_timeout_ms = 100;
+    char *bytes = pattern(1000000);
+    wire_say(&f->client, PUT("16777216"));
+    pass_body(f, &f->client, &f->backend, bytes, 1000000);
+    free(bytes);
+    assert_true(f->upstream.request_body->spliced);
+    bench_wait(&f->bench, &f->client, 200);
+    assert_soon(f->failed == 1);
+    assert_int_equal(f->upstream.failure.status, 408);
+    assert_int_equal(f->upstream.failure.blame, BLAME_CLIENT);
 }
 
 static void without_kernel_pipes_bodies_are_copied(void **state)
@@ -536,6 +590,8 @@ int main(void)
         TEST(a_large_answer_passes_inside_the_kernel),
         TEST(a_large_request_body_passes_inside_the_kernel),
         TEST(bytes_of_an_upload_that_breaks_off_are_counted),
+        TEST(a_backend_that_pauses_inside_a_spliced_upload_is_waited_for),
+        TEST(a_client_that_pauses_inside_a_spliced_upload_is_given_up),
         TEST(without_kernel_pipes_bodies_are_copied),
         TEST(a_chunked_answer_goes_on_as_chunks),
         TEST(a_spliced_answer_that_is_truncated_cuts_the_client),

@@ -1144,6 +1144,32 @@ static void a_body_that_stops_coming_aborts_its_pipe_with_408(void **state)
     assert_received(&f->client, "Connection: close\r\n");
 }
 
+/* While nobody takes what has come, the client isn't waited for; its time begins when it is. */
+static void a_client_held_back_by_the_backend_is_not_blamed(void **state)
+{
+    struct fixture *f = *state;
+    f->settings.body_timeout_ms = 300;
+    f->take_body = true;
+    f->body_limit = 0;
+    start(f);
+    wire_say(&f->client, POST("100000"));
+    char block[BODY_PIPE_WINDOW_BYTES];
+    memset(block, 'b', sizeof block);
+    assert_int_equal(wire_write(&f->client, block, sizeof block), sizeof block);
+    assert_soon(f->stream && f->stream->request_body->buffered == sizeof block);
+    bench_wait(&f->bench, &f->client, 400);
+    f->body_limit = 16 << 20;
+    collect_body(f);
+    assert_soon(f->body_length == sizeof block);
+    bench_wait(&f->bench, &f->client, 150);
+    assert_null(f->body_failure);
+    bench_wait(&f->bench, &f->client, 250);
+    assert_soon(f->body_failure_status == 408);
+    answer(f, 408, "too slow");
+    settle(f);
+    assert_soon(f->sent == 1);
+}
+
 static void a_client_that_takes_nothing_is_cut_off(void **state)
 {
     struct fixture *f = *state;
@@ -1335,6 +1361,7 @@ int main(void)
         TEST_NOT_STARTED(a_connection_without_any_request_is_closed_silently),
         TEST_NOT_STARTED(an_idle_connection_is_closed_after_its_time),
         TEST_NOT_STARTED(a_body_that_stops_coming_aborts_its_pipe_with_408),
+        TEST_NOT_STARTED(a_client_held_back_by_the_backend_is_not_blamed),
         TEST_NOT_STARTED(a_client_that_takes_nothing_is_cut_off),
         TEST(draining_closes_an_idle_connection_at_once),
         TEST(a_request_that_crossed_with_the_drain_is_answered),
