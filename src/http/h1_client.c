@@ -32,6 +32,7 @@ struct h1_client {
     struct h1_writer writer;
     uint64_t heads_bytes;          /* received as heads */
     uint64_t continue_deadline_ms; /* while `holding_back` for a 100 */
+    uint64_t asked_ns;             /* loop time, which is another in each turn, when the request was begun */
     struct timer timer;            /* the 100, or memory to read into */
     struct task task;
     struct retired retired;
@@ -300,6 +301,7 @@ static void client_open(struct client_connection *connection, struct client_stre
     client->interim_count = 0;
     client->heads_bytes = 0;
     client->holding_back = client->sending = false;
+    client->asked_ns = client->worker->loop->now_ns;
 
     response_head_init(&stream->response, stream->arena);
     h1_parser_init(&client->parser);
@@ -575,9 +577,29 @@ static void advance(struct h1_client *client)
     if (client->current) read_on(client);
 }
 
+/* The events of a turn were collected before it began. So what this one tells of had come before the request that was sent in the same
+ * turn, and is no answer to it. */
+static bool came_unasked(const struct h1_client *client)
+{
+    return client->state == CLIENT_HEAD && client->base.kept && client->stream.may_read &&
+           !client->current->response_begun && client->asked_ns == client->worker->loop->now_ns;
+}
+
+static void fail_for_unasked(struct h1_client *client)
+{
+    struct error error;
+    error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection",
+              "the backend %s while it was idle", client->stream.peer_finished ? "closed a connection" : "sent bytes");
+    fail(client, &error);
+}
+
 static void client_ready(struct stream *stream)
 {
     struct h1_client *client = CONTAINER_OF(stream, struct h1_client, stream);
+    if (UNLIKELY(came_unasked(client))) {
+        fail_for_unasked(client);
+        return;
+    }
     switch ((enum h1_client_state)client->state) {
     case CLIENT_CONNECTING: look_for_connect(client); break;
     case CLIENT_IDLE: look_for_staleness(client); break;

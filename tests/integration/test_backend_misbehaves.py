@@ -356,3 +356,20 @@ def test_many_failures_at_once_leave_nothing_behind(running, module_backend):
         thread.join()
     running.gauges_at_zero()
     assert running.get("/").status == 200
+
+
+def test_bytes_that_came_just_before_a_request_are_no_answer_to_it(gateway, backend):
+    """The gateway is told of the requests first and of the unasked bytes behind, in one go: nobody gets them, nor another's answer."""
+    running = gateway(proxy(backend, route={"retryCount": 0}))
+    wires = kept_connections(running, backend, 10)
+    backend.by_default(lambda wire, request: wire.send(response_bytes(body=request.target.encode())))
+    with stopped(running):
+        for number, wire in enumerate(wires):
+            wire.send(request_bytes(target=f"/mine/{number}"))
+        for kept in list(backend._wires):
+            kept.send(response_bytes(200, body=b"poison"))
+    responses = [wire.read_response() for wire in wires]
+    assert [response.body for response in responses] == [b"/mine/%d" % number for number in range(10)]
+    for wire in wires:
+        wire.close()
+    running.gauges_at_zero()
