@@ -68,16 +68,27 @@ static const enum header_id our_fields[] = {
     HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
 };
 
-static void remove_lookalikes(struct headers *headers)
+/* What only a proxy may say of a request, whichever of its many names it goes by. */
+static bool is_a_proxys_word(struct slice name)
+{
+    const struct slice family = SLICE("X-Forwarded-");
+    return (name.length > family.length && looks_like(slice_before(name, family.length), family)) ||
+           looks_like(name, SLICE("X-Real-IP"));
+}
+
+static bool is_forged(struct slice name, bool from_trusted_proxy)
+{
+    for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
+        if (looks_like(name, header_id_name(our_fields[i]))) return true;
+    }
+    return !from_trusted_proxy && is_a_proxys_word(name);
+}
+
+static void remove_forged(struct headers *headers, bool from_trusted_proxy)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
-        for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
-            if (looks_like(header->name, header_id_name(our_fields[i]))) {
-                headers_remove_one(headers, header);
-                break;
-            }
-        }
+        if (is_forged(header->name, from_trusted_proxy)) headers_remove_one(headers, header);
     }
 }
 
@@ -85,7 +96,7 @@ static bool prepare_request(struct exchange *exchange)
 {
     struct headers *headers = &exchange->request->headers;
     headers_remove_hop_by_hop(headers);
-    remove_lookalikes(headers);
+    remove_forged(headers, exchange->from_trusted_proxy);
     if (!exchange->from_trusted_proxy) headers_remove_known(headers, HEADER_FORWARDED);
     if (!exchange->request->expects_continue)
         headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
@@ -105,7 +116,7 @@ static void clean_request_trailers(const struct body_trailer_rule *rule, struct 
 {
     (void)rule;
     headers_remove_hop_by_hop(trailers);
-    remove_lookalikes(trailers);
+    remove_forged(trailers, false);
     headers_remove_known(trailers, HEADER_FORWARDED);
     for (size_t i = 0; i < COUNT_OF(our_fields); i++) headers_remove_known(trailers, our_fields[i]);
 }
@@ -142,7 +153,8 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
         .service = exchange->service,
         .request = exchange->request,
         .target = target,
-        .host_of_instance = !route->preserve_host,
+        .host_of_instance = !route->preserve_host ||
+                            exchange->request->authority.length == 0, /* HTTP/1.0 may name none */
         .body = exchange->request_body,
         .arena = exchange->arena,
         .deadline_ms = exchange_deadline_ms(exchange),
@@ -171,7 +183,6 @@ static bool matches_internal(struct slice pattern, struct slice name)
 static void remove_internal(struct headers *headers, const struct request_settings *settings)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        if (header->id != HEADER_OTHER) continue; /* known names are none of a service's internals */
         for (size_t i = 0; i < settings->internal_response_header_count; i++) {
             if (matches_internal(settings->internal_response_headers[i], header->name)) {
                 headers_remove_one(headers, header);
@@ -181,21 +192,12 @@ static void remove_internal(struct headers *headers, const struct request_settin
     }
 }
 
-static void remove_named_internal(struct headers *headers, const struct request_settings *settings)
-{
-    for (size_t i = 0; i < settings->internal_response_header_count; i++) {
-        struct slice pattern = settings->internal_response_headers[i];
-        if (header_id_find(pattern) != HEADER_OTHER) headers_remove(headers, pattern);
-    }
-}
-
 static void clean_response(const struct exchange *exchange, struct headers *headers)
 {
     const struct request_settings *settings = exchange->worker->current->snapshot->settings;
     headers_remove_hop_by_hop(headers);
     headers_remove_known(headers, HEADER_SERVER);
     remove_internal(headers, settings);
-    remove_named_internal(headers, settings);
 }
 
 static void clean_response_trailers(const struct body_trailer_rule *rule, struct headers *trailers)

@@ -83,6 +83,9 @@ def test_internal_headers_of_services_stay_inside(gateway, backend):
     backend.by_default(answer(200, {"X-Internal-Trace": "1", "X-Secret": "1"}, b"x"))
     seen = gateway(proxy(backend, internalResponseHeaders=["X-Secret"])).get("/").headers
     assert "X-Secret" not in seen and "X-Internal-Trace" in seen
+    backend.by_default(answer(200, {"X-Client-ID": "1", "X-Client-Tier": "1", "X-Request-ID": "1"}, b"x"))
+    seen = gateway(proxy(backend, internalResponseHeaders=["X-Client-*"])).get("/").headers
+    assert "X-Client-ID" not in seen and "X-Client-Tier" not in seen and "X-Request-ID" in seen
 
 
 # Paths and queries

@@ -37,6 +37,21 @@ def test_nor_does_one_that_cgi_would_read_as_ours(running, backend, name):
     assert "forged" not in str(seen)
 
 
+PROXYS_WORDS = ["X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded-Ssl", "X-Forwarded-Server", "X-Real-IP", "x_forwarded_port", "Forwarded"]
+
+
+@pytest.mark.parametrize("name", PROXYS_WORDS)
+def test_what_only_a_proxy_may_say_passes_from_trusted_ones_alone(gateway, backend, name):
+    assert "forged" not in str(seen_with(gateway(proxy(backend)), backend, {name: "forged"}))
+    assert "forged" in str(seen_with(gateway(proxy(backend, trustedProxies=["127.0.0.0/8"])), backend, {name: "forged"}))
+
+
+def test_a_request_that_names_no_host_is_passed_on_under_the_instances_name(running, backend):
+    wire = running.send(b"GET /x HTTP/1.0\r\n\r\n")
+    assert wire.read_response().status == 200
+    assert backend.requests[-1].headers["Host"] == f"127.0.0.1:{backend.port}"
+
+
 def test_connection_can_not_take_our_fields_away(running, backend):
     seen = seen_with(running, backend, {"Connection": ", ".join(OURS)})
     assert seen["X-Forwarded-For"] == "127.0.0.1" and "X-Request-ID" in seen
