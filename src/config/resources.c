@@ -232,6 +232,11 @@ static const struct field redirect_fields[] = {
       .maximum = 308,
       .check = check_redirect_status,
       .summary = "301, 302, 303, 307 or 308." },
+    { .name = "keepQuery",
+      .type = FIELD_BOOLEAN,
+      .into = offsetof(struct redirect_config, keep_query),
+      .fallback = "false",
+      .summary = "Whether the request's query goes along, behind a query that `to` has itself." },
     FIELDS_END,
 };
 

@@ -104,6 +104,7 @@ struct respond_config {
 struct redirect_config {
     struct slice to; /* may hold ${path.NAME} */
     int64_t status;  /* 302; 301, 302, 303, 307, 308 */
+    bool keep_query;
 };
 
 enum retry_on {

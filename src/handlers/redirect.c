@@ -11,6 +11,7 @@
 struct redirect {
     unsigned status;
     bool stays_here; /* `to` is written as a path of this host */
+    bool keep_query;
     struct template *to;
 };
 
@@ -41,6 +42,7 @@ static bool redirect_compile(const struct filter_compile *compile, const struct 
     struct redirect *redirect = memory_allocate(sizeof *redirect);
     redirect->status = (unsigned)route->redirect.status;
     redirect->stays_here = slice_starts_with(text, SLICE("/")) && !slice_starts_with(text, SLICE("//"));
+    redirect->keep_query = route->redirect.keep_query;
     redirect->to = to;
     *compiled = redirect;
     return true;
@@ -66,10 +68,23 @@ static bool is_location(struct slice text)
     return text.length > 0;
 }
 
+/* In front of a fragment, where a query belongs (RFC 3986 3). Absent when memory is short. */
+static struct slice with_query(struct exchange *exchange, struct slice to)
+{
+    struct slice query = exchange->request->target.query;
+    if (slice_is_absent(to) || query.length == 0) return to;
+    const char *hash = memchr(to.at, '#', to.length);
+    struct slice place = hash ? slice_before(to, (size_t)(hash - to.at)) : to;
+    struct slice joint = memchr(place.at, '?', place.length) ? SLICE("&") : SLICE("?");
+    struct slice pieces[] = { place, joint, query, slice_after(to, place.length) };
+    return arena_join(exchange->arena, pieces, COUNT_OF(pieces));
+}
+
 static void redirect_start(struct exchange *exchange, const void *compiled, void *state)
 {
     const struct redirect *redirect = compiled;
     struct slice to = exchange_render(exchange, redirect->to);
+    if (redirect->keep_query) to = with_query(exchange, to);
     if (slice_is_absent(to)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
     } else if (!is_location(to) || (redirect->stays_here && slice_starts_with(to, SLICE("//")))) {

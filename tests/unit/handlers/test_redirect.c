@@ -13,6 +13,10 @@ static const struct {
     { "/old/*", "to: '/${path.*}'", "/old//evil.example/x", 400, NULL }, /* "//evil.example/x" would be another host */
     { "/old/*", "to: '${path.*}'", "/old/", 400, NULL },                 /* nowhere */
     { "/old", "to: 'https://${request.host}/new', status: 303", "/old", 303, "https://example.com/new" },
+    { "/old", "to: /new", "/old?a=1", 302, "/new" },
+    { "/old", "to: /new, keepQuery: true", "/old?a=1&b=2", 302, "/new?a=1&b=2" },
+    { "/old", "to: /new, keepQuery: true", "/old", 302, "/new" },
+    { "/old", "to: '/new?x=0#top', keepQuery: true", "/old?a=1", 302, "/new?x=0&a=1#top" },
     { "/old/*", "to: '//cdn.example/${path.*}'", "/old/a", 302, "//cdn.example/a" }, /* as it is written, on purpose */
 };
 
