@@ -223,13 +223,23 @@ static bool is_written(const struct node *map, const char *key)
     return node && node->kind != NODE_NULL;
 }
 
+/* "serviceID": told as such already, so it would be misleading to add that the route has no ending. */
+static bool has_misspelt_ending(const struct node *map)
+{
+    static const char *const endings[] = { "serviceId", "respond", "redirect", NULL };
+    for (const struct node *node = map->first; node; node = node->next) {
+        if (problems_nearest(node->key, endings, COUNT_OF(endings) - 1)) return true;
+    }
+    return false;
+}
+
 static void check_ending(struct references *references, const struct route_config *route)
 {
     /* Endings of other versions were refused by name already. */
     if (is_written(route->node, "split") || is_written(route->node, "aggregate")) return;
     bool has_service = is_written(route->node, "serviceId");
     int endings = has_service + route->has_respond + route->has_redirect;
-    if (endings == 1) return;
+    if (endings == 1 || (endings == 0 && has_misspelt_ending(route->node))) return;
     problems_add(references->reading->problems, route->node,
                  endings ? "keep one" : "to proxy: serviceId and a service's name",
                  endings ? "a route ends in one of \"serviceId\", \"respond\" and \"redirect\"; this one has several"
