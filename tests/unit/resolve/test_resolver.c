@@ -426,6 +426,7 @@ static struct {
     struct event_source source;
     enum misdeed misdeed; /* of the first `misdeeds` questions; then it answers well */
     unsigned misdeeds, questions;
+    int tcp; /* bound; only who listens there answers */
 } stranger;
 
 static size_t write_answer(unsigned char *into, const unsigned char *question, size_t question_length,
@@ -486,16 +487,39 @@ static void stranger_ready(struct event_source *source, uint32_t events)
     }
 }
 
+static int bound_socket(int type, struct sockaddr_in *address)
+{
+    int descriptor = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    socklen_t length = sizeof *address;
+    if (bind(descriptor, (struct sockaddr *)address, length) == 0 &&
+        getsockname(descriptor, (struct sockaddr *)address, &length) == 0)
+        return descriptor;
+    close(descriptor);
+    return -1;
+}
+
+/* Both of one number; which of UDP's are free the kernel tells only when they are tried. */
+static struct sockaddr_in bind_both(int *udp, int *tcp)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        *tcp = bound_socket(SOCK_STREAM, &address);
+        assert_true(*tcp >= 0);
+        *udp = bound_socket(SOCK_DGRAM, &address);
+        if (*udp >= 0) return address;
+        close(*tcp);
+    }
+    fail_msg("no number is free for both");
+    return (struct sockaddr_in){ 0 };
+}
+
 static void meet_stranger(enum misdeed misdeed, unsigned misdeeds)
 {
     stranger.misdeed = misdeed;
     stranger.misdeeds = misdeeds;
     stranger.questions = 0;
-    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof address;
-    assert_return_code(bind(descriptor, (struct sockaddr *)&address, sizeof address), 0);
-    assert_return_code(getsockname(descriptor, (struct sockaddr *)&address, &length), 0);
+    int descriptor;
+    struct sockaddr_in address = bind_both(&descriptor, &stranger.tcp);
     stranger.source = (struct event_source){ .ready = stranger_ready, .descriptor = -1 };
     assert_true(loop_watch_level(&loop, &stranger.source, descriptor, EPOLLIN, NULL));
     start_resolver(ntohs(address.sin_port), 100);
@@ -506,6 +530,7 @@ static int tear_down_stranger(void **state)
     int descriptor = stranger.source.descriptor;
     loop_unwatch(&loop, &stranger.source, false);
     close(descriptor);
+    close(stranger.tcp);
     return tear_down(state);
 }
 
@@ -551,15 +576,9 @@ static void *answer_too_much_by_tcp(void *argument)
 static void an_answer_without_end_is_bounded(void **state)
 {
     meet_stranger(SENDS_TOO_MANY, 1000);
-    struct sockaddr_in address;
-    socklen_t length = sizeof address;
-    assert_return_code(getsockname(stranger.source.descriptor, (struct sockaddr *)&address, &length), 0);
-    int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
-    setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes); /* the port was a probe's a moment ago, perhaps */
-    assert_return_code(bind(tcp, (struct sockaddr *)&address, length), 0);
-    assert_return_code(listen(tcp, 1), 0);
+    assert_return_code(listen(stranger.tcp, 1), 0);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, answer_too_much_by_tcp, &tcp), 0);
+    assert_int_equal(pthread_create(&thread, NULL, answer_too_much_by_tcp, &stranger.tcp), 0);
     struct listener listener = { 0 };
     listen_to(&listener, "users.test");
     turn_until_told(&listener, 1);
@@ -567,7 +586,6 @@ static void an_answer_without_end_is_bounded(void **state)
     resolver_destroy(resolver);
     resolver = NULL;
     pthread_join(thread, NULL);
-    close(tcp);
 }
 
 static void a_resolver_may_end_with_questions_under_way(void **state)
