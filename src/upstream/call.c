@@ -219,11 +219,17 @@ static void try_again(struct upstream_call *call)
         fail(call, &error);
 }
 
+/* What the client caused says nothing about the instance. */
+static void count_failure(struct upstream_call *call, const struct error *failure)
+{
+    if (failure->blame != BLAME_CLIENT) counter_add(&call->instance->lines[call->worker->index].failures, 1);
+}
+
 /* A try has failed before a head counted, and holds nothing any more. */
 static void settle_failure(struct upstream_call *call, const struct error *failure, uint32_t causes,
                            bool may_be_executed)
 {
-    counter_add(&call->instance->lines[call->worker->index].failures, 1);
+    count_failure(call, failure);
     if (may_try_again(call, causes, may_be_executed))
         try_again(call);
     else
@@ -368,7 +374,7 @@ static void look_for_end(struct upstream_call *call)
     struct client_stream *stream = &call->try->stream;
     if (!(stream->events & CLIENT_STREAM_DONE)) return;
     if (stream->failure.reason) {
-        counter_add(&call->try->instance->lines[call->worker->index].failures, 1);
+        count_failure(call, &stream->failure);
         fail(call, &stream->failure);
     } else {
         succeed(call, 0);
@@ -399,17 +405,30 @@ static void call_task(struct task *task)
 
 /* --- time --- */
 
+/* The instance has been given all that has come of the request's body and asks for more. While nobody takes the body yet (it may be
+ * the instance who was to say 100) it isn't the client who is waited for. */
+static bool client_holds_body_back(const struct upstream_call *call)
+{
+    const struct body_pipe *body = call->plan.body;
+    if (!body || body->state != BODY_OPEN || body->stopped || !body->attached) return false;
+    return body->spliced ? body->starved : body->buffered == 0;
+}
+
 static void no_answer_in_time(struct upstream_call *call)
 {
     struct try *try = call->try;
     bool is_last = now_of(call) >= call->plan.deadline_ms;
+    unsigned long long waited_ms = is_last ? (call->worker->loop->now_ns - call->started_ns) / 1000000
+                                           : call->plan.try_timeout_ms;
     struct error error;
     if (call->state == CALL_CONNECTING) {
         upstream_pool_explain_wait(&try->waiter, &error);
+    } else if (client_holds_body_back(call)) {
+        error_set(&error, BLAME_CLIENT, RETRY_NEVER, 408, "request-timeout",
+                  "the request was not complete within %llu ms", waited_ms);
     } else {
-        uint64_t waited_ms = (call->worker->loop->now_ns - call->started_ns) / 1000000;
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 504, "timeout", "no answer from %s within %llu ms",
-                  try->instance->name, is_last ? (unsigned long long)waited_ms : call->plan.try_timeout_ms);
+                  try->instance->name, waited_ms);
     }
     if (error.status == 504) instance_strike(try->instance, now_of(call));
     try_failed(call, &error);

@@ -69,7 +69,8 @@ struct upstream_call {
 
 /* Never fails in place: what goes wrong is told by CALL_DONE. A status that retryOn covers is retried; when no try is left the last
  * response is passed on as it is. Failures: status 502 (connect-failure, reset, bad-response ...), 503 (no-instance, overload),
- * 504 (timeout), with the instance and the count of tries in the text. That a kept connection had been closed by its instance is no failure: the
+ * 504 (timeout), with the instance and the count of tries in the text; 408 (request-timeout), the client's fault, where at the deadline
+ * only the rest of the request's body was missing. That a kept connection had been closed by its instance is no failure: the
  * request goes out again on a fresh one, beside retry_count and budget, unless a byte of a request that can't be repeated was sent
  * (502, stale-connection); see client_stream.h. A request body that is not needed any more is stopped. */
 void upstream_call_start(struct upstream_call *, struct upstream_worker *, const struct call_plan *);

@@ -615,6 +615,86 @@ static void no_answer_in_time_is_a_504(void **state)
     close(connection);
 }
 
+static void assert_blamed_on_the_client(struct caller *caller)
+{
+    turn_until(caller_is_done(caller));
+    assert_string_equal(caller->call.error.reason, "request-timeout");
+    assert_string_equal(caller->call.error.text, "the request was not complete within 60 ms");
+    assert_int_equal(caller->call.error.status, 408);
+    assert_int_equal(caller->call.error.blame, BLAME_CLIENT);
+    assert_int_equal(caller->call.tries, 1);
+    struct instance *instance = service->endpoints[0].instance;
+    assert_false(instance_is_passed_over(instance, loop.now_ms));
+    assert_int_equal(count(&instance->lines[0].failures), 0);
+}
+
+/* The instance has taken all that came and can't answer yet: it stays as good as it was. */
+static void a_client_that_dribbles_its_body_strikes_no_instance(void **state)
+{
+    struct caller *caller = caller_make(service, METHOD_PUT);
+    caller->plan.try_timeout_ms = 60;
+    caller->plan.retry_on |= RETRY_ON_TIMEOUT;
+    caller_has_body(caller, 1000);
+    caller_push(caller, 100, 'a');
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    backend_hear(connection, "aaaa");
+    caller_push(caller, 1, 'b');
+    assert_blamed_on_the_client(caller);
+    assert_true(body_pipe_is_stopped(&caller->request_body));
+    caller_free(caller);
+    assert_false(backend_has_visitor(&second));
+    close(connection);
+}
+
+/* The same body, but here it is the backend who doesn't take it. */
+static void a_backend_that_does_not_take_the_body_is_struck(void **state)
+{
+    struct caller *caller = caller_make(service, METHOD_PUT);
+    caller->plan.deadline_ms = loop.now_ms + 150;
+    caller_has_body(caller, 64 << 20);
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    while (!caller_is_done(caller)) {
+        while (body_pipe_credit(&caller->request_body) >= 16384) caller_push(caller, 16384, 'a');
+        turn(1);
+    }
+    assert_failed(caller, 504, "timeout");
+    assert_true(instance_is_passed_over(service->endpoints[0].instance, loop.now_ms));
+    caller_free(caller);
+    close(connection);
+}
+
+static void a_backend_that_has_the_whole_body_is_struck(void **state)
+{
+    struct caller *caller = caller_make(service, METHOD_PUT);
+    caller->plan.deadline_ms = loop.now_ms + 60;
+    caller_has_body(caller, 100);
+    caller_push(caller, 100, 'a');
+    body_pipe_finish(&caller->request_body, NULL);
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    assert_failed(caller, 504, "timeout");
+    assert_true(instance_is_passed_over(service->endpoints[0].instance, loop.now_ms));
+    caller_free(caller);
+    close(connection);
+}
+
+/* Nothing of the body has come as nobody has asked for it yet. */
+static void a_backend_that_does_not_say_100_is_struck(void **state)
+{
+    struct caller *caller = caller_make(service, METHOD_PUT);
+    caller->plan.deadline_ms = loop.now_ms + 60;
+    caller->plan.wait_for_continue = true;
+    caller_has_body(caller, 100);
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    assert_failed(caller, 504, "timeout");
+    assert_true(instance_is_passed_over(service->endpoints[0].instance, loop.now_ms));
+    caller_free(caller);
+    close(connection);
+}
+
 static void a_try_has_its_own_time(void **state)
 {
     struct caller *caller = caller_make(service, METHOD_GET);
@@ -871,6 +951,10 @@ int main(void)
         CASE(a_body_broken_off_by_the_client_ends_the_call),
         CASE(retries_are_bounded_to_a_share_of_requests),
         CASE(no_answer_in_time_is_a_504),
+        CASE(a_client_that_dribbles_its_body_strikes_no_instance),
+        CASE(a_backend_that_does_not_take_the_body_is_struck),
+        CASE(a_backend_that_has_the_whole_body_is_struck),
+        CASE(a_backend_that_does_not_say_100_is_struck),
         CASE(a_try_has_its_own_time),
         CASE(a_try_of_a_post_that_takes_too_long_is_not_repeated),
         CASE(the_deadline_does_not_cut_a_body_that_streams),
