@@ -246,6 +246,12 @@ static bool body_can_be_passed(const struct h1_slot *slot)
     return !body_pipe_is_stopped(&body->pipe) || body->reader.is_chunked || body->reader.remaining <= DISCARD_BYTES_MAX;
 }
 
+/* 408 says that we wait no longer for the request (RFC 9110 15.5.9): then not for its rest either. */
+static bool ends_waiting(const struct h1_slot *slot, const struct response_head *head)
+{
+    return head->status == 408 && slot->body && !slot->body->reader.over;
+}
+
 static bool write_head(struct h1_slot *slot, struct response_head *head, enum h1_framing framing, bool upgrade,
                        struct error *error)
 {
@@ -278,7 +284,7 @@ static bool slot_send_head(struct server_stream *stream, struct response_head *h
     bool has_body = body && stream->request.method != METHOD_HEAD && !status_has_no_content(head->status);
     enum h1_framing framing = choose_framing(slot, head, has_body);
     slot->keep_alive = slot->parser.keep_alive && !slot->connection->draining && framing != H1_FRAMING_UNTIL_CLOSE &&
-                       body_can_be_passed(slot);
+                       body_can_be_passed(slot) && !ends_waiting(slot, head);
     if (!write_head(slot, head, framing, false, error)) return false;
     if (has_body)
         h1_writer_set_body(&slot->writer, body, framing, head->body_length, &slot->connection->task);

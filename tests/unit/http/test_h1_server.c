@@ -851,6 +851,30 @@ static void what_is_left_of_a_short_body_is_read_away_and_the_connection_kept(vo
     assert_soon(ends_with(&f->client, "next"));
 }
 
+/* What says that we won't wait for the rest doesn't wait for it. */
+static void a_408_costs_the_connection_while_the_body_is_not_whole(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, POST("10") "begin");
+    answer(f, 408, "too slow");
+    settle(f);
+    assert_soon(ends_with(&f->client, "too slow"));
+    assert_received(&f->client, "Connection: close\r\n");
+    assert_soon(f->client.ended);
+    assert_false(f->client.was_reset);
+}
+
+static void a_408_to_a_whole_request_keeps_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, POST("5") "whole");
+    answer(f, 408, "a service's own");
+    settle(f);
+    assert_soon(ends_with(&f->client, "a service's own"));
+    assert_not_received(&f->client, "Connection: close");
+    assert_idle_and_empty(f);
+}
+
 /* The client goes on sending after our answer and sees the answer whole, not a reset. */
 static void a_long_body_costs_the_connection_but_never_the_answer(void **state)
 {
@@ -1342,6 +1366,8 @@ int main(void)
         TEST(a_client_that_did_not_wait_is_not_asked),
         TEST(a_final_answer_instead_of_100_closes_the_connection),
         TEST(what_is_left_of_a_short_body_is_read_away_and_the_connection_kept),
+        TEST(a_408_costs_the_connection_while_the_body_is_not_whole),
+        TEST(a_408_to_a_whole_request_keeps_the_connection),
         TEST(a_long_body_costs_the_connection_but_never_the_answer),
         TEST(a_reset_is_noticed_while_nothing_is_read),
         TEST(a_reset_is_noticed_while_the_owner_thinks),
