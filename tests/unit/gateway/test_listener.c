@@ -116,8 +116,9 @@ static void run_out_of_descriptors(bool close_while_resting)
     assert_int_equal(fixture.count, 2);
     assert_true(fixture.listener->paused);
     uint64_t before_ms = fixture.loop.now_ms;
-    loop_turn(&fixture.loop, 50); /* it rests and doesn't spin */
-    assert_true(fixture.loop.now_ms - before_ms >= 40);
+    unsigned turns = 0; /* it rests and doesn't spin; the timer wheel may want a turn of its own on the way */
+    while (fixture.loop.now_ms - before_ms < 40 && turns < 100) loop_turn(&fixture.loop, 50), turns++;
+    assert_true(turns < 10);
     if (close_while_resting) {
         listener_close(fixture.listener);
         stop(&fixture);
