@@ -277,7 +277,7 @@ int control_command(const char *control_path_or_null, const char *command)
     free(path);
     if (descriptor < 0) {
         fprintf(stderr, "sluice: %s (is it running? --control PATH names its socket)\n", error.text);
-        return 2;
+        return 1;
     }
     int status = 1;
     if (send(descriptor, command, strlen(command), MSG_NOSIGNAL) < 0) {

@@ -18,7 +18,8 @@ struct master_options {
 /* Runs until told to stop; exit status. */
 int master_run(const struct master_options *);
 
-/* The other end: sends one command ("reload", "status") and prints the answer; exit status 0 done, 1 failed, 2 nobody there. */
+/* The other end: sends one command ("reload", "status") and prints the answer; exit status 0 done, 1 failed or nobody
+ * there. */
 int control_command(const char *control_path_or_null, const char *command);
 /* $STATE_DIRECTORY, else $XDG_STATE_HOME/sluice, else ~/.local/state/sluice; made where absent. Free the result; NULL and *error. */
 char *state_directory(struct error *);

@@ -208,7 +208,14 @@ def test_the_control_socket_is_its_owners_alone_and_goes_with_the_master(gateway
     assert running.control.stat().st_mode & 0o077 == 0
     running.stop()
     assert not running.control.exists()
-    assert run_sluice("status", "--control", running.control).returncode != 0
+    assert run_sluice("status", "--control", running.control).returncode == 1
+
+
+@pytest.mark.parametrize("command", ["reload", "status"])
+def test_a_command_that_reaches_no_sluice_failed_and_was_not_called_wrongly(tmp_path, command):
+    done = run_sluice(command, "--control", tmp_path / "nobody.sock")
+    assert done.returncode == 1 and "is it running?" in done.stderr
+    assert run_sluice(command, "--no-such-option").returncode == 2
 
 
 def test_a_control_socket_left_behind_by_a_crash_is_no_obstacle(gateway, tmp_path):
