@@ -105,7 +105,10 @@ static void handle_message(struct gateway *gateway, struct supervision_message *
         break;
     case SUPERVISION_STATUS: control_answer_status(gateway, message->number); break;
     case SUPERVISION_REOPEN: access_log_reopen(gateway->access_log); break;
-    case SUPERVISION_DRAIN: begin_drain(gateway); break;
+    case SUPERVISION_DRAIN:
+        control_end_listening(gateway);
+        begin_drain(gateway);
+        break;
     default: log_warning("unknown message %u on the supervision link", message->kind);
     }
 }
@@ -125,6 +128,7 @@ static void link_ready(struct event_source *source, uint32_t events)
         case SUPERVISION_GONE:
             log_warning("the master is gone: draining");
             loop_unwatch(&gateway->loop, source, false);
+            control_end_listening(gateway);
             begin_drain(gateway);
             return;
         }

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -81,6 +82,24 @@ struct listener *listener_create(struct loop *loop, int descriptor, const struct
     close(descriptor);
     free(listener);
     return NULL;
+}
+
+/* What is in a queue when the last descriptor of its socket is closed gets a reset, and so it does by shutdown(2); a client that came
+ * between the last accept and the close would be lost. So the kernel drops what opens a connection, before it becomes one: that client
+ * sends it again a second later and is refused, as the socket is closed by then. All other segments pass, because a handshake under way
+ * shall end well, and because the connections it makes inherit the filter. Each socket of a SO_REUSEPORT group has its own queue and
+ * needs its own filter. Where the kernel denies it, that moment stays open. */
+void listener_refuse_new(struct listener *listener)
+{
+    enum { FLAGS_AT = 13, SYN = 0x02, ACK = 0x10 }; /* in the TCP header, RFC 9293 section 3.1 */
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),   BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0), /* drop it */
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = { COUNT_OF(code), code };
+    if (setsockopt(listener->descriptor, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0)
+        log_warning("clients that connect in the moment of closing may be reset: %m");
 }
 
 static void destroy_listener(struct retired *retired) { free(CONTAINER_OF(retired, struct listener, retired)); }

@@ -25,6 +25,8 @@ struct listener {
 struct listener *listener_create(struct loop *, int descriptor, const struct address *,
                                  void (*accepted)(int descriptor, const struct address *peer, void *owner), void *owner,
                                  struct error *);
+/* Lets nobody new into the queue: for the socket's whole life, in each process that has it. Who is in it stays. */
+void listener_refuse_new(struct listener *);
 /* Accepts what waits in the queue, then closes; freed at the turn's end. */
 void listener_close(struct listener *);
 

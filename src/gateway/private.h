@@ -65,7 +65,8 @@ struct gateway {
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */
     bool ready, draining;
-    bool going_down; /* parts are being freed: mail of a reload comes too late */
+    bool listening_ended; /* Sluice stops, no gateway follows: the sockets go */
+    bool going_down;      /* parts are being freed: mail of a reload comes too late */
     unsigned workers_draining;
     int exit_status;
 };
@@ -84,6 +85,8 @@ struct resolver_settings control_resolver_settings(const struct facts *);
 void control_ask_for_all_sockets(struct gateway *);
 /* LISTENING or REFUSED came; takes the sockets over. */
 void control_sockets_answered(struct gateway *, struct supervision_message *);
+/* Before the workers drain: no gateway follows this one, so the listeners' sockets are given up, the master's too. */
+void control_end_listening(struct gateway *);
 void control_order_reload(struct gateway *, uint64_t command);
 void control_forget_reload(struct gateway *); /* at the end: what one under way still holds */
 void control_reload_read(void *owner, struct facts *, const char *failure);

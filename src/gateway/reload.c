@@ -144,11 +144,12 @@ static bool has_listener(const struct facts *facts, const struct address *addres
 /* By the configuration in force or by the one that is on its way: the master then keeps the sockets it has. */
 static bool is_wanted(const struct gateway *gateway, const struct address *address)
 {
+    if (gateway->listening_ended) return false;
     return has_listener(gateway->facts, address) ||
            (gateway->reload.facts && has_listener(gateway->reload.facts, address));
 }
 
-/* An address went out of the configuration: when every worker has emptied its queue, the master may close it. */
+/* An address went out of the configuration, or Sluice stops: when every worker has emptied its queue, the master may close it. */
 struct unlistening {
     struct message message;
     struct gateway *gateway;
@@ -182,8 +183,17 @@ static void stop_listening(struct gateway *gateway, const struct address *addres
     unlistening->address = *address;
     unlistening->pending = gateway->worker_count;
     for (unsigned i = 0; i < gateway->worker_count; i++) {
-        worker_unlisten(gateway->workers[i], address, worker_unlistened, unlistening);
+        worker_unlisten(gateway->workers[i], address, gateway->listening_ended, worker_unlistened, unlistening);
     }
+}
+
+/* Without it the master's descriptors would go on completing connects that nobody accepts, until the last exchange has ended. The admin
+ * listener stays: whoever watches the drain asks there. */
+void control_end_listening(struct gateway *gateway)
+{
+    if (gateway->listening_ended) return;
+    gateway->listening_ended = true;
+    for (size_t i = 0; i < gateway->facts->listener_count; i++) stop_listening(gateway, &gateway->facts->listeners[i]);
 }
 
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)

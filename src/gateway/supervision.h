@@ -13,7 +13,7 @@
 enum supervision_kind {
     /* gateway -> master */
     SUPERVISION_LISTEN = 1, /* text: address; number: sockets wanted. Answered by LISTENING or REFUSED */
-    SUPERVISION_UNLISTEN,   /* text: address, drained: close it */
+    SUPERVISION_UNLISTEN,   /* text: address, its queues are emptied: close it */
     SUPERVISION_READY,      /* serving; number: snapshot version */
     SUPERVISION_BEAT,       /* all loops turn; four times a second */
     SUPERVISION_ANSWER, /* to a command; number: the command's; text: first byte '+' (done) or '-' (failed), then words */
@@ -25,7 +25,7 @@ enum supervision_kind {
     SUPERVISION_RELOAD,    /* number: to be answered */
     SUPERVISION_STATUS,    /* number: to be answered with one JSON object */
     SUPERVISION_REOPEN,    /* reopen the access log */
-    SUPERVISION_DRAIN,     /* stop accepting, finish, exit with 0 */
+    SUPERVISION_DRAIN,     /* the end: stop accepting, UNLISTEN all, finish, exit with 0 */
 };
 
 struct supervision_message {

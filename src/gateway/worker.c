@@ -268,6 +268,7 @@ struct mail {
     struct publication *publication;
     int descriptor;
     struct address address;
+    bool for_good;
     const struct instance *instance;
     void (*done)(void *argument);
     void *argument;
@@ -318,7 +319,9 @@ static void deliver_unlisten(struct message *message, void *receiver)
     for (struct list_link *link = worker->listeners.next; link != &worker->listeners; link = next) {
         struct listener *listener = CONTAINER_OF(link, struct listener, link);
         next = link->next;
-        if (address_equal(&listener->address, &mail->address)) listener_close(listener);
+        if (!address_equal(&listener->address, &mail->address)) continue;
+        if (mail->for_good) listener_refuse_new(listener);
+        listener_close(listener);
     }
     mail->done(mail->argument);
     free(mail);
@@ -360,9 +363,11 @@ void worker_listen(struct worker *worker, int descriptor, const struct address *
     post(worker, &(struct mail){ .descriptor = descriptor, .address = *address }, deliver_listen);
 }
 
-void worker_unlisten(struct worker *worker, const struct address *address, void (*done)(void *argument), void *argument)
+void worker_unlisten(struct worker *worker, const struct address *address, bool for_good, void (*done)(void *argument),
+                     void *argument)
 {
-    post(worker, &(struct mail){ .address = *address, .done = done, .argument = argument }, deliver_unlisten);
+    post(worker, &(struct mail){ .address = *address, .for_good = for_good, .done = done, .argument = argument },
+         deliver_unlisten);
 }
 
 void worker_forget(struct worker *worker, const struct instance *instance, void (*done)(void *argument), void *argument)

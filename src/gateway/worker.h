@@ -54,8 +54,10 @@ void worker_destroy(struct worker *);
 void worker_publish(struct worker *, struct publication *);
 /* Adds a listening socket; the worker owns the descriptor. */
 void worker_listen(struct worker *, int descriptor, const struct address *);
-/* Accepts what is in the queue, then closes its sockets of that address; `done` runs on the worker's thread. */
-void worker_unlisten(struct worker *, const struct address *, void (*done)(void *argument), void *argument);
+/* Accepts what is in the queue, then closes its sockets of that address; `done` runs on the worker's thread. For good: nobody shall
+ * listen on these sockets again, and they let nobody new in from then on. */
+void worker_unlisten(struct worker *, const struct address *, bool for_good, void (*done)(void *argument),
+                     void *argument);
 /* The instance is in no service any more; `done` runs on the worker's thread after its pool is closed. */
 void worker_forget(struct worker *, const struct instance *, void (*done)(void *argument), void *argument);
 /* Stops accepting, finishes exchanges, closes idle connections. */

@@ -164,6 +164,36 @@ def test_sigterm_closes_idle_connections_and_accepts_no_more(gateway):
         connect(running.address)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_while_draining_new_connects_are_refused_at_once(gateway, backend, workers):
+    """What is under way goes on to its end meanwhile, and the admin listener answers."""
+    backend.on("/slow", wait(1.5), answer(200, body=b"finished"))
+    running = gateway(proxy(backend, workers=workers))
+    wire = running.send(request_bytes(target="/slow"))
+    backend.wait_for_requests(1)
+    running.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    for _ in range(20):
+        with pytest.raises(ConnectionRefusedError):
+            connect(running.address)
+    assert running.metric("sluice_exchanges_active") == 1
+    assert wire.read_response().body == b"finished"
+    assert running.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_connections_that_wait_in_the_queue_at_sigterm_are_served(gateway, workers):
+    running = gateway(says("x", workers=workers))
+    pid = running.wait_for_gateway_process()
+    stop_process(pid)
+    waiting = [running.send(request_bytes()) for _ in range(30)]
+    running.signal(signal.SIGTERM)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGCONT)
+    assert [wire.read_response().status for wire in waiting] == [200] * 30
+    assert running.process.wait(10) == 0
+
+
 def test_draining_is_bounded(gateway, backend):
     backend.on("/hang", hang())
     running = gateway(proxy(backend, drainTimeout=1, route={"timeoutMs": 60000}))

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -86,6 +87,29 @@ static void whoever_waits_at_the_end_is_still_taken(void **state)
     stop(&fixture);
 }
 
+/* Its queue stays as it is, so that whoever empties it then has them all, however long the master's duplicate lives. */
+static void who_comes_after_the_end_is_not_let_in_and_who_waits_is_taken(void **state)
+{
+    struct fixture fixture;
+    start(&fixture);
+    int masters = fcntl(fixture.listener->descriptor, F_DUPFD_CLOEXEC, 3);
+    connect_clients(&fixture, 20);
+    listener_refuse_new(fixture.listener);
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(late, &fixture.address.any, address_length(&fixture.address)), -1);
+    assert_int_equal(errno, EINPROGRESS);
+    struct pollfd wait = { late, POLLOUT, 0 };
+    assert_int_equal(poll(&wait, 1, 50), 0);
+    listener_close(fixture.listener);
+    assert_int_equal(fixture.count, 20);
+    assert_int_equal(send(fixture.clients[0], "x", 1, 0), 1); /* and what they say arrives */
+    char byte;
+    assert_int_equal(recv(fixture.accepted[0], &byte, 1, 0), 1);
+    close(masters);
+    close(late);
+    stop(&fixture);
+}
+
 /* The master's duplicate keeps the socket alive: a closed listener must not hear of its connections any more. */
 static void a_closed_listener_hears_nothing(void **state)
 {
@@ -153,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_queue_is_taken_in_growing_bursts),
         cmocka_unit_test(whoever_waits_at_the_end_is_still_taken),
+        cmocka_unit_test(who_comes_after_the_end_is_not_let_in_and_who_waits_is_taken),
         cmocka_unit_test(a_closed_listener_hears_nothing),
         cmocka_unit_test(without_descriptors_it_rests_and_comes_back),
         cmocka_unit_test(it_may_be_closed_while_it_rests),
