@@ -78,18 +78,25 @@ static void take_sockets(struct gateway *gateway, struct supervision_message *me
     }
 }
 
+/* "FILE:LINE:COLUMN: " of an address; "" where it stands nowhere. The caller's. */
+static char *where_it_stands(const struct gateway *gateway, const struct address *address)
+{
+    const struct facts *facts = gateway->reload.facts ? gateway->reload.facts : gateway->facts;
+    const char *path = gateway->options->config_path;
+    struct place_in_file place = facts_find_address(facts, address);
+    if (!path || place.line == 0) return memory_copy_slice(SLICE(""));
+    return memory_format("%s:%u:%u: ", path, place.line, place.column);
+}
+
 /* "ADDRESS: why", as the master says it. All that were refused are told together. */
 static void note_refused(struct gateway *gateway, const char *text)
 {
-    const struct facts *facts = gateway->reload.facts ? gateway->reload.facts : gateway->facts;
-    const char *path = gateway->options->config_path, *before = gateway->socket_failure;
+    const char *before = gateway->socket_failure;
     struct slice words = slice_from_cstring(text);
     size_t end = slice_find(words, SLICE(": "));
     struct address address;
-    struct place_in_file place = { 0 };
-    if (address_parse(slice_before(words, end), &address)) place = facts_find_address(facts, &address);
-    char *stands = path && place.line ? memory_format("%s:%u:%u: ", path, place.line, place.column)
-                                      : memory_copy_slice(SLICE(""));
+    char *stands = address_parse(slice_before(words, end), &address) ? where_it_stands(gateway, &address)
+                                                                     : memory_copy_slice(SLICE(""));
     char *failure = memory_format("%s%s%scannot listen on %s", before ? before : "", before ? "\n" : "", stands, text);
     free(stands);
     free(gateway->socket_failure);
@@ -280,6 +287,23 @@ static void refuse_reload(struct gateway *gateway, const char *why)
     free(answer);
 }
 
+/* Sockets go to the admin worker by their address, and the running one keeps its own until a restart, whatever the new configuration
+ * names. A listener there would serve nobody. NULL: there is none; else why not, the caller's. */
+static char *find_listener_on_admin(const struct gateway *gateway)
+{
+    const struct address *admin = &gateway->facts->admin;
+    if (!gateway->admin || !has_listener(gateway->reload.facts, admin)) return NULL;
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(admin, text);
+    char *stands = where_it_stands(gateway, admin);
+    char *failure = memory_format(
+        "%scannot listen on %s: it is the address of the running admin listener, which changes only when "
+        "Sluice is started again (do that, or name another address)",
+        stands, text);
+    free(stands);
+    return failure;
+}
+
 void control_reload_read(void *owner, struct facts *facts, const char *failure)
 {
     struct gateway *gateway = owner;
@@ -292,6 +316,13 @@ void control_reload_read(void *owner, struct facts *facts, const char *failure)
         return;
     }
     gateway->reload.facts = facts;
+    char *on_admin = find_listener_on_admin(gateway);
+    if (on_admin) {
+        publisher_discard(gateway->publisher);
+        refuse_reload(gateway, on_admin);
+        free(on_admin);
+        return;
+    }
     struct error error;
     if (!prepare_resolver(gateway, &error)) {
         publisher_discard(gateway->publisher);

@@ -279,3 +279,16 @@ def test_a_change_of_one_route_among_ten_thousand_is_quick(gateway):
     running.reload({"routes": many})
     assert running.get("/r5000/").body == b"changed"
     assert time.monotonic() - began < 10, "reading the file included"
+
+
+def test_a_listener_on_the_address_of_the_running_admin_is_refused(gateway):
+    """Another admin address takes a restart: until then the admin worker has the old one, and a listener there would serve nobody."""
+    running = gateway(says("before"))
+    taken = f"127.0.0.1:{running.admin_port}"
+    listeners = [{"address": f"127.0.0.1:{running.port}"}, {"address": taken}]
+    refused = running.reload(says("after", listeners=listeners, admin={"address": f"127.0.0.1:{free_port()}"}), expect=1)
+    assert re.search(rf"sluice\.yaml:\d+:\d+: cannot listen on {taken}: .*admin.*start", refused.stderr), refused.stderr
+    assert running.get("/").body == b"before"
+    assert running.metric("sluice_snapshot_version") == 1
+    running.reload(says("after"))
+    assert running.get("/").body == b"after"
