@@ -125,6 +125,14 @@ void problems_add_at(struct problems *problems, uint32_t line, uint32_t column, 
     va_end(arguments);
 }
 
+static char printable(char byte) { return (unsigned char)byte < 0x20 || byte == 0x7F ? '?' : byte; }
+
+/* A pointer holds the document's own keys, and a terminal shall not obey them. */
+static void write_printable(FILE *out, const char *text)
+{
+    for (; *text; text++) fputc(printable(*text), out);
+}
+
 char *problems_to_text(const struct problems *problems)
 {
     char *text = NULL;
@@ -136,7 +144,10 @@ char *problems_to_text(const struct problems *problems)
         if (problem->file) fprintf(out, "%s:", problem->file);
         if (problem->line) fprintf(out, "%u:%u:", problem->line, problem->column);
         if (problem->file || problem->line) fputc(' ', out);
-        if (!problem->line && *problem->pointer) fprintf(out, "%s: ", problem->pointer);
+        if (!problem->line && *problem->pointer) {
+            write_printable(out, problem->pointer);
+            fputs(": ", out);
+        }
         fputs(problem->message, out);
         if (problem->hint) fprintf(out, " (%s)", problem->hint);
         fputc('\n', out);
@@ -216,10 +227,7 @@ struct excerpt problems_excerpt(struct slice text)
         length = room;
         while (length > 0 && ((unsigned char)text.at[length] & 0xC0) == 0x80) length--;
     }
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text.at[i];
-        excerpt.text[i] = byte < 0x20 || byte == 0x7F ? '?' : text.at[i];
-    }
+    for (size_t i = 0; i < length; i++) excerpt.text[i] = printable(text.at[i]);
     memcpy(excerpt.text + length, text.length > length ? "..." : "", text.length > length ? sizeof "..." : 1);
     return excerpt;
 }
