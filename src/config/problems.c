@@ -59,6 +59,14 @@ static char *pointer_of(const struct node *node)
     return pointer;
 }
 
+static char printable(char byte) { return (unsigned char)byte < 0x20 || byte == 0x7F ? '?' : byte; }
+
+/* Names and values of the document stand in what is said of it, and a terminal shall not obey them. */
+static void make_printable(char *text)
+{
+    for (; text && *text; text++) *text = printable(*text);
+}
+
 static void add(struct problems *problems, const struct node *node, uint32_t line, uint32_t column, const char *hint,
                 const char *format, va_list arguments)
 {
@@ -80,6 +88,8 @@ static void add(struct problems *problems, const struct node *node, uint32_t lin
     problem.message = message;
     problem.pointer = pointer_of(node);
     problem.hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL;
+    make_printable(problem.message);
+    make_printable(problem.hint);
 
     if (problems->list.count < PROBLEMS_LISTED_MAX)
         vector_push(&problems->list);
@@ -125,9 +135,7 @@ void problems_add_at(struct problems *problems, uint32_t line, uint32_t column, 
     va_end(arguments);
 }
 
-static char printable(char byte) { return (unsigned char)byte < 0x20 || byte == 0x7F ? '?' : byte; }
-
-/* A pointer holds the document's own keys, and a terminal shall not obey them. */
+/* A pointer names its node byte by byte for programs; here people read it. */
 static void write_printable(FILE *out, const char *text)
 {
     for (; *text; text++) fputc(printable(*text), out);
