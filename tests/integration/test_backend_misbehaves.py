@@ -14,6 +14,7 @@ import pytest
 
 from backend import answer, close, drip, echo, hang, reset, send, send_with_fin, wait, wait_for
 from gateway import proxy
+from measuring import stop_process
 from wire import WireError, chunked, request_bytes, response_bytes
 
 
@@ -215,7 +216,7 @@ def stopped(running):
     @contextlib.contextmanager
     def standing_still():
         pid, = running.gateway_processes()
-        os.kill(pid, signal.SIGSTOP)
+        stop_process(pid)
         try:
             yield
             time.sleep(0.02)

@@ -56,7 +56,7 @@ FIRST_DAY = {
     "a number beyond all numbers": ("workers: 99999999999999999999\n", r"sluice\.yaml:1:10: .*between 1 and 1024"),
     "a negative weight": ("services: [{ name: s, instances: [{ host: x, port: 1, weight: -1 }] }]\n", r'sluice\.yaml:1:\d+: "weight" must be between 0 and 65535, not "-1"'),
     "a map for a list": ("services: { s: { instances: [] } }\n", r'sluice\.yaml:1:11: "services" must be a list, not a map \(.*"- "\)'),
-    "a text for a map": ("routes: [{ name: a, path: /a, redirect: /b }]\n", r'sluice\.yaml:1:41: "redirect" must be a map of fields, not "/b" \(its fields: to, status\)'),
+    "a text for a map": ("routes: [{ name: a, path: /a, redirect: /b }]\n", r'sluice\.yaml:1:41: "redirect" must be a map of fields, not "/b" \(its fields: to, status, keepQuery\)'),
     "a word of another program": ("routes: [{ name: a, path: /a, respond: {}, upstream: x }]\n", r'sluice\.yaml:1:44: unknown field "upstream" \(known here: name, id, path, '),
 }
 
