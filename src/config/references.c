@@ -224,11 +224,13 @@ static bool is_written(const struct node *map, const char *key)
 }
 
 /* "serviceID": told as such already, so it would be misleading to add that the route has no ending. */
-static bool has_misspelt_ending(const struct node *map)
+static bool has_misspelt_ending(const struct problems *problems, const struct node *map)
 {
     static const char *const endings[] = { "serviceId", "respond", "redirect", NULL };
+    if (problems->count == 0) return false;
     for (const struct node *node = map->first; node; node = node->next) {
-        if (problems_nearest(node->key, endings, COUNT_OF(endings) - 1)) return true;
+        const char *nearest = problems_nearest(node->key, endings, COUNT_OF(endings) - 1);
+        if (nearest && !slice_equal(node->key, slice_from_cstring(nearest))) return true;
     }
     return false;
 }
@@ -239,7 +241,7 @@ static void check_ending(struct references *references, const struct route_confi
     if (is_written(route->node, "split") || is_written(route->node, "aggregate")) return;
     bool has_service = is_written(route->node, "serviceId");
     int endings = has_service + route->has_respond + route->has_redirect;
-    if (endings == 1 || (endings == 0 && has_misspelt_ending(route->node))) return;
+    if (endings == 1 || (endings == 0 && has_misspelt_ending(references->reading->problems, route->node))) return;
     problems_add(references->reading->problems, route->node,
                  endings ? "keep one" : "to proxy: serviceId and a service's name",
                  endings ? "a route ends in one of \"serviceId\", \"respond\" and \"redirect\"; this one has several"
