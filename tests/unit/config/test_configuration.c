@@ -334,7 +334,8 @@ static void a_file_that_is_not_there_is_a_problem(void **state)
     problems_init(&problems, NULL);
     assert_null(configuration_load_file("/nowhere/sluice.yaml", &test_kinds, &problems));
     char *told = problems_to_text(&problems);
-    assert_string_equal(told, "/nowhere/sluice.yaml: cannot be read: no such file or directory (write one, or mend its name)\n");
+    assert_string_equal(
+        told, "/nowhere/sluice.yaml: cannot be read: no such file or directory (write one, or mend its name)\n");
     free(told);
     problems_release(&problems);
     problems_init(&problems, NULL);
