@@ -556,12 +556,18 @@ static void look_for_connect(struct h1_client *client)
     report_lost(client, &error);
 }
 
+/* `status`: for the request that met it, 0 where there was none. */
+static void call_stale(const struct h1_client *client, uint16_t status, struct error *error)
+{
+    error_set(error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, status, "stale-connection",
+              "the backend %s while it was idle", client->stream.peer_finished ? "closed a connection" : "sent bytes");
+}
+
 static void look_for_staleness(struct h1_client *client)
 {
     if (!stream_is_stale(&client->stream)) return;
     struct error error;
-    error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 0, "stale-connection", "the backend %s while it was idle",
-              client->stream.peer_finished ? "closed a connection" : "sent bytes");
+    call_stale(client, 0, &error);
     report_lost(client, &error);
 }
 
@@ -588,8 +594,7 @@ static bool came_unasked(const struct h1_client *client)
 static void fail_for_unasked(struct h1_client *client)
 {
     struct error error;
-    error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection",
-              "the backend %s while it was idle", client->stream.peer_finished ? "closed a connection" : "sent bytes");
+    call_stale(client, 502, &error);
     fail(client, &error);
 }
 
