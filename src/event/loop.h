@@ -84,4 +84,18 @@ void loop_enqueue_next(struct loop *, struct task *);
 void loop_dequeue(struct loop *, struct task *);
 void loop_retire(struct loop *, struct retired *, void (*destroy)(struct retired *));
 
+/* How much of a turn one of many has used already, so that none takes it all. Zeroed at first. */
+struct turn_share {
+    uint64_t turn;
+    uint32_t used; /* in `turn` */
+};
+
+/* Uses one more; tells how many it had used in this turn before. */
+static inline uint32_t turn_share_use(struct turn_share *share, const struct loop *loop)
+{
+    if (share->turn != loop->turns) share->used = 0;
+    share->turn = loop->turns;
+    return share->used++;
+}
+
 #endif

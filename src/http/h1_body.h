@@ -63,8 +63,7 @@ struct h1_reader {
     char *content_end;   /* of the last run of content in the input's slab; for small chunks to close up to */
     bool is_chunked, over, was_filled;
     uint8_t splice_patience; /* rounds left for the consumer to take the splice offer */
-    uint8_t reads;           /* in `turn` */
-    uint64_t turn;           /* the loop's, of the last read */
+    struct turn_share reads;
     struct h1_chunked chunked;
     struct headers trailers;
     /* Set after init: */

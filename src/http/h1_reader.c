@@ -70,8 +70,7 @@ void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct s
     reader->is_chunked = chunked;
     reader->over = reader->was_filled = false;
     reader->splice_patience = 0;
-    reader->turn = worker->loop->turns;
-    reader->reads = 0;
+    reader->reads = (struct turn_share){ 0 };
     if (chunked) h1_chunked_init(&reader->chunked);
     headers_init(&reader->trailers, arena);
     reader->connection_options = SLICE_ABSENT;
@@ -287,10 +286,7 @@ static enum h1_read_result read_more(struct h1_reader *reader)
 
 static bool has_used_up_turn(struct h1_reader *reader)
 {
-    uint64_t turn = reader->worker->loop->turns;
-    if (reader->turn != turn) reader->reads = 0;
-    reader->turn = turn;
-    return reader->reads++ >= READS_A_TURN;
+    return turn_share_use(&reader->reads, reader->worker->loop) >= READS_A_TURN;
 }
 
 enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)

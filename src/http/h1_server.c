@@ -320,10 +320,7 @@ static void read_heads(struct h1_server *server)
 /* However much a client pipelines, and however fast: others have their turn. */
 static bool has_used_up_turn(struct h1_server *server)
 {
-    uint64_t turn = server->worker->loop->turns;
-    if (server->turn != turn) server->ended = 0;
-    server->turn = turn;
-    return ++server->ended >= REQUESTS_A_TURN;
+    return turn_share_use(&server->requests, server->worker->loop) + 1 >= REQUESTS_A_TURN;
 }
 
 /* A read that wasn't short, or an end that came with the data: there may be more than events will tell of. */

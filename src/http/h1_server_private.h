@@ -27,11 +27,10 @@ struct h1_server {
     struct timer timer;
     struct task task;
     struct retired retired;
-    uint64_t deadline_ms; /* of the state, but for EXCHANGE: the timer may fire earlier */
-    uint64_t turn;        /* the loop's, of the last request's end */
+    uint64_t deadline_ms;       /* of the state, but for EXCHANGE: the timer may fire earlier */
+    struct turn_share requests; /* that have ended */
     uint32_t served;
     uint32_t linger_bytes; /* in LINGER: how much more is read away */
-    uint8_t ended;         /* requests in `turn` */
     uint8_t state;         /* enum h1_server_state */
     bool draining;
 };
