@@ -235,7 +235,7 @@ static void wait_for_head(struct h1_server *server)
 {
     if (server->state != SERVER_IDLE) return;
     h1_input_drop(&server->input);
-    if (server->draining) h1_server_close(server, false);
+    if (server->closes_idle) h1_server_close(server, false);
 }
 
 /* True: there are new bytes. */
@@ -329,7 +329,7 @@ static void next_request(struct h1_server *server)
     drop_slot(server);
     server->state = SERVER_IDLE;
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
-    if (server->draining) server->stream.may_read = true;
+    if (server->closes_idle) server->stream.may_read = true;
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
     if (!server->input.slab && !server->stream.may_read) return;
     if (has_used_up_turn(server))
@@ -425,11 +425,13 @@ static void server_timer(struct timer *timer)
 
 void h1_server_drain(struct h1_server *server)
 {
-    if (server->draining) return;
-    server->draining = true;
+    if (server->closes_idle) return;
+    server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
     server->stream.may_read = true; /* look once more, whatever the events said */
     come_back(server);
 }
+
+void h1_server_yield(struct h1_server *server) { server->draining = true; }
 
 void h1_server_abort(struct h1_server *server) { h1_server_close(server, false); }

@@ -56,6 +56,10 @@ struct h1_server *h1_server_turn_away(struct h1_worker *, const struct h1_server
 /* Finishes the request in flight, announces Connection: close with its answer, then closes; an idle one closes at once
  * (after reading what has already come: a request that crossed with the drain is still answered). */
 void h1_server_drain(struct h1_server *);
+/* The same without haste, for when another process serves new connections: an idle one may still send a request, within its idle
+ * timeout, since closing it would cross with that request sooner or later. Its answer says Connection: close. h1_server_drain() may
+ * follow. */
+void h1_server_yield(struct h1_server *);
 /* Closes at once; a stream in flight gets GONE. */
 void h1_server_abort(struct h1_server *);
 
