@@ -418,13 +418,12 @@ static void ended(struct child *child, int status)
     if (child->role == CHILD_NEWCOMER) close_link(child);               /* ready or not, it won't serve */
     if (child->link.descriptor >= 0) link_ready(&child->link, EPOLLIN); /* its last words, answers too */
     control_answer_for(master, child->pid, "-the gateway ended before it answered");
-    uint64_t bits = child->bit | child->inherit;
+    if (child->role != CHILD_SERVES) sockets_leave_all(master, child->bit | child->inherit);
     switch (child->role) {
     case CHILD_SERVES: serving_ended(child, status); break;
     case CHILD_NEWCOMER: newcomer_ended(child, status); break;
     case CHILD_YIELDS: yielding_ended(child, status); break;
     }
-    if (child->role != CHILD_SERVES) sockets_leave_all(master, bits);
     child_destroy(child);
     if (master->stopping && list_is_empty(&master->children)) loop_stop(&master->loop);
 }

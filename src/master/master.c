@@ -39,7 +39,10 @@ static void stop(struct master *master)
     }
     log_info("stopping: requests in flight are finished first");
     timer_clear(&master->loop.timers, &master->restart);
-    if (upgrade_is_under_way(master)) upgrade_failed(master, "is not needed any more, as Sluice stops");
+    if (upgrade_is_under_way(master)) {
+        child_kill(master->upgrade.newcomer);
+        upgrade_failed(master, "was ended, as Sluice stops");
+    }
     for (link = master->children.next; link != &master->children; link = link->next)
         child_drain(CONTAINER_OF(link, struct child, siblings));
 }

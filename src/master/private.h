@@ -146,7 +146,7 @@ void control_answer_for(struct master *, pid_t asked, const char *text);
 void upgrade_begin(struct master *, uint64_t command, uint64_t timeout_ms);
 static inline bool upgrade_is_under_way(const struct master *master) { return master->upgrade.newcomer != NULL; }
 void upgrade_newcomer_is_ready(struct master *);
-/* `why` it will not serve: "it ended with status 1". */
+/* The newcomer has ended, or was ended; `why`: "ended with status 1". */
 void upgrade_failed(struct master *, const char *why);
 /* After the new binary has taken over. */
 void upgrade_done(struct master *, uint64_t command);

@@ -123,7 +123,6 @@ static void reload_now(struct master *master)
 void upgrade_failed(struct master *master, const char *why)
 {
     struct upgrade *upgrade = &master->upgrade;
-    struct child *newcomer = upgrade->newcomer;
     read_words(master);
     close_words(master);
     log_error("upgrade: the new gateway %s; the one that serves goes on", why);
@@ -133,7 +132,6 @@ void upgrade_failed(struct master *master, const char *why)
     control_answer(master, upgrade->command, answer);
     free(answer);
     upgrade->newcomer = NULL;
-    child_kill(newcomer);
     reload_now(master);
 }
 
