@@ -165,7 +165,7 @@ def idle_connections(arguments):
     rows = []
     for start in [*sluice_starters(peers.sluice_config), peers.start_nginx]:
         with against_backend(start) as (one,):
-            with Standing("idle", one.port, "/", 10000, 600):
+            with Standing("client", "idle", one.port, "/", 10000, 600):
                 time.sleep(2)
                 value = resident_bytes(one.pid) / 1e6
             ours = one.name == "sluice"
@@ -188,7 +188,7 @@ def slow_readers(arguments):
             standing(lambda: peers.Sluice(peers.sluice_config(backend, extra=extra))) as (sluice,):
         for _ in range(arguments.rounds):
             before = added_p99_us(sluice, backend, arguments)
-            with Standing("slow", sluice.port, "/10m", 2000, 1024, 600):
+            with Standing("client", "slow", sluice.port, "/10m", 2000, 1024, 600):
                 time.sleep(8)  # until all of them stand
                 during = added_p99_us(sluice, backend, arguments)
                 resident = max(resident, resident_bytes(sluice.pid))
