@@ -22,28 +22,29 @@ def standing(*starters):
 
 
 @contextlib.contextmanager
-def against_backend(*starters):
+def against_backend(*starters, start_backend=peers.start_backend):
     """The same with a backend first, which each starter is given."""
-    with standing(peers.start_backend) as (backend,), standing(*[lambda s=start: s(backend) for start in starters]) as started:
+    with standing(start_backend) as (backend,), standing(*[lambda s=start: s(backend) for start in starters]) as started:
         yield started
 
 
-def sluice_starters(make):
+def sluice_starters(make, **how):
     """Sluice as one candidate of a comparison, where it is built."""
-    return [lambda backend: peers.Sluice(make(backend))] if peers.sluice_is_built() else []
+    return [lambda backend: peers.Sluice(make(backend), **how)] if peers.sluice_is_built() else []
 
 
-def rounds_of(candidates, arguments, **load):
-    """Interleaved rounds: {name: [cost of round 1, ...]}; the first, shorter pass warms all of them up."""
+def rounds_of(candidates, arguments, cost=cost_us, **load):
+    """Interleaved rounds: {name: [cost of round 1, ...]}; the first, shorter pass warms all of them up. `cost` is called
+    with a candidate and the load, and gives {"us": ...}."""
     load = {"seconds": arguments.seconds, **load}
     for one in candidates:
-        cost_us(one, **{**load, "seconds": 1})
+        cost(one, **{**load, "seconds": 1})
     costs = collections.defaultdict(list)
     for number in range(arguments.rounds):
         # The order turns round by round, so that nobody always runs after the same neighbour.
         turn = number % len(candidates)
         for one in candidates[turn:] + candidates[:turn]:
-            costs[one.name].append(cost_us(one, **load)["us"])
+            costs[one.name].append(cost(one, **load)["us"])
     return dict(costs)
 
 
@@ -75,7 +76,9 @@ def nothing(title, costs):
     return Row(title, "", "no gateway", costs_in_words(costs), "-", costs)
 
 
-def against_better(title, bar, arguments, **load):
-    with against_backend(peers.start_nginx, peers.start_haproxy, *sluice_starters(peers.sluice_config)) as all_of:
+def against_better(title, bar, arguments, starters=None, others=("nginx", "haproxy"), start_backend=peers.start_backend, **load):
+    """One row: Sluice beside the better one of the others."""
+    starters = starters or [peers.start_nginx, peers.start_haproxy, *sluice_starters(peers.sluice_config)]
+    with against_backend(*starters, start_backend=start_backend) as all_of:
         costs = rounds_of(all_of, arguments, **load)
-    return [ratio_row(title, costs, "sluice", better_of(costs, ["nginx", "haproxy"]), bar)] if "sluice" in costs else [nothing(title, costs)]
+    return [ratio_row(title, costs, "sluice", better_of(costs, others), bar)] if "sluice" in costs else [nothing(title, costs)]
