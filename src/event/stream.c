@@ -69,6 +69,13 @@ void stream_close(struct stream *stream, bool reset)
     close(descriptor);
 }
 
+int stream_detach(struct stream *stream)
+{
+    int descriptor = stream->source.descriptor;
+    loop_unwatch(stream->loop, &stream->source, false);
+    return descriptor;
+}
+
 /* Reading returned 0. After a failure this is a clean end only if the FIN had come before the RST, which the kernel tells by
  * EPIPE; otherwise the peer's RST cut the stream short, and whoever saw the error first (a write, an event) has eaten it. */
 static enum stream_result read_ended(const struct stream *stream)

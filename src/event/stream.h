@@ -40,6 +40,9 @@ bool stream_open(struct stream *, struct loop *, int descriptor, bool connecting
 /* Closes at once; with `reset` the peer sees RST. Pending events are dropped. Safe when never opened or closed already
  * if source.descriptor == -1. */
 void stream_close(struct stream *, bool reset);
+/* Stops watching and lets go of the descriptor, which is the caller's; another stream may be opened on it (and learns anew what it
+ * may do). */
+int stream_detach(struct stream *);
 
 /* One system call at most, unless `peer_finished`. A short read clears may_read unless the peer has finished. After a
  * failure what had come before can still be read (a peer may answer early and close); then STREAM_FAIL follows, or STREAM_END

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "event/event.h"
+#include "http/h1_server.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 struct connection {
     struct list_link link; /* table->connections */
     struct connection_table *table;
-    struct h1_server *session;
+    struct server_session *session;
     struct retired retired;
     uint64_t address_hash;
     bool counted_by_address;
@@ -75,7 +76,7 @@ static bool count_address(struct connection_table *table, const struct address *
     if (limits->connections_per_address_max == 0 && limits->new_connections_per_address_per_second == 0) return true;
     *hash = hash_address(address);
     if (limits->new_connections_per_address_per_second > 0) {
-        uint32_t second = (uint32_t)(table->h1->loop->now_ms / 1000);
+        uint32_t second = (uint32_t)(table->http->loop->now_ms / 1000);
         uint32_t rate = tag_table_rate(&table->addresses->newcomers, *hash, second);
         if (rate != TAG_TABLE_FULL && rate > limits->new_connections_per_address_per_second) return false;
     }
@@ -90,14 +91,14 @@ static bool count_address(struct connection_table *table, const struct address *
     return true;
 }
 
-static void session_open(struct h1_server *session, struct server_stream *stream, void *owner)
+static void session_open(struct server_session *session, struct server_stream *stream, void *owner)
 {
     (void)session;
     struct connection *connection = owner;
     connection->table->open(stream, connection->table->owner);
 }
 
-static void session_refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
+static void session_refused(struct server_session *session, const struct server_refusal *refusal, void *owner)
 {
     (void)session;
     struct connection *connection = owner;
@@ -114,7 +115,7 @@ static void tell_if_emptied(struct connection_table *table)
 
 static void destroy_connection(struct retired *retired) { free(CONTAINER_OF(retired, struct connection, retired)); }
 
-static void session_closed(struct h1_server *session, void *owner)
+static void session_closed(struct server_session *session, void *owner)
 {
     (void)session;
     struct connection *connection = owner;
@@ -125,11 +126,11 @@ static void session_closed(struct h1_server *session, void *owner)
     else
         gauge_add(&table->count, -1);
     if (connection->counted_by_address) tag_table_decrement(&table->addresses->open, connection->address_hash);
-    loop_retire(table->h1->loop, &connection->retired, destroy_connection);
+    loop_retire(table->http->loop, &connection->retired, destroy_connection);
     tell_if_emptied(table);
 }
 
-static const struct h1_server_events session_events = {
+static const struct server_session_events session_events = {
     .open = session_open,
     .refused = session_refused,
     .closed = session_closed,
@@ -157,8 +158,9 @@ static void turn_away(struct connection_table *table, int descriptor, const stru
     }
     connection->leaving = true;
     table->leaving++;
-    connection->session = h1_server_turn_away(table->h1, table->h1_settings, descriptor, &connection->peer,
-                                              &session_events, connection);
+    struct session_socket socket = { .descriptor = descriptor };
+    connection->session = h1_server_turn_away(table->http, table->settings, socket, &connection->peer, &session_events,
+                                              connection);
     if (!connection->session) session_closed(NULL, connection);
 }
 
@@ -180,12 +182,13 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     connection->address_hash = hash;
     connection->counted_by_address = counted;
     gauge_add(&table->count, 1);
-    connection->session = h1_server_start(table->h1, table->h1_settings, descriptor, &connection->peer, &session_events,
+    struct session_socket socket = { .descriptor = descriptor };
+    connection->session = h1_server_start(table->http, table->settings, socket, &connection->peer, &session_events,
                                           connection);
     if (!connection->session) session_closed(NULL, connection);
 }
 
-static void drain(struct connection_table *table, void (*drain_session)(struct h1_server *))
+static void drain(struct connection_table *table, void (*drain_session)(struct server_session *))
 {
     table->draining = true;
     struct list_link *next;
@@ -196,15 +199,15 @@ static void drain(struct connection_table *table, void (*drain_session)(struct h
     tell_if_emptied(table);
 }
 
-void connection_table_drain(struct connection_table *table) { drain(table, h1_server_drain); }
+void connection_table_drain(struct connection_table *table) { drain(table, server_session_drain); }
 
-void connection_table_yield(struct connection_table *table) { drain(table, h1_server_yield); }
+void connection_table_yield(struct connection_table *table) { drain(table, server_session_yield); }
 
 void connection_table_abort(struct connection_table *table)
 {
     struct list_link *next;
     for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
         next = link->next;
-        h1_server_abort(CONTAINER_OF(link, struct connection, link)->session);
+        server_session_abort(CONTAINER_OF(link, struct connection, link)->session);
     }
 }

@@ -4,7 +4,8 @@
 #ifndef SLUICE_GATEWAY_CONNECTION_H
 #define SLUICE_GATEWAY_CONNECTION_H
 
-#include "http/h1_server.h"
+#include "http/server_session.h"
+#include "http/worker.h"
 #include "shared/counter.h"
 #include "shared/tag_table.h"
 
@@ -25,12 +26,12 @@ struct connection_limits {
 
 /* A worker's open connections. The worker sets what is above the line. */
 struct connection_table {
-    struct h1_worker *h1;
-    const struct h1_server_settings *const *h1_settings;
+    struct http_worker *http;
+    const struct server_settings *const *settings;
     struct address_limits *addresses;
     struct connection_limits limits;
     void (*open)(struct server_stream *, void *owner); /* a request has come */
-    void (*refused)(const struct h1_refusal *, const struct peer *, void *owner);
+    void (*refused)(const struct server_refusal *, const struct peer *, void *owner);
     void (*emptied)(void *owner); /* draining, and the last connection is gone */
     void *owner;
     /* Internal. */
@@ -47,7 +48,7 @@ void connection_table_init(struct connection_table *);
 void connection_accept(struct connection_table *, int descriptor, const struct address *peer);
 /* Every session finishes what it has and closes; `emptied` follows, from the loop, also when there was none. */
 void connection_table_drain(struct connection_table *);
-/* The same without haste: idle connections may bring one more request (h1_server_yield). connection_table_drain() may follow. */
+/* The same without haste: idle connections may bring one more request (server_session_yield). connection_table_drain() may follow. */
 void connection_table_yield(struct connection_table *);
 /* Closes all at once. */
 void connection_table_abort(struct connection_table *);

@@ -144,7 +144,7 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
         .merge_slashes = configuration->merge_slashes,
     };
     return (struct worker_settings){
-        .h1_server = {
+        .server = {
             .limits = h1_limits,
             .body_bytes_max = limits->body_bytes,
             .head_timeout_ms = (uint32_t)limits->head_timeout_ms,
@@ -153,7 +153,7 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .splice_bytes_min = SPLICE_BYTES_MIN,
             .half_close_timeout_ms = (uint32_t)limits->half_close_timeout_ms,
         },
-        .h1_client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },
+        .client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },
         .connections = {
             .connections_max = (uint32_t)limits->connections_per_worker,
             .connections_per_address_max = (uint32_t)limits->connections_per_address,

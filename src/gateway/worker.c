@@ -28,9 +28,9 @@ struct worker {
     struct memory_ceiling memory; /* of both pools */
     struct slab_pool slabs;
     struct arena_pool arenas;
-    struct h1_worker h1;
-    struct h1_server_settings h1_server_settings; /* a copy, so that sessions never look at a publication */
-    const struct h1_server_settings *h1_server_settings_now;
+    struct http_worker http;
+    struct server_settings server_settings; /* a copy, so that sessions never look at a publication */
+    const struct server_settings *server_settings_now;
     struct upstream_worker upstream;
     struct exchange_worker exchanges;
     struct connection_table connections;
@@ -53,8 +53,8 @@ static void hold(struct worker *worker, struct publication *publication)
     held->publication = publication;
     list_push_back(&worker->held, &held->link);
     worker->exchanges.current = &held->pin;
-    worker->h1_server_settings = publication->settings.h1_server;
-    worker->upstream.h1_settings = publication->settings.h1_client;
+    worker->server_settings = publication->settings.server;
+    worker->upstream.client_settings = publication->settings.client;
     worker->connections.limits = publication->settings.connections;
     worker->memory.bytes_max = publication->settings.buffer_bytes_max;
 }
@@ -96,7 +96,7 @@ static void request_came(struct server_stream *stream, void *owner)
     exchange_begin(&worker->exchanges, stream);
 }
 
-static void request_refused(const struct h1_refusal *refusal, const struct peer *peer, void *owner)
+static void request_refused(const struct server_refusal *refusal, const struct peer *peer, void *owner)
 {
     struct worker *worker = owner;
     struct refused_request refused = {
@@ -120,7 +120,7 @@ static void connections_emptied(void *owner)
 static void each_second(struct timer *timer)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, second);
-    clock_write_http_date(worker->loop.wall_ns, worker->h1.date);
+    clock_write_http_date(worker->loop.wall_ns, worker->http.date);
     exchange_worker_sweep(&worker->exchanges);
     timer_set(&worker->loop.timers, timer, worker->loop.now_ms + 1000 - worker->loop.wall_ns / 1000000 % 1000);
 }
@@ -145,17 +145,17 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
 {
     slab_pool_init(&worker->slabs, SLAB_IDLE_BYTES_MAX, &worker->memory);
     arena_pool_init(&worker->arenas, ARENA_CHUNKS_IDLE_MAX, &worker->memory);
-    worker->h1 = (struct h1_worker){
+    worker->http = (struct http_worker){
         .loop = &worker->loop,
         .slabs = &worker->slabs,
         .arenas = &worker->arenas,
         .kernel_pipes = kernel_pipes_create(KERNEL_PIPES_MAX, KERNEL_PIPES_IDLE_MAX),
     };
-    request_id_source_init(&worker->h1.ids);
-    worker->h1_server_settings_now = &worker->h1_server_settings;
+    request_id_source_init(&worker->http.ids);
+    worker->server_settings_now = &worker->server_settings;
     worker->connections = (struct connection_table){
-        .h1 = &worker->h1,
-        .h1_settings = &worker->h1_server_settings_now,
+        .http = &worker->http,
+        .settings = &worker->server_settings_now,
         .addresses = options->addresses,
         .open = request_came,
         .refused = request_refused,
@@ -172,7 +172,7 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .access_log = options->access_log,
         .mailbox = &worker->mailbox,
         .index = options->index,
-        .ids = &worker->h1.ids,
+        .ids = &worker->http.ids,
         .pin_released = pin_released,
         .owner = worker,
     };
@@ -187,7 +187,7 @@ struct worker *worker_create(const struct worker_options *options, struct error 
     if (!loop_init(&worker->loop, error)) goto no_loop;
     init_parts(worker, options);
     if (!mailbox_init(&worker->mailbox, &worker->loop, worker, error)) goto no_mailbox;
-    if (!upstream_worker_init(&worker->upstream, &worker->h1, options->index, error)) goto no_upstream;
+    if (!upstream_worker_init(&worker->upstream, &worker->http, options->index, error)) goto no_upstream;
     if (!exchange_worker_init(&worker->exchanges, error)) goto no_exchanges;
     hold(worker, options->first);
     worker->loop.after_turn = after_turn;
@@ -200,7 +200,7 @@ no_exchanges:
 no_upstream:
     mailbox_release(&worker->mailbox);
 no_mailbox:
-    kernel_pipes_destroy(worker->h1.kernel_pipes);
+    kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
 no_loop:
     free(worker);
@@ -254,7 +254,7 @@ void worker_destroy(struct worker *worker)
     exchange_worker_release(&worker->exchanges);
     struct list_link *link;
     while ((link = list_first(&worker->held)) != NULL) let_go(CONTAINER_OF(link, struct held_publication, link));
-    kernel_pipes_destroy(worker->h1.kernel_pipes);
+    kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
     slab_pool_release(&worker->slabs);
     arena_pool_release(&worker->arenas);

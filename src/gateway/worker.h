@@ -14,8 +14,8 @@ struct worker;
 
 /* What a configuration means for a worker beside the snapshot. */
 struct worker_settings {
-    struct h1_server_settings h1_server;
-    struct h1_client_settings h1_client;
+    struct server_settings server;
+    struct client_settings client;
     struct connection_limits connections;
     uint64_t buffer_bytes_max;
 };

@@ -8,6 +8,7 @@
 
 #include "event/socket.h"
 #include "http/body_pipe.h"
+#include "http/h1.h"
 
 enum {
     CLIENT_STREAM_INTERIM = 1, /* `interim` holds new entries; the owner takes them all */
@@ -69,6 +70,12 @@ bool client_stream_prepare(struct client_stream *, struct slab_pool *) MUST_USE;
 /* After DONE or cancel, or without ever having been opened, when the owner needs neither response nor interim heads nor response_body
  * any more (log phase included): drops the buffers that they point into, and releases response_body. */
 void client_stream_release(struct client_stream *);
+
+/* Of a connection's session, whichever version; read when it is made. */
+struct client_settings {
+    struct h1_limits limits;
+    uint32_t splice_bytes_min; /* bodies of at least so many bytes still to come are moved by splice(2); 0: never */
+};
 
 struct client_connection_operations {
     /* Starts the stream: writes head and what the pipe holds in one go. The outcome is always told by events.

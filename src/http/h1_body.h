@@ -49,7 +49,7 @@ enum h1_read_result {
 };
 
 struct h1_reader {
-    struct h1_worker *worker;
+    struct http_worker *worker;
     struct stream *stream;
     struct h1_input *input;
     struct body_pipe *pipe;
@@ -74,7 +74,7 @@ struct h1_reader {
 
 /* `length` as in the head; BODY_LENGTH_UNKNOWN and not chunked: until the connection ends. Trailers go to `arena`. The caller
  * has set the pipe's producer_task. */
-void h1_reader_init(struct h1_reader *, struct h1_worker *, struct stream *, struct h1_input *, struct body_pipe *,
+void h1_reader_init(struct h1_reader *, struct http_worker *, struct stream *, struct h1_input *, struct body_pipe *,
                     const struct h1_limits *, bool chunked, uint64_t length, struct arena *);
 /* Offers the rest to splice(2) where it is long enough; splice_bytes_min 0: never. */
 void h1_reader_offer_splice(struct h1_reader *, uint32_t splice_bytes_min);
@@ -91,7 +91,7 @@ enum h1_write_result {
 };
 
 struct h1_writer {
-    struct h1_worker *worker;
+    struct http_worker *worker;
     struct stream *stream;
     struct arena *arena;
     struct body_pipe *pipe; /* NULL: no body */
@@ -106,7 +106,7 @@ struct h1_writer {
     char chunk_head[H1_CHUNK_HEAD_BYTES];
 };
 
-void h1_writer_init(struct h1_writer *, struct h1_worker *, struct stream *, struct arena *);
+void h1_writer_init(struct h1_writer *, struct http_worker *, struct stream *, struct arena *);
 /* Detaches from the pipe and gives the kernel pipe back. Safe to call twice. */
 void h1_writer_release(struct h1_writer *);
 /* `head` is in the arena; false when memory is short for putting it behind another one that isn't out yet. */

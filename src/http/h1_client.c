@@ -23,8 +23,8 @@ enum h1_client_state { CLIENT_CONNECTING, CLIENT_IDLE, CLIENT_HEAD, CLIENT_BODY,
 struct h1_client {
     struct client_connection base;
     struct stream stream;
-    struct h1_worker *worker;
-    const struct h1_client_settings *settings;
+    struct http_worker *worker;
+    const struct client_settings *settings;
     struct client_stream *current; /* in HEAD and BODY */
     struct h1_input input;
     struct h1_parser parser;
@@ -50,7 +50,7 @@ static void client_task(struct task *);
 static void client_timer(struct timer *);
 static void begin_answer(struct h1_client *);
 
-struct client_connection *h1_client_connect(struct h1_worker *worker, const struct h1_client_settings *settings,
+struct client_connection *h1_client_connect(struct http_worker *worker, const struct client_settings *settings,
                                             const struct address *address,
                                             const struct client_connection_events *events, void *owner,
                                             struct error *error)

@@ -51,7 +51,7 @@ static bool splice_move(struct body_pipe *, int kernel_pipe, size_t limit, size_
 
 static const struct body_splice splice_offer = { .move = splice_move };
 
-void h1_reader_init(struct h1_reader *reader, struct h1_worker *worker, struct stream *stream, struct h1_input *input,
+void h1_reader_init(struct h1_reader *reader, struct http_worker *worker, struct stream *stream, struct h1_input *input,
                     struct body_pipe *pipe, const struct h1_limits *limits, bool chunked, uint64_t length,
                     struct arena *arena)
 {

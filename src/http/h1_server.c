@@ -25,6 +25,7 @@ static void server_ready(struct stream *);
 static void server_task(struct task *);
 static void server_timer(struct timer *);
 static void refuse(struct h1_server *, const struct error *);
+static const struct server_session_operations h1_server_operations;
 
 static uint64_t now_of(const struct h1_server *server) { return server->worker->loop->now_ms; }
 
@@ -38,20 +39,21 @@ static void set_deadline(struct h1_server *server, uint64_t after_ms)
     timer_set(&server->worker->loop->timers, &server->timer, server->deadline_ms);
 }
 
-struct h1_server *h1_server_start(struct h1_worker *worker, const struct h1_server_settings *const *settings,
-                                  int descriptor, const struct peer *peer, const struct h1_server_events *events,
-                                  void *owner)
+static struct h1_server *create(struct http_worker *worker, const struct server_settings *const *settings,
+                                struct session_socket socket, const struct peer *peer,
+                                const struct server_session_events *events, void *owner)
 {
     struct h1_server *server = calloc(1, sizeof *server);
     if (!server) {
-        close(descriptor);
+        close(socket.descriptor);
         return NULL;
     }
     struct error error;
-    if (!stream_open(&server->stream, worker->loop, descriptor, false, server_ready, &error)) {
+    if (!stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
         free(server);
         return NULL;
     }
+    server->session.operations = &h1_server_operations;
     server->worker = worker;
     server->settings = settings;
     server->events = events;
@@ -62,6 +64,14 @@ struct h1_server *h1_server_start(struct h1_worker *worker, const struct h1_serv
     server->task.run = server_task;
     set_deadline(server, (*settings)->head_timeout_ms);
     return server;
+}
+
+struct server_session *h1_server_start(struct http_worker *worker, const struct server_settings *const *settings,
+                                       struct session_socket socket, const struct peer *peer,
+                                       const struct server_session_events *events, void *owner)
+{
+    struct h1_server *server = create(worker, settings, socket, peer, events, owner);
+    return server ? &server->session : NULL;
 }
 
 /* --- closing --- */
@@ -78,7 +88,7 @@ static void end(struct h1_server *server)
 {
     drop_slot(server);
     loop_dequeue(server->worker->loop, &server->task);
-    server->events->closed(server, server->owner);
+    server->events->closed(&server->session, server->owner);
     loop_retire(server->worker->loop, &server->retired, free_server);
 }
 
@@ -173,8 +183,8 @@ static void refuse(struct h1_server *server, const struct error *error)
     struct slice request_id = slice_of(id, sizeof id);
     size_t sent;
     bool is_sent = send_refusal(server, error, request_id, head->method != METHOD_HEAD, &sent);
-    struct h1_refusal refusal = { head, request_id, error, bytes_in, sent };
-    server->events->refused(server, &refusal, server->owner);
+    struct server_refusal refusal = { head, request_id, error, bytes_in, sent };
+    server->events->refused(&server->session, &refusal, server->owner);
     if (is_sent)
         linger(server);
     else
@@ -189,11 +199,11 @@ static void refuse_for_memory(struct h1_server *server)
 }
 
 /* Where the answer finds no room either, or nobody is there, lingering finds out. */
-struct h1_server *h1_server_turn_away(struct h1_worker *worker, const struct h1_server_settings *const *settings,
-                                      int descriptor, const struct peer *peer, const struct h1_server_events *events,
-                                      void *owner)
+struct server_session *h1_server_turn_away(struct http_worker *worker, const struct server_settings *const *settings,
+                                           struct session_socket socket, const struct peer *peer,
+                                           const struct server_session_events *events, void *owner)
 {
-    struct h1_server *server = h1_server_start(worker, settings, descriptor, peer, events, owner);
+    struct h1_server *server = create(worker, settings, socket, peer, events, owner);
     if (!server) return NULL;
     struct error error;
     error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
@@ -203,7 +213,7 @@ struct h1_server *h1_server_turn_away(struct h1_worker *worker, const struct h1_
     bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
     (void)is_sent;
     linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
-    return server;
+    return &server->session;
 }
 
 /* --- heads --- */
@@ -284,13 +294,46 @@ static void open_exchange(struct h1_server *server)
     server->state = SERVER_EXCHANGE;
     server->served++;
     bool has_finished = server->stream.peer_finished;
-    server->events->open(server, &slot->stream, server->owner);              /* may have ended everything */
+    server->events->open(&server->session, &slot->stream, server->owner);    /* may have ended everything */
     if (has_finished && server->state == SERVER_EXCHANGE) come_back(server); /* no further event will tell of it */
+}
+
+/* RFC 9113 3.4: what an HTTP/2 client that knows whom it talks to sends first. */
+static const struct slice h2_preface = SLICE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+static bool may_become_h2(const struct h1_server *server, struct slice bytes)
+{
+    if (server->served > 0 || !server->events->handed_over) return false;
+    size_t length = bytes.length < h2_preface.length ? bytes.length : h2_preface.length;
+    return memcmp(bytes.at, h2_preface.at, length) == 0;
+}
+
+static void hand_over(struct h1_server *server, struct slice bytes)
+{
+    struct session_socket socket = { .early = server->input.slab, .early_bytes = bytes };
+    slab_retain(socket.early);
+    socket.descriptor = stream_detach(&server->stream);
+    server->state = SERVER_CLOSED;
+    timer_clear(&server->worker->loop->timers, &server->timer);
+    loop_dequeue(server->worker->loop, &server->task);
+    h1_input_drop(&server->input);
+    drop_slot(server);
+    loop_retire(server->worker->loop, &server->retired, free_server);
+    server->events->handed_over(&server->session, socket, server->owner);
 }
 
 /* False: the head is over, in whichever way. */
 static bool parse(struct h1_server *server)
 {
+    struct slice early = h1_input_bytes(&server->input);
+    if (may_become_h2(server, early)) {
+        if (early.length < h2_preface.length) {
+            head_has_begun(server);
+            return true;
+        }
+        hand_over(server, early);
+        return false;
+    }
     if (!server->slot && !(server->slot = h1_slot_create(server))) {
         refuse_for_memory(server);
         return false;
@@ -423,8 +466,9 @@ static void server_timer(struct timer *timer)
 
 /* --- what the gateway asks for --- */
 
-void h1_server_drain(struct h1_server *server)
+static void drain(struct server_session *session)
 {
+    struct h1_server *server = CONTAINER_OF(session, struct h1_server, session);
     if (server->closes_idle) return;
     server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
@@ -432,6 +476,13 @@ void h1_server_drain(struct h1_server *server)
     come_back(server);
 }
 
-void h1_server_yield(struct h1_server *server) { server->draining = true; }
+static void yield(struct server_session *session) { CONTAINER_OF(session, struct h1_server, session)->draining = true; }
 
-void h1_server_abort(struct h1_server *server) { h1_server_close(server, false); }
+static void abort_now(struct server_session *session)
+{
+    h1_server_close(CONTAINER_OF(session, struct h1_server, session), false);
+}
+
+static const struct server_session_operations h1_server_operations = { .drain = drain,
+                                                                       .yield = yield,
+                                                                       .abort = abort_now };

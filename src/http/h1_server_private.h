@@ -16,10 +16,11 @@ enum h1_server_state {
 };
 
 struct h1_server {
+    struct server_session session;
     struct stream stream;
-    struct h1_worker *worker;
-    const struct h1_server_settings *const *settings;
-    const struct h1_server_events *events;
+    struct http_worker *worker;
+    const struct server_settings *const *settings;
+    const struct server_session_events *events;
     void *owner;
     const struct peer *peer;
     struct h1_slot *slot; /* in HEAD, EXCHANGE, DISCARD, and CLOSED until released */
@@ -83,7 +84,7 @@ void h1_server_close(struct h1_server *, bool reset);
 /* The owner has released the slot. */
 void h1_server_released(struct h1_server *);
 
-static inline const struct h1_server_settings *h1_server_settings_of(const struct h1_server *server)
+static inline const struct server_settings *h1_server_settings_of(const struct h1_server *server)
 {
     return *server->settings;
 }

@@ -69,7 +69,7 @@ static struct h1_request_body *create_body(struct h1_slot *slot, bool chunked, u
     struct h1_server *server = slot->connection;
     struct h1_request_body *body = arena_allocate(&slot->arena, sizeof *body);
     if (!body || !slab_reserve_init(&body->reserve, server->worker->slabs)) return NULL;
-    const struct h1_server_settings *settings = h1_server_settings_of(server);
+    const struct server_settings *settings = h1_server_settings_of(server);
     body_pipe_init(&body->pipe, slot->stream.loop, length);
     body->pipe.producer_task = &server->task;
     h1_reader_init(&body->reader, server->worker, &server->stream, &server->input, &body->pipe, &settings->limits,
@@ -128,7 +128,7 @@ static void read_body(struct h1_slot *slot)
 bool h1_slot_begin(struct h1_slot *slot, struct error *error)
 {
     struct h1_server *server = slot->connection;
-    const struct h1_server_settings *settings = h1_server_settings_of(server);
+    const struct server_settings *settings = h1_server_settings_of(server);
     const struct request_head *request = &slot->stream.request;
     slot->stream.begun_ns = slot->stream.loop->now_ns;
     slot->stream.bytes_in = slot->parser.head_length;

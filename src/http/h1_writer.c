@@ -8,7 +8,7 @@
 /* As much as a worker's kernel pipes hold. */
 #define SPLICE_BYTES_MAX ((size_t)256 * 1024)
 
-void h1_writer_init(struct h1_writer *writer, struct h1_worker *worker, struct stream *stream, struct arena *arena)
+void h1_writer_init(struct h1_writer *writer, struct http_worker *worker, struct stream *stream, struct arena *arena)
 {
     writer->worker = worker;
     writer->stream = stream;

@@ -207,8 +207,8 @@ static bool begin_connection(struct upstream_pool *pool, struct error *error)
     struct upstream_worker *worker = pool->worker;
     struct pooled *pooled = calloc(1, sizeof *pooled);
     if (!pooled) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
-    pooled->connection = h1_client_connect(worker->h1, &worker->h1_settings, &pool->instance->address, &pool_events,
-                                           pooled, error);
+    pooled->connection = h1_client_connect(worker->http, &worker->client_settings, &pool->instance->address,
+                                           &pool_events, pooled, error);
     if (!pooled->connection) {
         free(pooled);
         return false;

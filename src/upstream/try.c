@@ -77,7 +77,7 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
         return NULL;
     }
     prepare(try, call, instance, fresh);
-    if (UNLIKELY(!client_stream_prepare(&try->stream, call->worker->h1->slabs))) {
+    if (UNLIKELY(!client_stream_prepare(&try->stream, call->worker->http->slabs))) {
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "the buffers of this worker are all in use");
         return NULL;
     }

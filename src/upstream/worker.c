@@ -30,13 +30,13 @@ static void sweep(struct timer *timer)
     if (!list_is_empty(&worker->idle_order)) timer_set(&worker->loop->timers, timer, now_ms + POOL_SWEEP_EVERY_MS);
 }
 
-bool upstream_worker_init(struct upstream_worker *worker, struct h1_worker *h1, unsigned index, struct error *error)
+bool upstream_worker_init(struct upstream_worker *worker, struct http_worker *http, unsigned index, struct error *error)
 {
     *worker = (struct upstream_worker){
-        .h1 = h1,
-        .loop = h1->loop,
+        .http = http,
+        .loop = http->loop,
         .index = index,
-        .h1_settings = {
+        .client_settings = {
             .limits = { .request_line_bytes = 8 * 1024, .header_bytes = 64 * 1024, .header_count = 200 },
             .splice_bytes_min = SPLICE_BYTES_DEFAULT,
         },

@@ -19,11 +19,11 @@ struct upstream_counters {
 };
 
 struct upstream_worker {
-    struct h1_worker *h1;
+    struct http_worker *http;
     struct loop *loop;
     unsigned index; /* this worker's line in instances and services */
     struct random random;
-    struct h1_client_settings h1_settings;
+    struct client_settings client_settings;
     uint32_t idle_connections_total_max; /* over all instances, shared fairly */
     struct upstream_counters counters;
     /* Internal. */
@@ -34,8 +34,8 @@ struct upstream_worker {
     struct timer sweep;          /* closes idle ones past their time */
 };
 
-/* Sets defaults; the owner may change h1_settings and idle_connections_total_max afterwards, at any time. */
-bool upstream_worker_init(struct upstream_worker *, struct h1_worker *, unsigned index, struct error *) MUST_USE;
+/* Sets defaults; the owner may change client_settings and idle_connections_total_max afterwards, at any time. */
+bool upstream_worker_init(struct upstream_worker *, struct http_worker *, unsigned index, struct error *) MUST_USE;
 /* All calls have ended, and the loop has turned since. Closes the pools. */
 void upstream_worker_release(struct upstream_worker *);
 /* The instance has no service any more: closes its pool. */

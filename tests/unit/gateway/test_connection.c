@@ -14,9 +14,9 @@ struct fixture {
     struct loop loop;
     struct slab_pool slabs;
     struct arena_pool arenas;
-    struct h1_worker h1;
-    struct h1_server_settings settings;
-    const struct h1_server_settings *settings_now;
+    struct http_worker http;
+    struct server_settings settings;
+    const struct server_settings *settings_now;
     struct address_limits addresses;
     struct connection_table table;
     int clients[CLIENTS_MAX];
@@ -25,7 +25,7 @@ struct fixture {
 
 static void request_came(struct server_stream *stream, void *owner) { fail_msg("no request was sent"); }
 
-static void request_refused(const struct h1_refusal *refusal, const struct peer *peer, void *owner)
+static void request_refused(const struct server_refusal *refusal, const struct peer *peer, void *owner)
 {
     struct fixture *fixture = owner;
     assert_slice_is(slice_of(peer->ip_text, peer->ip_length), "192.0.2.1");
@@ -45,8 +45,10 @@ static void start(struct fixture *fixture, struct connection_limits limits)
     assert_true(loop_init(&fixture->loop, &error));
     slab_pool_init(&fixture->slabs, 1 << 20, NULL);
     arena_pool_init(&fixture->arenas, 16, NULL);
-    fixture->h1 = (struct h1_worker){ .loop = &fixture->loop, .slabs = &fixture->slabs, .arenas = &fixture->arenas };
-    fixture->settings = (struct h1_server_settings){
+    fixture->http = (struct http_worker){ .loop = &fixture->loop,
+                                          .slabs = &fixture->slabs,
+                                          .arenas = &fixture->arenas };
+    fixture->settings = (struct server_settings){
         .limits = { .request_line_bytes = 4096, .header_bytes = 8192, .header_count = 50 },
         .head_timeout_ms = 10000,
         .body_timeout_ms = 10000,
@@ -55,8 +57,8 @@ static void start(struct fixture *fixture, struct connection_limits limits)
     fixture->settings_now = &fixture->settings;
     address_limits_init(&fixture->addresses);
     fixture->table = (struct connection_table){
-        .h1 = &fixture->h1,
-        .h1_settings = &fixture->settings_now,
+        .http = &fixture->http,
+        .settings = &fixture->settings_now,
         .addresses = &fixture->addresses,
         .limits = limits,
         .open = request_came,

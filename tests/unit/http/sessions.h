@@ -80,7 +80,7 @@ struct bench {
     struct memory_ceiling ceiling;
     struct slab_pool slabs;
     struct arena_pool arenas;
-    struct h1_worker worker;
+    struct http_worker worker;
 };
 
 static inline void bench_set_up(struct bench *bench)
@@ -91,7 +91,7 @@ static inline void bench_set_up(struct bench *bench)
     bench->ceiling = (struct memory_ceiling){ 0 };
     slab_pool_init(&bench->slabs, 1 << 20, &bench->ceiling);
     arena_pool_init(&bench->arenas, 16, &bench->ceiling);
-    bench->worker = (struct h1_worker){
+    bench->worker = (struct http_worker){
         .loop = &bench->loop,
         .slabs = &bench->slabs,
         .arenas = &bench->arenas,

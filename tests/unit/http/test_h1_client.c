@@ -3,7 +3,7 @@
 
 struct fixture {
     struct bench bench;
-    struct h1_client_settings settings;
+    struct client_settings settings;
     struct wire backend;
     int listener;
     struct address address;
@@ -98,7 +98,7 @@ static int set_up_unconnected(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     bench_set_up(&f->bench);
-    f->settings = (struct h1_client_settings){
+    f->settings = (struct client_settings){
         .limits = { .request_line_bytes = 8192, .header_bytes = 65536, .header_count = 200 },
     };
     f->task.run = owner_ran;

@@ -7,12 +7,12 @@
 
 struct fixture {
     struct bench bench;
-    struct h1_server_settings server_settings;
-    const struct h1_server_settings *server_settings_now;
-    struct h1_client_settings client_settings;
+    struct server_settings server_settings;
+    const struct server_settings *server_settings_now;
+    struct client_settings client_settings;
     struct peer peer;
     struct wire client, backend;
-    struct h1_server *session;
+    struct server_session *session;
     struct client_connection *connection;
     struct server_stream *stream;
     struct client_stream upstream;
@@ -69,7 +69,7 @@ static void proxy_ran(struct task *task)
                                         &error));
 }
 
-static void opened(struct h1_server *session, struct server_stream *stream, void *owner)
+static void opened(struct server_session *session, struct server_stream *stream, void *owner)
 {
     struct fixture *f = owner;
     f->stream = stream;
@@ -86,21 +86,21 @@ static void opened(struct h1_server *session, struct server_stream *stream, void
     f->connection->operations->open(f->connection, &f->upstream);
 }
 
-static void refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
+static void refused(struct server_session *session, const struct server_refusal *refusal, void *owner)
 {
     fail_msg("refused: %s", refusal->error->text);
 }
 
-static void closed(struct h1_server *session, void *owner) { ((struct fixture *)owner)->session = NULL; }
+static void closed(struct server_session *session, void *owner) { ((struct fixture *)owner)->session = NULL; }
 
-static const struct h1_server_events table_events = { opened, refused, closed };
+static const struct server_session_events table_events = { .open = opened, .refused = refused, .closed = closed };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     bench_set_up(&f->bench);
     struct h1_limits limits = { .request_line_bytes = 8192, .header_bytes = 65536, .header_count = 200 };
-    f->server_settings = (struct h1_server_settings){
+    f->server_settings = (struct server_settings){
         .limits = limits,
         .body_bytes_max = 64 << 20,
         .head_timeout_ms = 5000,
@@ -109,7 +109,7 @@ static int set_up(void **state)
         .splice_bytes_min = 100000,
     };
     f->server_settings_now = &f->server_settings;
-    f->client_settings = (struct h1_client_settings){ .limits = limits, .splice_bytes_min = 100000 };
+    f->client_settings = (struct client_settings){ .limits = limits, .splice_bytes_min = 100000 };
     f->task.run = proxy_ran;
 
     struct address address;
@@ -122,7 +122,8 @@ static int set_up(void **state)
     for (int i = 0; i < 100 && !f->connection->connected; i++) loop_turn(&f->bench.loop, 1);
     connect_pair(&accepted, &connected);
     wire_open(&f->client, connected);
-    f->session = h1_server_start(&f->bench.worker, &f->server_settings_now, accepted, &f->peer, &table_events, f);
+    f->session = h1_server_start(&f->bench.worker, &f->server_settings_now,
+                                 (struct session_socket){ .descriptor = accepted }, &f->peer, &table_events, f);
     bench_settle(&f->bench, &f->client);
     *state = f;
     return 0;
@@ -137,7 +138,7 @@ static void settle(struct fixture *f)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    if (f->session) h1_server_abort(f->session);
+    if (f->session) server_session_abort(f->session);
     settle(f);
     assert_null(f->session);
     if (f->connection) f->connection->operations->close(f->connection);

@@ -6,10 +6,10 @@
 
 struct fixture {
     struct bench bench;
-    struct h1_server_settings settings;
-    const struct h1_server_settings *settings_now;
+    struct server_settings settings;
+    const struct server_settings *settings_now;
     struct peer peer;
-    struct h1_server *session; /* NULL: closed */
+    struct server_session *session; /* NULL: closed */
     struct wire client;
     /* As the owner of the one open exchange. */
     struct server_stream *stream;
@@ -120,7 +120,7 @@ static void push_answer(struct fixture *f, const char *text)
     assert_true(body_pipe_push_copy(&f->answer, &f->bench.slabs, slice_from_cstring(text)));
 }
 
-static void opened(struct h1_server *session, struct server_stream *stream, void *owner)
+static void opened(struct server_session *session, struct server_stream *stream, void *owner)
 {
     struct fixture *f = owner;
     f->opened++;
@@ -134,7 +134,7 @@ static void opened(struct h1_server *session, struct server_stream *stream, void
     if (f->answer_at_once) answer(f, 200, f->answer_at_once);
 }
 
-static void refused(struct h1_server *session, const struct h1_refusal *refusal, void *owner)
+static void refused(struct server_session *session, const struct server_refusal *refusal, void *owner)
 {
     struct fixture *f = owner;
     f->refused++;
@@ -143,20 +143,20 @@ static void refused(struct h1_server *session, const struct h1_refusal *refusal,
     f->refused_reason = refusal->error->reason;
 }
 
-static void closed(struct h1_server *session, void *owner)
+static void closed(struct server_session *session, void *owner)
 {
     struct fixture *f = owner;
     f->closed++;
     f->session = NULL;
 }
 
-static const struct h1_server_events events = { .open = opened, .refused = refused, .closed = closed };
+static const struct server_session_events events = { .open = opened, .refused = refused, .closed = closed };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     bench_set_up(&f->bench);
-    f->settings = (struct h1_server_settings){
+    f->settings = (struct server_settings){
         .limits = { .request_line_bytes = 8192, .header_bytes = 65536, .header_count = 200 },
         .body_bytes_max = 64 << 20,
         .head_timeout_ms = 5000,
@@ -177,7 +177,8 @@ static void start(struct fixture *f)
     int accepted, connected;
     connect_pair(&accepted, &connected);
     wire_open(&f->client, connected);
-    f->session = h1_server_start(&f->bench.worker, &f->settings_now, accepted, &f->peer, &events, f);
+    f->session = h1_server_start(&f->bench.worker, &f->settings_now, (struct session_socket){ .descriptor = accepted },
+                                 &f->peer, &events, f);
     assert_non_null(f->session);
     bench_settle(&f->bench, &f->client);
 }
@@ -193,7 +194,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     f->keep_stream = false;
-    if (f->session) h1_server_abort(f->session);
+    if (f->session) server_session_abort(f->session);
     bench_settle(&f->bench, &f->client);
     if (f->stream) release(f);
     assert_null(f->session);
@@ -1217,7 +1218,7 @@ static void a_client_that_takes_nothing_is_cut_off(void **state)
 static void draining_closes_an_idle_connection_at_once(void **state)
 {
     struct fixture *f = *state;
-    h1_server_drain(f->session);
+    server_session_drain(f->session);
     settle(f);
     assert_soon(f->closed == 1);
     assert_soon(f->client.ended && !f->client.was_reset);
@@ -1228,7 +1229,7 @@ static void a_request_that_crossed_with_the_drain_is_answered(void **state)
     struct fixture *f = *state;
     f->answer_at_once = "crossed";
     wire_say(&f->client, GET);
-    h1_server_drain(f->session);
+    server_session_drain(f->session);
     settle(f);
     assert_received(&f->client, "Connection: close\r\n");
     assert_soon(ends_with(&f->client, "crossed"));
@@ -1239,7 +1240,7 @@ static void draining_lets_the_request_in_flight_finish_and_then_closes(void **st
 {
     struct fixture *f = *state;
     ask(f, GET);
-    h1_server_drain(f->session);
+    server_session_drain(f->session);
     settle(f);
     assert_int_equal(f->closed, 0);
     answer(f, 200, "last");
@@ -1255,7 +1256,7 @@ static void yielding_lets_an_idle_connection_ask_once_more(void **state)
     f->answer_at_once = "first";
     ask(f, GET);
     settle(f);
-    h1_server_yield(f->session);
+    server_session_yield(f->session);
     settle(f);
     assert_int_equal(f->closed, 0);
     assert_null(strstr(f->client.received, "Connection: close"));
@@ -1270,10 +1271,10 @@ static void yielding_lets_an_idle_connection_ask_once_more(void **state)
 static void a_drain_after_yielding_closes_an_idle_connection(void **state)
 {
     struct fixture *f = *state;
-    h1_server_yield(f->session);
+    server_session_yield(f->session);
     settle(f);
     assert_int_equal(f->closed, 0);
-    h1_server_drain(f->session);
+    server_session_drain(f->session);
     settle(f);
     assert_soon(f->closed == 1);
     assert_soon(f->client.ended && !f->client.was_reset);
@@ -1305,7 +1306,7 @@ static void an_aborted_connection_waits_for_its_streams_release(void **state)
     struct fixture *f = *state;
     f->keep_stream = true;
     ask(f, GET);
-    h1_server_abort(f->session);
+    server_session_abort(f->session);
     settle(f);
     assert_soon(f->gone == 1);
     assert_int_equal(f->closed, 0);

@@ -17,7 +17,7 @@
 static struct loop loop;
 static struct slab_pool slabs;
 static struct arena_pool arenas;
-static struct h1_worker h1;
+static struct http_worker http_worker;
 static struct upstream_worker worker;
 static struct services services;
 
@@ -27,8 +27,8 @@ static inline int stage_set_up(void **state)
     loop_update_time(&loop);
     slab_pool_init(&slabs, 1 << 20, NULL);
     arena_pool_init(&arenas, 16, NULL);
-    h1 = (struct h1_worker){ .loop = &loop, .slabs = &slabs, .arenas = &arenas };
-    if (!upstream_worker_init(&worker, &h1, 0, NULL)) return -1;
+    http_worker = (struct http_worker){ .loop = &loop, .slabs = &slabs, .arenas = &arenas };
+    if (!upstream_worker_init(&worker, &http_worker, 0, NULL)) return -1;
     services_init(&services, 1);
     return 0;
 }
