@@ -137,24 +137,24 @@ int handover_write(const struct master *master, uint64_t command, struct error *
     return -1;
 }
 
-static void keep(int descriptor, bool keep)
+static void keep_one(int descriptor, bool kept)
 {
-    if (descriptor >= 0) fcntl(descriptor, F_SETFD, keep ? 0 : FD_CLOEXEC);
+    if (descriptor >= 0) fcntl(descriptor, F_SETFD, kept ? 0 : FD_CLOEXEC);
 }
 
 void handover_keep_descriptors(const struct master *master, bool kept)
 {
     const struct list_link *link;
-    keep(master->control.descriptor, kept);
-    keep(master->good_text, kept);
+    keep_one(master->control.descriptor, kept);
+    keep_one(master->good_text, kept);
     for (link = master->addresses.next; link != &master->addresses; link = link->next) {
         const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
-        for (uint32_t i = 0; i < held->count; i++) keep(held->sockets[i], kept);
+        for (uint32_t i = 0; i < held->count; i++) keep_one(held->sockets[i], kept);
     }
     for (link = master->children.next; link != &master->children; link = link->next)
-        keep(CONTAINER_OF(link, struct child, siblings)->link.descriptor, kept);
+        keep_one(CONTAINER_OF(link, struct child, siblings)->link.descriptor, kept);
     for (link = master->clients.next; link != &master->clients; link = link->next)
-        keep(CONTAINER_OF(link, struct control_client, link)->source.descriptor, kept);
+        keep_one(CONTAINER_OF(link, struct control_client, link)->source.descriptor, kept);
 }
 
 /* --- reading --- */

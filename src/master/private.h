@@ -159,7 +159,7 @@ int handover_write(const struct master *, uint64_t command, struct error *);
  * lines that this version doesn't know are passed over. */
 bool handover_read(int text, struct master *, uint64_t *command, struct error *) MUST_USE;
 /* What the new binary is to inherit survives its execution, or again does not. */
-void handover_keep_descriptors(const struct master *, bool keep);
+void handover_keep_descriptors(const struct master *, bool kept);
 
 /* program.c */
 /* The file that this process was started from, as it was named: an upgrade finds the new one there. The caller's. */
