@@ -228,13 +228,14 @@ void control_give_up_address(struct gateway *gateway, const char *text)
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)
 {
     if (after->workers != before->workers) {
-        log_warning("workers: %u takes effect when Sluice is started again; %u go on", after->workers, before->workers);
+        log_warning("workers: %u takes effect with the next `sluice upgrade` or start; %u go on", after->workers,
+                    before->workers);
     }
     if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
-        log_warning("admin: another address takes effect when Sluice is started again");
+        log_warning("admin: another address takes effect with the next `sluice upgrade` or start");
     }
     if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
-        log_warning("user: another one takes effect when Sluice is started again");
+        log_warning("user: another one takes effect with the next `sluice upgrade` or start");
     }
 }
 
@@ -319,8 +320,8 @@ static char *find_listener_on_admin(const struct gateway *gateway)
     address_write(admin, text);
     char *stands = where_it_stands(gateway, admin);
     char *failure = memory_format(
-        "%scannot listen on %s: it is the address of the running admin listener, which changes only when "
-        "Sluice is started again (do that, or name another address)",
+        "%scannot listen on %s: it is the address of the running admin listener, which changes only "
+        "with the next upgrade or start (say `sluice upgrade`, or name another address)",
         stands, text);
     free(stands);
     return failure;
