@@ -279,6 +279,7 @@ static void take_down(struct gateway *gateway)
     free(gateway->signs);
     free(gateway->socket_failure);
     vector_release(&gateway->commands);
+    vector_release(&gateway->passed);
 }
 
 static bool create_control(struct gateway *gateway, struct error *error)
@@ -327,6 +328,7 @@ int gateway_run(const struct gateway_options *options)
     list_init(&gateway.names);
     vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
     vector_init(&gateway.commands, sizeof(uint64_t));
+    vector_init(&gateway.passed, sizeof(struct address));
     timer_init(&gateway.beat, control_beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
     timer_init(&gateway.patience, patience_ended);

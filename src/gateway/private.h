@@ -61,6 +61,7 @@ struct gateway {
     struct metrics_source figures;
     uint64_t begun_ms, beat_ms; /* beat_ms: of the last look at the workers */
     unsigned sockets_pending;   /* LISTEN messages without an answer */
+    struct vector passed;       /* struct address: sockets that a service manager goes on with after us */
     char *socket_failure;       /* of the start or the reload under way; NULL: none */
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */

@@ -62,6 +62,14 @@ static void close_sockets(struct fresh_sockets *fresh)
     *fresh = (struct fresh_sockets){ 0 };
 }
 
+static bool is_passed(const struct gateway *gateway, const struct address *address)
+{
+    for (size_t i = 0; i < gateway->passed.count; i++) {
+        if (address_equal(vector_at(&gateway->passed, i), address)) return true;
+    }
+    return false;
+}
+
 static void take_sockets(struct gateway *gateway, struct supervision_message *message)
 {
     struct fresh_sockets fresh = { .count = message->descriptor_count };
@@ -69,6 +77,7 @@ static void take_sockets(struct gateway *gateway, struct supervision_message *me
     fresh.descriptors = memory_allocate_array(fresh.count + 1, sizeof *fresh.descriptors);
     memcpy(fresh.descriptors, message->descriptors, fresh.count * sizeof *fresh.descriptors);
     message->descriptor_count = 0;
+    if (message->number && !is_passed(gateway, &fresh.address)) vector_push_copy(&gateway->passed, &fresh.address);
     if (!share_sockets(gateway, &fresh) && !gateway->socket_failure)
         gateway->socket_failure = memory_format("cannot share the sockets of %s among the workers: %m", message->text);
     if (gateway->reload.running) {
@@ -191,9 +200,11 @@ static void worker_unlistened(void *argument)
     mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
 }
 
-/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. */
+/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. That would also hold for whoever gets a
+ * passed socket after us. */
 static void stop_listening(struct gateway *gateway, const struct address *address, bool for_good)
 {
+    for_good = for_good && !is_passed(gateway, address);
     struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
     unlistening->message.deliver = deliver_unlistened;
     unlistening->gateway = gateway;

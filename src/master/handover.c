@@ -59,6 +59,7 @@ static void write_address(FILE *to, const struct held_address *held)
     write_value(to, "text", held->text);
     write_number(to, "users", held->users);
     write_number(to, "leaving", held->is_leaving);
+    write_number(to, "passed", held->is_passed);
     fputc('\n', to);
 }
 
@@ -299,6 +300,7 @@ static bool read_address(struct reader *reader, struct line *line)
     held->text = text;
     held->users = number_or(line, "users", 0);
     held->is_leaving = number_or(line, "leaving", 0) != 0;
+    held->is_passed = number_or(line, "passed", 0) != 0;
     held->count = line->descriptor_count;
     memcpy(held->sockets, line->descriptors, held->count * sizeof held->sockets[0]);
     line->descriptor_count = 0;

@@ -116,7 +116,7 @@ void upgrade_begin(struct master *master, uint64_t command, uint64_t timeout_ms)
 /* SIGHUP came meanwhile. */
 static void reload_now(struct master *master)
 {
-    if (master->upgrade.reload_after) child_send(master->serving, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+    if (master->upgrade.reload_after) child_reload(master);
     master->upgrade.reload_after = false;
 }
 

@@ -63,7 +63,8 @@ class Metrics:
 
 
 class Gateway:
-    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY):
+    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY,
+                 inherit=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
@@ -81,7 +82,8 @@ class Gateway:
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
                 [binary, "run", "--config", str(self.file), "--control", str(self.control)],
-                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment)
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment,
+                pass_fds=inherit)
         if ready:
             self.wait_until_ready()
             self.resting = self.metrics()
