@@ -203,17 +203,16 @@ static void refuse_for_memory(struct h1_server *server)
 
 /* Where the answer finds no room either, or nobody is there, lingering finds out. */
 struct server_session *h1_server_turn_away(struct http_worker *worker, const struct server_settings *const *settings,
-                                           struct session_socket socket, const struct peer *peer,
-                                           const struct server_session_events *events, void *owner)
+                                           struct session_socket socket, const struct error *answer,
+                                           const struct peer *peer, const struct server_session_events *events,
+                                           void *owner)
 {
     struct h1_server *server = create(worker, settings, socket, peer, events, owner);
     if (!server) return NULL;
-    struct error error;
-    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
     char id[REQUEST_ID_BYTES];
     request_id_write(&worker->ids, id);
     size_t sent;
-    bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
+    bool is_sent = send_refusal(server, answer, slice_of(id, sizeof id), true, &sent);
     (void)is_sent;
     linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
     return &server->session;
