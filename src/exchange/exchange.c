@@ -125,6 +125,7 @@ static enum step_result step_edge(struct exchange *exchange)
         exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
         return STEP_ANSWER;
     }
+    if (edge_redirects(exchange)) return STEP_ANSWER;
     return STEP_GO_ON;
 }
 

@@ -9,6 +9,8 @@
 /* edge.c: who the client is, and the request's id. */
 void edge_find_client(struct exchange *, const struct request_settings *);
 bool edge_find_request_id(struct exchange *) MUST_USE;
+/* True: the listener sends all requests elsewhere, and the answer is prepared. */
+bool edge_redirects(struct exchange *);
 
 /* wait.c */
 enum wait_state { WAIT_IDLE, WAIT_PENDING, WAIT_COMPLETED };

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "event/event.h"
+#include "gateway/peer_certificate.h"
 #include "http/h1_server.h"
 
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 struct connection {
     struct list_link link; /* table->connections */
     struct connection_table *table;
-    struct server_session *session;
+    struct server_session *session; /* NULL: not yet */
+    struct handshake *handshake;    /* what comes before it; NULL: nothing, or it is over */
     struct retired retired;
     uint64_t address_hash;
     bool counted_by_address;
@@ -26,20 +28,23 @@ void address_limits_init(struct address_limits *limits)
 {
     tag_table_init(&limits->open, ADDRESS_TABLE_ENTRIES);
     tag_table_init(&limits->newcomers, ADDRESS_TABLE_ENTRIES);
+    tag_table_init(&limits->handshakes, ADDRESS_TABLE_ENTRIES);
 }
 
 void address_limits_release(struct address_limits *limits)
 {
     tag_table_release(&limits->open);
     tag_table_release(&limits->newcomers);
+    tag_table_release(&limits->handshakes);
 }
 
 void connection_table_init(struct connection_table *table)
 {
     list_init(&table->connections);
+    handshakes_init(&table->handshakes, table->http->loop);
     gauge_set(&table->count, 0);
     table->leaving = 0;
-    table->draining = false;
+    table->draining = table->yields_only = false;
 }
 
 /* IPv6 clients own a /64 each, so that is what counts as one address. */
@@ -68,6 +73,8 @@ static void close_on_the_spot(int descriptor)
     close(descriptor);
 }
 
+static uint32_t second_of(const struct connection_table *table) { return (uint32_t)(table->http->loop->now_ms / 1000); }
+
 /* False: the address has too many. */
 static bool count_address(struct connection_table *table, const struct address *address, uint64_t *hash, bool *counted)
 {
@@ -76,8 +83,7 @@ static bool count_address(struct connection_table *table, const struct address *
     if (limits->connections_per_address_max == 0 && limits->new_connections_per_address_per_second == 0) return true;
     *hash = hash_address(address);
     if (limits->new_connections_per_address_per_second > 0) {
-        uint32_t second = (uint32_t)(table->http->loop->now_ms / 1000);
-        uint32_t rate = tag_table_rate(&table->addresses->newcomers, *hash, second);
+        uint32_t rate = tag_table_rate(&table->addresses->newcomers, *hash, second_of(table));
         if (rate != TAG_TABLE_FULL && rate > limits->new_connections_per_address_per_second) return false;
     }
     if (limits->connections_per_address_max > 0) {
@@ -113,12 +119,16 @@ static void tell_if_emptied(struct connection_table *table)
     table->emptied(table->owner);
 }
 
-static void destroy_connection(struct retired *retired) { free(CONTAINER_OF(retired, struct connection, retired)); }
-
-static void session_closed(struct server_session *session, void *owner)
+static void destroy_connection(struct retired *retired)
 {
-    (void)session;
-    struct connection *connection = owner;
+    struct connection *connection = CONTAINER_OF(retired, struct connection, retired);
+    free((void *)(uintptr_t)connection->peer.certificate);
+    free(connection);
+}
+
+/* Its socket is closed, its session or handshake gone. */
+static void end(struct connection *connection)
+{
     struct connection_table *table = connection->table;
     list_remove(&connection->link);
     if (connection->leaving)
@@ -128,6 +138,12 @@ static void session_closed(struct server_session *session, void *owner)
     if (connection->counted_by_address) tag_table_decrement(&table->addresses->open, connection->address_hash);
     loop_retire(table->http->loop, &connection->retired, destroy_connection);
     tell_if_emptied(table);
+}
+
+static void session_closed(struct server_session *session, void *owner)
+{
+    (void)session;
+    end(owner);
 }
 
 static const struct server_session_events session_events = {
@@ -148,6 +164,29 @@ static struct connection *create_connection(struct connection_table *table, cons
     return connection;
 }
 
+/* --- sessions --- */
+
+static void take_session(struct connection *connection, struct server_session *session)
+{
+    connection->session = session;
+    if (!session) end(connection);
+}
+
+static void start_session(struct connection *connection, struct session_socket socket)
+{
+    const struct connection_table *table = connection->table;
+    take_session(connection,
+                 h1_server_start(table->http, table->settings, socket, &connection->peer, &session_events, connection));
+}
+
+static void answer_and_leave(struct connection *connection, int descriptor, const struct error *answer)
+{
+    const struct connection_table *table = connection->table;
+    struct session_socket socket = { .descriptor = descriptor };
+    take_session(connection, h1_server_turn_away(table->http, table->settings, socket, answer, &connection->peer,
+                                                 &session_events, connection));
+}
+
 static void turn_away(struct connection_table *table, int descriptor, const struct address *peer)
 {
     counter_add(&table->turned_away, 1);
@@ -158,43 +197,148 @@ static void turn_away(struct connection_table *table, int descriptor, const stru
     }
     connection->leaving = true;
     table->leaving++;
-    struct session_socket socket = { .descriptor = descriptor };
-    connection->session = h1_server_turn_away(table->http, table->settings, socket, &connection->peer, &session_events,
-                                              connection);
-    if (!connection->session) session_closed(NULL, connection);
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
+    answer_and_leave(connection, descriptor, &error);
 }
 
-void connection_accept(struct connection_table *table, int descriptor, const struct address *peer)
+/* --- TLS --- */
+
+/* It began before the drain did, so it still gets its session, which then ends like the others. */
+static void join_drain(struct connection *connection)
+{
+    const struct connection_table *table = connection->table;
+    if (!table->draining || !connection->session) return;
+    (table->yields_only ? server_session_yield : server_session_drain)(connection->session);
+}
+
+static void handshake_done(struct handshake *handshake, struct session_socket socket, void *owner)
+{
+    (void)handshake;
+    struct connection *connection = owner;
+    bool failed;
+    connection->handshake = NULL;
+    connection->peer.tls = true;
+    connection->peer.certificate = peer_certificate_read(tls_session_ssl(socket.tls), &failed);
+    if (failed) {
+        handshakes_count_failure(&connection->table->handshakes, "certificate-refused");
+        tls_session_destroy(socket.tls);
+        close(socket.descriptor);
+        end(connection);
+        return;
+    }
+    start_session(connection, socket);
+    join_drain(connection);
+}
+
+static void handshake_spoke_plainly(struct handshake *handshake, int descriptor, void *owner)
+{
+    (void)handshake;
+    struct connection *connection = owner;
+    struct error error;
+    connection->handshake = NULL;
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 400, "plain-http-on-tls-port", "the client speaks HTTP without TLS");
+    answer_and_leave(connection, descriptor, &error);
+}
+
+static void handshake_failed(struct handshake *handshake, void *owner)
+{
+    (void)handshake;
+    struct connection *connection = owner;
+    connection->handshake = NULL;
+    end(connection);
+}
+
+static const struct handshake_events handshake_events = {
+    .done = handshake_done,
+    .spoke_plainly = handshake_spoke_plainly,
+    .failed = handshake_failed,
+};
+
+/* A session resumed costs little, but who would begin with it can't be known. */
+static bool may_begin_handshake(struct connection_table *table, const struct address *address)
+{
+    uint32_t rate_max = table->limits.handshakes_per_address_per_second;
+    if (rate_max == 0) return true;
+    uint32_t rate = tag_table_rate(&table->addresses->handshakes, hash_address(address), second_of(table));
+    return rate == TAG_TABLE_FULL || rate <= rate_max;
+}
+
+static void start_handshake(struct connection *connection, int descriptor, const struct entrance *entrance)
+{
+    struct connection_table *table = connection->table;
+    if (may_begin_handshake(table, &connection->peer.address)) {
+        connection->handshake = handshake_start(&table->handshakes, descriptor, entrance, &handshake_events,
+                                                connection);
+    } else {
+        handshakes_count_failure(&table->handshakes, "rate-limit");
+        close(descriptor);
+    }
+    if (!connection->handshake) end(connection);
+}
+
+/* --- the beginning --- */
+
+/* There is no room. Behind TLS nobody could read an answer. */
+static void refuse(struct connection_table *table, int descriptor, const struct address *peer,
+                   const struct entrance *entrance)
+{
+    if (!entrance || !entrance->tls) {
+        turn_away(table, descriptor, peer);
+        return;
+    }
+    counter_add(&table->turned_away, 1);
+    close(descriptor);
+}
+
+static void begin(struct connection *connection, int descriptor, const struct entrance *entrance)
+{
+    if (entrance) connection->peer.redirect_port = entrance->redirect_port;
+    if (entrance && entrance->tls)
+        start_handshake(connection, descriptor, entrance);
+    else
+        start_session(connection, (struct session_socket){ .descriptor = descriptor });
+}
+
+void connection_accept(struct connection_table *table, int descriptor, const struct address *peer,
+                       const struct entrance *entrance)
 {
     uint64_t hash = 0;
     bool counted;
     counter_add(&table->accepted, 1);
+    if (entrance && entrance->is_closed) {
+        handshakes_count_failure(&table->handshakes, "no-certificate");
+        close(descriptor);
+        return;
+    }
     if (gauge_read(&table->count) >= table->limits.connections_max || !count_address(table, peer, &hash, &counted)) {
-        turn_away(table, descriptor, peer);
+        refuse(table, descriptor, peer, entrance);
         return;
     }
     struct connection *connection = create_connection(table, peer);
     if (!connection) {
         if (counted) tag_table_decrement(&table->addresses->open, hash);
-        turn_away(table, descriptor, peer);
+        refuse(table, descriptor, peer, entrance);
         return;
     }
     connection->address_hash = hash;
     connection->counted_by_address = counted;
     gauge_add(&table->count, 1);
-    struct session_socket socket = { .descriptor = descriptor };
-    connection->session = h1_server_start(table->http, table->settings, socket, &connection->peer, &session_events,
-                                          connection);
-    if (!connection->session) session_closed(NULL, connection);
+    begin(connection, descriptor, entrance);
 }
 
+/* --- the end --- */
+
+/* Handshakes under way end by themselves: join_drain(). */
 static void drain(struct connection_table *table, void (*drain_session)(struct server_session *))
 {
     table->draining = true;
+    table->yields_only = drain_session == server_session_yield;
     struct list_link *next;
     for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
         next = link->next;
-        drain_session(CONTAINER_OF(link, struct connection, link)->session);
+        struct server_session *session = CONTAINER_OF(link, struct connection, link)->session;
+        if (session) drain_session(session);
     }
     tell_if_emptied(table);
 }
@@ -207,7 +351,13 @@ void connection_table_abort(struct connection_table *table)
 {
     struct list_link *next;
     for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
+        struct connection *connection = CONTAINER_OF(link, struct connection, link);
         next = link->next;
-        server_session_abort(CONTAINER_OF(link, struct connection, link)->session);
+        if (connection->handshake) {
+            handshake_abort(connection->handshake);
+            end(connection);
+        } else {
+            server_session_abort(connection->session);
+        }
     }
 }

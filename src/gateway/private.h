@@ -5,6 +5,7 @@
 
 #include "base/vector.h"
 #include "gateway/admin_worker.h"
+#include "gateway/certificate_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/publisher.h"
 #include "resolve/resolver.h"
@@ -54,6 +55,9 @@ struct gateway {
     struct resolver *resolver;
     struct list_link names;
     struct address_limits addresses;
+    struct ticket_ring ticket_ring;
+    struct timer ticket_renewal;
+    struct certificate_watch certificates;
     struct worker **workers;
     unsigned worker_count; /* for the process's life; facts come and go while the admin thread sums figures */
     struct sign_of_life *signs;

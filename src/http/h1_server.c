@@ -46,13 +46,16 @@ static struct h1_server *create(struct http_worker *worker, const struct server_
     struct h1_server *server = calloc(1, sizeof *server);
     if (!server) {
         close(socket.descriptor);
+        tls_session_destroy(socket.tls);
         return NULL;
     }
     struct error error;
     if (!stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
+        tls_session_destroy(socket.tls);
         free(server);
         return NULL;
     }
+    if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     server->session.operations = &h1_server_operations;
     server->worker = worker;
     server->settings = settings;
@@ -200,17 +203,16 @@ static void refuse_for_memory(struct h1_server *server)
 
 /* Where the answer finds no room either, or nobody is there, lingering finds out. */
 struct server_session *h1_server_turn_away(struct http_worker *worker, const struct server_settings *const *settings,
-                                           struct session_socket socket, const struct peer *peer,
-                                           const struct server_session_events *events, void *owner)
+                                           struct session_socket socket, const struct error *answer,
+                                           const struct peer *peer, const struct server_session_events *events,
+                                           void *owner)
 {
     struct h1_server *server = create(worker, settings, socket, peer, events, owner);
     if (!server) return NULL;
-    struct error error;
-    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
     char id[REQUEST_ID_BYTES];
     request_id_write(&worker->ids, id);
     size_t sent;
-    bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
+    bool is_sent = send_refusal(server, answer, slice_of(id, sizeof id), true, &sent);
     (void)is_sent;
     linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
     return &server->session;
@@ -310,7 +312,7 @@ static bool may_become_h2(const struct h1_server *server, struct slice bytes)
 
 static void hand_over(struct h1_server *server, struct slice bytes)
 {
-    struct session_socket socket = { .early = server->input.slab, .early_bytes = bytes };
+    struct session_socket socket = { .tls = server->stream.tls, .early = server->input.slab, .early_bytes = bytes };
     slab_retain(socket.early);
     socket.descriptor = stream_detach(&server->stream);
     server->state = SERVER_CLOSED;
@@ -372,7 +374,7 @@ static void next_request(struct h1_server *server)
     drop_slot(server);
     server->state = SERVER_IDLE;
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
-    if (server->closes_idle) server->stream.may_read = true;
+    if (server->closes_idle) stream_look_again(&server->stream);
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
     if (!server->input.slab && !server->stream.may_read) return;
     if (has_used_up_turn(server))
@@ -472,7 +474,7 @@ static void drain(struct server_session *session)
     if (server->closes_idle) return;
     server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
-    server->stream.may_read = true; /* look once more, whatever the events said */
+    stream_look_again(&server->stream);
     come_back(server);
 }
 
