@@ -23,6 +23,8 @@ bool wait_collect(struct exchange *);
 
 /* stages.c: the filters' body stages between the session's pipe and the handler's, or back. */
 struct stage_runner;
+/* Would stages_put() put any? */
+bool stages_are_needed(const struct exchange *, bool response);
 /* Puts the chain's stages behind *pipe, which then is the last stage's output. False when memory is short. */
 bool stages_put(struct exchange *, bool response, struct body_pipe **pipe) MUST_USE;
 void stages_release(struct exchange *);
