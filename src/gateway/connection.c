@@ -188,22 +188,22 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     if (!connection->session) session_closed(NULL, connection);
 }
 
+static void for_each_session(struct connection_table *table, void (*call)(struct server_session *))
+{
+    struct list_link *next;
+    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
+        next = link->next;
+        call(CONTAINER_OF(link, struct connection, link)->session);
+    }
+}
+
 void connection_table_drain(struct connection_table *table)
 {
     table->draining = true;
-    struct list_link *next;
-    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
-        next = link->next;
-        server_session_drain(CONTAINER_OF(link, struct connection, link)->session);
-    }
+    for_each_session(table, server_session_drain);
     tell_if_emptied(table);
 }
 
-void connection_table_abort(struct connection_table *table)
-{
-    struct list_link *next;
-    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
-        next = link->next;
-        server_session_abort(CONTAINER_OF(link, struct connection, link)->session);
-    }
-}
+void connection_table_cut(struct connection_table *table) { for_each_session(table, server_session_cut); }
+
+void connection_table_abort(struct connection_table *table) { for_each_session(table, server_session_abort); }

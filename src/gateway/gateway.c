@@ -1,8 +1,8 @@
 /* gateway/gateway.c: the control thread: brings the parts up in order, speaks with the master, watches the workers, takes it all down.
  *
  * Up: configuration and first snapshot -> workers and threads -> sockets from the master -> READY. From then on only mail and
- * timers. Down (DRAIN, or the master gone): workers finish what they have, bounded by drainTimeout, then everything is joined
- * and freed, so that a leak shows in a test. */
+ * timers. Down (DRAIN, or the master gone): workers finish what they have, requests within drainTimeout, WebSockets within
+ * tunnelDrainTimeout and some seconds for their goodbyes, then everything is joined and freed, so that a leak shows in a test. */
 #include "gateway/gateway.h"
 
 #include "base/log.h"
@@ -16,6 +16,7 @@
 
 #define LOG_PAGES_MAX 64
 #define JOB_THREADS 2
+#define TUNNELS_END_MS 6000       /* from when they are told; each has 5 s */
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
 
 static void begin_drain(struct gateway *);
@@ -77,11 +78,40 @@ static void worker_drained(void *owner)
     mailbox_post(&gateway->mailbox, &mail->message);
 }
 
+static void stop_waiting(struct gateway *gateway)
+{
+    log_warning("drain timeout: %u workers still had connections; they are cut", gateway->workers_draining);
+    loop_stop(&gateway->loop);
+}
+
+/* Tunnels have a time of their own. */
 static void drain_limit_passed(struct timer *timer)
 {
     struct gateway *gateway = CONTAINER_OF(timer, struct gateway, drain_limit);
-    log_warning("drain timeout: %u workers still had connections; they are cut", gateway->workers_draining);
-    loop_stop(&gateway->loop);
+    if (control_open_tunnels(gateway) == 0) {
+        stop_waiting(gateway);
+        return;
+    }
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_cut_requests(gateway->workers[i]);
+}
+
+static void tunnel_limit_passed(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, tunnel_limit);
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_end_tunnels(gateway->workers[i]);
+}
+
+static void last_limit_passed(struct timer *timer) { stop_waiting(CONTAINER_OF(timer, struct gateway, last_limit)); }
+
+static void set_drain_limits(struct gateway *gateway)
+{
+    struct timer_wheel *timers = &gateway->loop.timers;
+    uint64_t requests_ms = gateway->loop.now_ms + gateway->facts->drain_timeout_ms;
+    uint64_t tunnels_ms = gateway->loop.now_ms + gateway->facts->tunnel_drain_timeout_ms;
+    uint64_t last_ms = tunnels_ms + TUNNELS_END_MS;
+    timer_set(timers, &gateway->drain_limit, requests_ms);
+    timer_set(timers, &gateway->tunnel_limit, tunnels_ms);
+    timer_set(timers, &gateway->last_limit, last_ms > requests_ms ? last_ms : requests_ms);
 }
 
 static void begin_drain(struct gateway *gateway)
@@ -90,7 +120,7 @@ static void begin_drain(struct gateway *gateway)
     gateway->draining = true;
     gateway->workers_draining = gateway->worker_count;
     for (unsigned i = 0; i < gateway->worker_count; i++) worker_drain(gateway->workers[i]);
-    timer_set(&gateway->loop.timers, &gateway->drain_limit, gateway->loop.now_ms + gateway->facts->drain_timeout_ms);
+    set_drain_limits(gateway);
 }
 
 /* --- messages of the master --- */
@@ -226,6 +256,8 @@ static void take_down(struct gateway *gateway)
     loop_unwatch(&gateway->loop, &gateway->link, false); /* no order of the master's finds what it speaks of any more */
     timer_clear(&gateway->loop.timers, &gateway->beat);
     timer_clear(&gateway->loop.timers, &gateway->drain_limit);
+    timer_clear(&gateway->loop.timers, &gateway->tunnel_limit);
+    timer_clear(&gateway->loop.timers, &gateway->last_limit);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -302,6 +334,8 @@ int gateway_run(const struct gateway_options *options)
     vector_init(&gateway.commands, sizeof(uint64_t));
     timer_init(&gateway.beat, control_beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
+    timer_init(&gateway.tunnel_limit, tunnel_limit_passed);
+    timer_init(&gateway.last_limit, last_limit_passed);
     address_limits_init(&gateway.addresses);
     if (!create_control(&gateway, &error)) {
         log_error("%s", error.text);

@@ -46,7 +46,7 @@ struct gateway {
     struct loop loop;
     struct mailbox mailbox;
     struct event_source link;
-    struct timer beat, drain_limit;
+    struct timer beat, drain_limit, tunnel_limit, last_limit;
     struct facts *facts;
     struct publisher *publisher;
     struct jobs *jobs;
@@ -96,6 +96,7 @@ void control_reload_applied(void *owner, const char *failure);
 void control_name_used(void *owner, struct slice host, bool in_use);
 void control_forget_names(struct gateway *);
 void control_answer_status(struct gateway *, uint64_t command);
+int64_t control_open_tunnels(const struct gateway *); /* of all workers */
 void control_write_figures(struct metrics_text *, void *argument);
 /* The beat timer's. */
 void control_beat(struct timer *);

@@ -15,6 +15,7 @@ static const struct {
     { "sluice_connections_active", "connections", GAUGE(connections), "Open client connections." },
     { "sluice_exchanges_active", "exchanges", GAUGE(exchanges), "Requests under way." },
     { "sluice_waits_active", NULL, GAUGE(waits), "Filters and handlers that wait for something." },
+    { "sluice_tunnels_active", "tunnels", GAUGE(tunnels), "Open WebSockets." },
     { "sluice_buffer_bytes", "bufferBytes", GAUGE(buffer_bytes), "Bytes held in buffers and request memory." },
     { "sluice_upstream_connections_active", NULL, GAUGE(upstream_connections),
       "Connections to instances that carry a request." },

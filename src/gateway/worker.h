@@ -18,6 +18,7 @@ struct worker_settings {
     struct client_settings client;
     struct connection_limits connections;
     uint64_t buffer_bytes_max;
+    uint32_t tunnels_max; /* 0: no limit */
 };
 
 /* One publication: a snapshot and the settings that belong to it. Made by the publisher, freed by it when every worker let go. */
@@ -62,6 +63,9 @@ void worker_unlisten(struct worker *, const struct address *, bool for_good, voi
 void worker_forget(struct worker *, const struct instance *, void (*done)(void *argument), void *argument);
 /* Stops accepting, finishes exchanges, closes idle connections. */
 void worker_drain(struct worker *);
+/* While draining: ends what is not a tunnel, and tells the tunnels to close. */
+void worker_cut_requests(struct worker *);
+void worker_end_tunnels(struct worker *);
 /* Ends its loop whatever is open. */
 void worker_stop(struct worker *);
 uint64_t worker_turns(const struct worker *); /* the sign of life */
@@ -70,7 +74,7 @@ const char *worker_name(const struct worker *);
 
 /* Gauges and totals, read relaxed from any thread. */
 struct worker_figures {
-    int64_t connections, exchanges, waits, buffer_bytes;
+    int64_t connections, exchanges, waits, tunnels, buffer_bytes;
     int64_t upstream_connections, upstream_idle, upstream_leases, upstream_waiting, upstream_calls;
     uint64_t connections_accepted, connections_turned_away, exchanges_begun, exchanges_beyond_snapshot;
     uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused,
