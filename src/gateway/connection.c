@@ -197,12 +197,16 @@ static void for_each_session(struct connection_table *table, void (*call)(struct
     }
 }
 
-void connection_table_drain(struct connection_table *table)
+static void drain(struct connection_table *table, void (*drain_session)(struct server_session *))
 {
     table->draining = true;
-    for_each_session(table, server_session_drain);
+    for_each_session(table, drain_session);
     tell_if_emptied(table);
 }
+
+void connection_table_drain(struct connection_table *table) { drain(table, server_session_drain); }
+
+void connection_table_yield(struct connection_table *table) { drain(table, server_session_yield); }
 
 void connection_table_cut(struct connection_table *table) { for_each_session(table, server_session_cut); }
 

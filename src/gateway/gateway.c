@@ -19,7 +19,7 @@
 #define TUNNELS_END_MS 6000       /* from when they are told; each has 5 s */
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
 
-static void begin_drain(struct gateway *);
+static void begin_drain(struct gateway *, void (*drain_worker)(struct worker *));
 
 /* --- the link --- */
 
@@ -43,11 +43,24 @@ void control_hand_good_text_on(struct gateway *gateway)
     close(text);
 }
 
+/* Within so long a drain is over, whatever is open. */
+static uint64_t drain_bound_ms(const struct facts *facts)
+{
+    uint64_t tunnels_ms = facts->tunnel_drain_timeout_ms + TUNNELS_END_MS;
+    return tunnels_ms > facts->drain_timeout_ms ? tunnels_ms : facts->drain_timeout_ms;
+}
+
+void control_tell_bounds(struct gateway *gateway)
+{
+    control_send(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    control_send(gateway, SUPERVISION_DRAIN_BOUND, drain_bound_ms(gateway->facts), NULL);
+}
+
 void control_give_up(struct gateway *gateway, const char *why)
 {
     log_lines(LOG_LEVEL_ERROR, why);
     gateway->exit_status = 1;
-    begin_drain(gateway);
+    begin_drain(gateway, worker_drain);
 }
 
 static const struct publisher_events publisher_events = {
@@ -106,21 +119,37 @@ static void last_limit_passed(struct timer *timer) { stop_waiting(CONTAINER_OF(t
 static void set_drain_limits(struct gateway *gateway)
 {
     struct timer_wheel *timers = &gateway->loop.timers;
-    uint64_t requests_ms = gateway->loop.now_ms + gateway->facts->drain_timeout_ms;
-    uint64_t tunnels_ms = gateway->loop.now_ms + gateway->facts->tunnel_drain_timeout_ms;
-    uint64_t last_ms = tunnels_ms + TUNNELS_END_MS;
-    timer_set(timers, &gateway->drain_limit, requests_ms);
-    timer_set(timers, &gateway->tunnel_limit, tunnels_ms);
-    timer_set(timers, &gateway->last_limit, last_ms > requests_ms ? last_ms : requests_ms);
+    uint64_t now_ms = gateway->loop.now_ms;
+    timer_set(timers, &gateway->drain_limit, now_ms + gateway->facts->drain_timeout_ms);
+    timer_set(timers, &gateway->tunnel_limit, now_ms + gateway->facts->tunnel_drain_timeout_ms);
+    timer_set(timers, &gateway->last_limit, now_ms + drain_bound_ms(gateway->facts));
 }
 
-static void begin_drain(struct gateway *gateway)
+/* Again, to drain what only yields so far; its limit stays. */
+static void begin_drain(struct gateway *gateway, void (*drain_worker)(struct worker *))
 {
+    for (unsigned i = 0; i < gateway->worker_count; i++) drain_worker(gateway->workers[i]);
     if (gateway->draining) return;
     gateway->draining = true;
     gateway->workers_draining = gateway->worker_count;
-    for (unsigned i = 0; i < gateway->worker_count; i++) worker_drain(gateway->workers[i]);
     set_drain_limits(gateway);
+}
+
+/* Half of the time is for idle connections to bring a last request, the other half for what has begun by then. */
+static void begin_to_yield(struct gateway *gateway)
+{
+    gateway->yielding = true;
+    if (gateway->draining) return;
+    log_info("another gateway serves: finishing what is under way");
+    begin_drain(gateway, worker_yield);
+    if (gateway->admin) worker_yield(admin_worker_get(gateway->admin));
+    uint64_t patience_ms = gateway->facts->drain_timeout_ms / 2;
+    timer_set(&gateway->loop.timers, &gateway->patience, gateway->loop.now_ms + patience_ms);
+}
+
+static void patience_ended(struct timer *timer)
+{
+    begin_drain(CONTAINER_OF(timer, struct gateway, patience), worker_drain);
 }
 
 /* --- messages of the master --- */
@@ -133,12 +162,14 @@ static void handle_message(struct gateway *gateway, struct supervision_message *
     case SUPERVISION_RELOAD:
         if (!gateway->draining) control_order_reload(gateway, message->number);
         break;
-    case SUPERVISION_STATUS: control_answer_status(gateway, message->number); break;
+    case SUPERVISION_STATUS: control_answer_status(gateway, message->number, message->text); break;
     case SUPERVISION_REOPEN: access_log_reopen(gateway->access_log); break;
     case SUPERVISION_DRAIN:
         control_end_listening(gateway);
-        begin_drain(gateway);
+        begin_drain(gateway, worker_drain);
         break;
+    case SUPERVISION_GIVE_UP: control_give_up_address(gateway, message->text); break;
+    case SUPERVISION_YIELD: begin_to_yield(gateway); break;
     default: log_warning("unknown message %u on the supervision link", message->kind);
     }
 }
@@ -159,7 +190,7 @@ static void link_ready(struct event_source *source, uint32_t events)
             log_warning("the master is gone: draining");
             loop_unwatch(&gateway->loop, source, false);
             control_end_listening(gateway);
-            begin_drain(gateway);
+            begin_drain(gateway, worker_drain);
             return;
         }
     }
@@ -258,6 +289,7 @@ static void take_down(struct gateway *gateway)
     timer_clear(&gateway->loop.timers, &gateway->drain_limit);
     timer_clear(&gateway->loop.timers, &gateway->tunnel_limit);
     timer_clear(&gateway->loop.timers, &gateway->last_limit);
+    timer_clear(&gateway->loop.timers, &gateway->patience);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -314,7 +346,7 @@ static int serve(struct gateway *gateway, struct publication *first)
         log_error("%s", error.text);
         return 1;
     }
-    control_send(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    control_tell_bounds(gateway);
     control_hand_good_text_on(gateway);
     control_ask_for_all_sockets(gateway);
     control_beat(&gateway->beat);
@@ -336,6 +368,7 @@ int gateway_run(const struct gateway_options *options)
     timer_init(&gateway.drain_limit, drain_limit_passed);
     timer_init(&gateway.tunnel_limit, tunnel_limit_passed);
     timer_init(&gateway.last_limit, last_limit_passed);
+    timer_init(&gateway.patience, patience_ended);
     address_limits_init(&gateway.addresses);
     if (!create_control(&gateway, &error)) {
         log_error("%s", error.text);

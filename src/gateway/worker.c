@@ -341,7 +341,6 @@ static void deliver_drain(struct message *message, void *receiver)
 {
     struct worker *worker = receiver;
     free(CONTAINER_OF(message, struct mail, message));
-    if (worker->draining) return;
     worker->draining = true;
     close_listeners(worker);
     connection_table_drain(&worker->connections);
@@ -359,6 +358,15 @@ static void deliver_end_tunnels(struct message *message, void *receiver)
     struct worker *worker = receiver;
     free(CONTAINER_OF(message, struct mail, message));
     exchange_worker_end_tunnels(&worker->exchanges);
+}
+
+static void deliver_yield(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    worker->draining = true;
+    close_listeners(worker);
+    connection_table_yield(&worker->connections);
 }
 
 static void deliver_stop(struct message *message, void *receiver)
@@ -398,6 +406,8 @@ void worker_end_tunnels(struct worker *worker)
 {
     post(worker, &(struct mail){ .descriptor = -1 }, deliver_end_tunnels);
 }
+
+void worker_yield(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_yield); }
 
 void worker_stop(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_stop); }
 

@@ -63,6 +63,8 @@ void worker_unlisten(struct worker *, const struct address *, bool for_good, voi
 void worker_forget(struct worker *, const struct instance *, void (*done)(void *argument), void *argument);
 /* Stops accepting, finishes exchanges, closes idle connections. */
 void worker_drain(struct worker *);
+/* The same without haste, as another process serves new connections: idle ones may bring one more request. worker_drain() may follow. */
+void worker_yield(struct worker *);
 /* While draining: ends what is not a tunnel, and tells the tunnels to close. */
 void worker_cut_requests(struct worker *);
 void worker_end_tunnels(struct worker *);
