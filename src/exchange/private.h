@@ -30,6 +30,11 @@ bool stages_put(struct exchange *, bool response, struct body_pipe **pipe) MUST_
 void stages_release(struct exchange *);
 
 /* record.c: the log step's record and counts. */
+void record_fill(const struct exchange *, struct exchange_record *);
 void record_write(struct exchange *);
+
+/* tunnel.c: sends the 101 and joins client and backend. False: *error; nothing was sent, another answer may be. */
+bool tunnel_open(struct exchange *, struct error *) MUST_USE;
+void tunnel_place_give(struct exchange_worker *);
 
 #endif

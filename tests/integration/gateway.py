@@ -33,7 +33,7 @@ SANITIZER_REPORT = re.compile(
 
 # Gauges that must stand at their resting value once nothing is under way. Idle pooled connections are no lease.
 RESTING_GAUGES = ("sluice_connections_active", "sluice_exchanges_active", "sluice_upstream_leases",
-                  "sluice_buffer_bytes", "sluice_waits_active")
+                  "sluice_buffer_bytes", "sluice_waits_active", "sluice_tunnels_active")
 
 METRIC_LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|\Z)')
