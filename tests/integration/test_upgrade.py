@@ -245,7 +245,7 @@ def test_draining_is_bounded(upgradable, backend):
 
 def test_an_old_gateway_that_does_not_end_is_ended(upgradable):
     """It stands still, so it can't keep to its drain timeout."""
-    running = upgradable(says("x", drainTimeout=0))
+    running = upgradable(says("x", drainTimeout=0, tunnelDrainTimeout=0))
     before = serving(running)
     stop_process(before)
     upgrade(running)
