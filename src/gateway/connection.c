@@ -21,6 +21,8 @@ struct connection {
     uint64_t address_hash;
     bool counted_by_address;
     bool leaving;
+    bool entrance_has_tls;
+    bool is_beyond_limit; /* of its address, which became known when there was a connection already */
     struct peer peer;
 };
 
@@ -152,14 +154,19 @@ static const struct server_session_events session_events = {
     .closed = session_closed,
 };
 
+static void set_address(struct connection *connection, const struct address *address)
+{
+    connection->peer.address = *address;
+    connection->peer.ip_length = (uint8_t)address_write_ip(address, connection->peer.ip_text);
+}
+
 /* NULL when memory is short. */
 static struct connection *create_connection(struct connection_table *table, const struct address *peer)
 {
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection) return NULL;
     connection->table = table;
-    connection->peer.address = *peer;
-    connection->peer.ip_length = (uint8_t)address_write_ip(peer, connection->peer.ip_text);
+    set_address(connection, peer);
     list_push_back(&table->connections, &connection->link);
     return connection;
 }
@@ -187,22 +194,42 @@ static void answer_and_leave(struct connection *connection, int descriptor, cons
                                                  &session_events, connection));
 }
 
-static void turn_away(struct connection_table *table, int descriptor, const struct address *peer)
+static void answer_no_room(struct connection *connection, int descriptor)
 {
-    counter_add(&table->turned_away, 1);
-    struct connection *connection = table->leaving < LEAVING_MAX ? create_connection(table, peer) : NULL;
-    if (!connection) {
-        close_on_the_spot(descriptor);
-        return;
-    }
-    connection->leaving = true;
-    table->leaving++;
     struct error error;
     error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
     answer_and_leave(connection, descriptor, &error);
 }
 
-/* --- TLS --- */
+/* --- what comes before a session --- */
+
+/* A session resumed costs little, but who would begin with it can't be known. */
+static bool may_begin_handshake(struct connection_table *table, const struct address *address)
+{
+    uint32_t rate_max = table->limits.handshakes_per_address_per_second;
+    if (rate_max == 0) return true;
+    uint32_t rate = tag_table_rate(&table->addresses->handshakes, hash_address(address), second_of(table));
+    if (rate == TAG_TABLE_FULL || rate <= rate_max) return true;
+    handshakes_count_failure(&table->handshakes, "rate-limit");
+    return false;
+}
+
+/* It is the client that limits are for, not the proxy. */
+static bool client_announced(struct handshake *handshake, const struct address *client, void *owner)
+{
+    (void)handshake;
+    struct connection *connection = owner;
+    struct connection_table *table = connection->table;
+    if (client->any.sa_family != AF_UNSPEC) set_address(connection, client);
+    connection->is_beyond_limit = !count_address(table, &connection->peer.address, &connection->address_hash,
+                                                 &connection->counted_by_address);
+    if (connection->is_beyond_limit) {
+        counter_add(&table->turned_away, 1);
+        connection->counted_by_address = false;
+    }
+    if (!connection->entrance_has_tls) return true; /* and answered 503, if it comes to that */
+    return !connection->is_beyond_limit && may_begin_handshake(table, &connection->peer.address);
+}
 
 /* It began before the drain did, so it still gets its session, which then ends like the others. */
 static void join_drain(struct connection *connection)
@@ -212,23 +239,30 @@ static void join_drain(struct connection *connection)
     (table->yields_only ? server_session_yield : server_session_drain)(connection->session);
 }
 
+static bool note_tls(struct connection *connection, const struct tls_session *tls)
+{
+    bool failed;
+    connection->peer.tls = true;
+    connection->peer.certificate = peer_certificate_read(tls_session_ssl(tls), &failed);
+    if (failed) handshakes_count_failure(&connection->table->handshakes, "certificate-refused");
+    return !failed;
+}
+
 static void handshake_done(struct handshake *handshake, struct session_socket socket, void *owner)
 {
     (void)handshake;
     struct connection *connection = owner;
-    bool failed;
     connection->handshake = NULL;
-    connection->peer.tls = true;
-    connection->peer.certificate = peer_certificate_read(tls_session_ssl(socket.tls), &failed);
-    if (failed) {
-        handshakes_count_failure(&connection->table->handshakes, "certificate-refused");
+    if (socket.tls && !note_tls(connection, socket.tls)) {
         tls_session_destroy(socket.tls);
         close(socket.descriptor);
         end(connection);
-        return;
+    } else if (connection->is_beyond_limit) {
+        answer_no_room(connection, socket.descriptor);
+    } else {
+        start_session(connection, socket);
+        if (connection->session) join_drain(connection);
     }
-    start_session(connection, socket);
-    join_drain(connection);
 }
 
 static void handshake_spoke_plainly(struct handshake *handshake, int descriptor, void *owner)
@@ -250,51 +284,68 @@ static void handshake_failed(struct handshake *handshake, void *owner)
 }
 
 static const struct handshake_events handshake_events = {
+    .announced = client_announced,
     .done = handshake_done,
     .spoke_plainly = handshake_spoke_plainly,
     .failed = handshake_failed,
 };
 
-/* A session resumed costs little, but who would begin with it can't be known. */
-static bool may_begin_handshake(struct connection_table *table, const struct address *address)
-{
-    uint32_t rate_max = table->limits.handshakes_per_address_per_second;
-    if (rate_max == 0) return true;
-    uint32_t rate = tag_table_rate(&table->addresses->handshakes, hash_address(address), second_of(table));
-    return rate == TAG_TABLE_FULL || rate <= rate_max;
-}
-
 static void start_handshake(struct connection *connection, int descriptor, const struct entrance *entrance)
 {
     struct connection_table *table = connection->table;
-    if (may_begin_handshake(table, &connection->peer.address)) {
+    connection->entrance_has_tls = entrance->tls != NULL;
+    if (entrance->proxy_count > 0 || may_begin_handshake(table, &connection->peer.address))
         connection->handshake = handshake_start(&table->handshakes, descriptor, entrance, &handshake_events,
                                                 connection);
-    } else {
-        handshakes_count_failure(&table->handshakes, "rate-limit");
+    else
         close(descriptor);
-    }
     if (!connection->handshake) end(connection);
 }
 
 /* --- the beginning --- */
 
-/* There is no room. Behind TLS nobody could read an answer. */
+static void turn_away(struct connection_table *table, int descriptor, const struct address *peer)
+{
+    struct connection *connection = table->leaving < LEAVING_MAX ? create_connection(table, peer) : NULL;
+    if (!connection) {
+        close_on_the_spot(descriptor);
+        return;
+    }
+    connection->leaving = true;
+    table->leaving++;
+    answer_no_room(connection, descriptor);
+}
+
+/* There is no room. Where something else than HTTP is spoken first nobody would read an answer. */
 static void refuse(struct connection_table *table, int descriptor, const struct address *peer,
                    const struct entrance *entrance)
 {
-    if (!entrance || !entrance->tls) {
-        turn_away(table, descriptor, peer);
-        return;
-    }
     counter_add(&table->turned_away, 1);
+    if (entrance && (entrance->tls || entrance->proxy_count > 0))
+        close(descriptor);
+    else
+        turn_away(table, descriptor, peer);
+}
+
+/* False: it is closed. */
+static bool let_in(struct connection_table *table, int descriptor, const struct address *peer,
+                   const struct entrance *entrance)
+{
+    if (entrance->is_closed) {
+        handshakes_count_failure(&table->handshakes, "no-certificate");
+    } else if (entrance->proxy_count > 0 && !entrance_trusts(entrance, peer)) {
+        counter_add(&table->handshakes.figures.proxies_untrusted, 1);
+    } else {
+        return true;
+    }
     close(descriptor);
+    return false;
 }
 
 static void begin(struct connection *connection, int descriptor, const struct entrance *entrance)
 {
     if (entrance) connection->peer.redirect_port = entrance->redirect_port;
-    if (entrance && entrance->tls)
+    if (entrance && (entrance->tls || entrance->proxy_count > 0))
         start_handshake(connection, descriptor, entrance);
     else
         start_session(connection, (struct session_socket){ .descriptor = descriptor });
@@ -304,14 +355,12 @@ void connection_accept(struct connection_table *table, int descriptor, const str
                        const struct entrance *entrance)
 {
     uint64_t hash = 0;
-    bool counted;
+    bool counted = false,
+         is_proxy = entrance && entrance->proxy_count > 0; /* whose client is counted, once it is known */
     counter_add(&table->accepted, 1);
-    if (entrance && entrance->is_closed) {
-        handshakes_count_failure(&table->handshakes, "no-certificate");
-        close(descriptor);
-        return;
-    }
-    if (gauge_read(&table->count) >= table->limits.connections_max || !count_address(table, peer, &hash, &counted)) {
+    if (entrance && !let_in(table, descriptor, peer, entrance)) return;
+    if (gauge_read(&table->count) >= table->limits.connections_max ||
+        (!is_proxy && !count_address(table, peer, &hash, &counted))) {
         refuse(table, descriptor, peer, entrance);
         return;
     }

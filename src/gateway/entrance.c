@@ -18,8 +18,12 @@ static void make_entrance(struct entrances *all, struct entrance *entrance, cons
     *entrance = (struct entrance){
         .all = all,
         .address = listener->address,
+        .proxies = memory_allocate_array(listener->proxy.from_count + 1, sizeof *entrance->proxies),
+        .proxy_count = listener->proxy.from_count,
         .redirect_port = listener->redirect_port,
     };
+    if (entrance->proxy_count > 0)
+        memcpy(entrance->proxies, listener->proxy.from, entrance->proxy_count * sizeof *entrance->proxies);
     if (!listener->has_tls) return;
     entrance->tls = tls_server_create(listener, ring, problems);
     entrance->is_closed = !entrance->tls;
@@ -61,8 +65,19 @@ void entrances_retain(struct entrances *all)
 void entrances_drop(struct entrances *all)
 {
     if (!all || atomic_fetch_sub_explicit(&all->references, 1, memory_order_acq_rel) != 1) return;
-    for (size_t i = 0; i < all->count; i++) tls_server_destroy(all->items[i].tls);
+    for (size_t i = 0; i < all->count; i++) {
+        tls_server_destroy(all->items[i].tls);
+        free(all->items[i].proxies);
+    }
     free(all);
+}
+
+bool entrance_trusts(const struct entrance *entrance, const struct address *peer)
+{
+    for (size_t i = 0; i < entrance->proxy_count; i++) {
+        if (address_range_contains(&entrance->proxies[i], peer)) return true;
+    }
+    return false;
 }
 
 const struct entrance *entrances_find(const struct entrances *all, const struct address *address)

@@ -14,9 +14,11 @@ struct entrances;
 struct entrance {
     struct entrances *all;
     struct address address;
-    struct tls_server *tls; /* NULL: plain */
-    bool is_closed;         /* its certificates can't be had: whoever comes is sent away */
-    uint16_t redirect_port; /* every request is sent there, by https; 0: none is */
+    struct address_range *proxies; /* who speaks the PROXY protocol */
+    size_t proxy_count;            /* 0: nobody does */
+    struct tls_server *tls;        /* NULL: plain */
+    bool is_closed;                /* its certificates can't be had: whoever comes is sent away */
+    uint16_t redirect_port;        /* every request is sent there, by https; 0: none is */
 };
 
 enum entrances_demand {
@@ -30,6 +32,8 @@ struct entrances *entrances_create(const struct configuration *, struct ticket_r
 /* Any thread; NULL is allowed. */
 void entrances_retain(struct entrances *);
 void entrances_drop(struct entrances *);
+/* Whether such a peer begins with a PROXY header; where any does, others are not let in. */
+bool entrance_trusts(const struct entrance *, const struct address *peer);
 /* NULL: none listens there. */
 const struct entrance *entrances_find(const struct entrances *, const struct address *);
 

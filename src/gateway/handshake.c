@@ -1,7 +1,11 @@
 /* gateway/handshake.c: see handshake.h. */
 #include "gateway/handshake.h"
 
+#include "http/proxy_protocol.h"
+
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define STEPS_A_TURN 4
@@ -17,7 +21,8 @@ struct handshake {
     struct timer timer;
     struct list_link waiting; /* all->waiting */
     struct retired retired;
-    bool lingers; /* it has failed; what still comes is read away, so that no RST overtakes the alert */
+    bool awaits_header; /* of the PROXY protocol */
+    bool lingers;       /* it has failed; what still comes is read away, so that no RST overtakes the alert */
 };
 
 /* --- figures --- */
@@ -90,7 +95,7 @@ void handshake_abort(struct handshake *handshake)
 static void succeed(struct handshake *handshake)
 {
     struct session_socket socket = { .tls = handshake->stream.tls };
-    count_success(handshake->all, socket.tls);
+    if (socket.tls) count_success(handshake->all, socket.tls);
     socket.descriptor = stream_detach(&handshake->stream);
     end(handshake);
     handshake->events->done(handshake, socket, handshake->owner);
@@ -203,9 +208,80 @@ static void waiting_go_on(struct task *task)
     }
 }
 
+/* --- the PROXY header --- */
+
+static void fail_mute(struct handshake *handshake)
+{
+    counter_add(&handshake->all->figures.proxies_mute, 1);
+    fail(handshake);
+}
+
+static bool begin_tls(struct handshake *handshake)
+{
+    struct tls_session *session = tls_session_create(tls_server_context(handshake->entrance->tls), TLS_SERVER);
+    if (!session) return false;
+    handshake->stream.on_ready = handshake_ready;
+    stream_set_tls(&handshake->stream, session);
+    return true;
+}
+
+/* What stands behind the header may have come with it: no event will tell of it. */
+static void header_is_read(struct handshake *handshake, const struct proxy_protocol_header *header)
+{
+    handshake->awaits_header = false;
+    if (!handshake->events->announced(handshake, &header->source, handshake->owner)) {
+        fail(handshake);
+    } else if (!handshake->entrance->tls) {
+        succeed(handshake);
+    } else if (begin_tls(handshake)) {
+        handshake_ready(&handshake->stream);
+    } else {
+        handshakes_count_failure(handshake->all, "out-of-memory");
+        fail(handshake);
+    }
+}
+
+/* Looked at in the socket and taken out of it to the byte, so that what follows is the session's or TLS's from its first byte on. */
+static void header_ready(struct stream *stream)
+{
+    struct handshake *handshake = CONTAINER_OF(stream, struct handshake, stream);
+    char bytes[PROXY_PROTOCOL_BYTES_MAX];
+    struct proxy_protocol_header header;
+    struct error error;
+    int descriptor = stream->source.descriptor;
+    ssize_t got;
+    do got = recv(descriptor, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 && errno == EAGAIN) {
+        stream->may_read = false;
+        return;
+    }
+    if (got <= 0) {
+        fail_mute(handshake);
+        return;
+    }
+    switch (proxy_protocol_parse(bytes, (size_t)got, &header, &error)) {
+    case PROXY_PROTOCOL_COMPLETE:
+        if (recv(descriptor, bytes, header.length, MSG_DONTWAIT) == (ssize_t)header.length)
+            header_is_read(handshake, &header);
+        else
+            fail_mute(handshake);
+        break;
+    case PROXY_PROTOCOL_NEED_MORE:
+        stream->may_read = false; /* so that the next bytes are news */
+        if (stream->peer_finished) fail_mute(handshake);
+        break;
+    case PROXY_PROTOCOL_BAD: fail_mute(handshake); break;
+    }
+}
+
 static void timer_fired(struct timer *timer)
 {
     struct handshake *handshake = CONTAINER_OF(timer, struct handshake, timer);
+    if (handshake->awaits_header) {
+        fail_mute(handshake);
+        return;
+    }
     if (!handshake->lingers) handshakes_count_failure(handshake->all, "timeout");
     fail(handshake);
 }
@@ -218,20 +294,13 @@ void handshakes_init(struct handshakes *all, struct loop *loop)
     list_init(&all->waiting);
 }
 
-static bool begin_tls(struct handshake *handshake)
-{
-    struct tls_session *session = tls_session_create(tls_server_context(handshake->entrance->tls), TLS_SERVER);
-    if (!session) return false;
-    stream_set_tls(&handshake->stream, session);
-    return true;
-}
-
 static bool begin(struct handshake *handshake, int descriptor)
 {
     struct error error;
     struct loop *loop = handshake->all->loop;
-    if (!stream_open(&handshake->stream, loop, descriptor, false, handshake_ready, &error)) return false;
-    if (begin_tls(handshake)) return true;
+    handshake->awaits_header = handshake->entrance->proxy_count > 0;
+    if (!stream_open(&handshake->stream, loop, descriptor, false, header_ready, &error)) return false;
+    if (handshake->awaits_header || begin_tls(handshake)) return true;
     stream_close(&handshake->stream, false);
     return false;
 }

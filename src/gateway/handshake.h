@@ -1,4 +1,5 @@
-/* gateway/handshake.h: an accepted connection until a session can begin on it: TLS is set up within a time, and not at others' cost.
+/* gateway/handshake.h: an accepted connection until a session can begin on it: the PROXY header is read, TLS is set up, within a time and
+ * not at others' cost.
  *
  * A step of a handshake is up to a millisecond of pure computing, so a worker does a few of them a turn, in the order in which they
  * came; the others wait for the next turn, and requests under way are served in between. One worker's thread. */
@@ -19,6 +20,8 @@ struct handshake_figures {
     struct gauge active;
     struct counter completed[2][2]; /* by version (1.2, 1.3) and whether a session was resumed */
     struct counter failed[HANDSHAKE_FAILURES_MAX];
+    struct counter proxies_untrusted; /* connections of strangers where only proxies are let in */
+    struct counter proxies_mute;      /* of proxies that did not begin with a good PROXY header in time */
 };
 
 /* NULL: there are no more. */
@@ -36,6 +39,9 @@ struct handshakes {
 };
 
 struct handshake_events {
+    /* The PROXY header is read; `client` is of AF_UNSPEC where it names none. False: this client is not let in; the connection is closed
+     * and `failed` follows. Inside it nothing of the handshake may be called. */
+    bool (*announced)(struct handshake *, const struct address *client, void *owner);
     /* The socket is the callee's, ready for a session. */
     void (*done)(struct handshake *, struct session_socket, void *owner);
     /* The client speaks HTTP without TLS. What it has said so far is lost; the socket, plain, is the callee's. */

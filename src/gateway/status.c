@@ -108,6 +108,15 @@ static void write_handshakes(struct metrics_text *text, const struct worker_figu
                        sum->handshakes_failed[i]);
 }
 
+static void write_proxies(struct metrics_text *text, const struct worker_figures *sum)
+{
+    static const char name[] = "sluice_proxy_protocol_failures_total";
+    metrics_text_head(text, name, "counter",
+                      "Connections closed because a stranger came, or no good PROXY header in time, by reason.");
+    metrics_text_line(text, name, "reason=\"untrusted\"", sum->proxies_untrusted);
+    metrics_text_line(text, name, "reason=\"header\"", sum->proxies_mute);
+}
+
 void figures_write_metrics(struct metrics_text *text, const struct worker_figures *sum)
 {
     struct worker_figures figures_now = *sum;
@@ -117,4 +126,5 @@ void figures_write_metrics(struct metrics_text *text, const struct worker_figure
         metrics_text_line_signed(text, figures[i].metric, NULL, value_of(&figures_now, i));
     }
     write_handshakes(text, sum);
+    write_proxies(text, sum);
 }

@@ -444,6 +444,8 @@ static void add_handshakes(const struct handshake_figures *figures, struct worke
         sum->handshakes_completed[i / 2][i % 2] += counter_read(&figures->completed[i / 2][i % 2]);
     for (unsigned i = 0; i < HANDSHAKE_FAILURES_MAX; i++)
         sum->handshakes_failed[i] += counter_read(&figures->failed[i]);
+    sum->proxies_untrusted += counter_read(&figures->proxies_untrusted);
+    sum->proxies_mute += counter_read(&figures->proxies_mute);
 }
 
 void worker_add_figures(const struct worker *worker, struct worker_figures *sum)

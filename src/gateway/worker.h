@@ -86,6 +86,7 @@ struct worker_figures {
     int64_t handshakes;
     uint64_t handshakes_completed[2][2]; /* as in struct handshake_figures */
     uint64_t handshakes_failed[HANDSHAKE_FAILURES_MAX];
+    uint64_t proxies_untrusted, proxies_mute;
 };
 void worker_add_figures(const struct worker *, struct worker_figures *sum);
 
