@@ -473,13 +473,13 @@ def test_the_admin_address_may_change_with_an_upgrade(upgradable):
 
 def test_a_gateway_killed_right_after_the_upgrade_is_started_again_from_the_new_binary(upgradable, program):
     running = upgradable(says("x"))
-    new = install(program)
+    old, new = serving(running), install(program)
     upgrade(running)
     killed = serving(running)
     os.kill(killed, signal.SIGKILL)
     with connect(running.address, timeout=START_SECONDS) as wire:
         assert wire.send(request_bytes()).read_response_or_close() or running.get("/").status == 200
-    assert runs(running.wait_for_gateway_process(other_than=[killed])) == new
+    assert runs(running.wait_for_gateway_process(other_than=[old, killed])) == new
     running.wait_until_ready()
 
 
