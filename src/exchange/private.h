@@ -9,6 +9,8 @@
 /* edge.c: who the client is, and the request's id. */
 void edge_find_client(struct exchange *, const struct request_settings *);
 bool edge_find_request_id(struct exchange *) MUST_USE;
+/* True: the listener sends all requests elsewhere, and the answer is prepared. */
+bool edge_redirects(struct exchange *);
 
 /* wait.c */
 enum wait_state { WAIT_IDLE, WAIT_PENDING, WAIT_COMPLETED };
@@ -28,6 +30,11 @@ bool stages_put(struct exchange *, bool response, struct body_pipe **pipe) MUST_
 void stages_release(struct exchange *);
 
 /* record.c: the log step's record and counts. */
+void record_fill(const struct exchange *, struct exchange_record *);
 void record_write(struct exchange *);
+
+/* tunnel.c: sends the 101 and joins client and backend. False: *error; nothing was sent, another answer may be. */
+bool tunnel_open(struct exchange *, struct error *) MUST_USE;
+void tunnel_place_give(struct exchange_worker *);
 
 #endif

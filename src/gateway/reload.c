@@ -62,6 +62,14 @@ static void close_sockets(struct fresh_sockets *fresh)
     *fresh = (struct fresh_sockets){ 0 };
 }
 
+static bool is_passed(const struct gateway *gateway, const struct address *address)
+{
+    for (size_t i = 0; i < gateway->passed.count; i++) {
+        if (address_equal(vector_at(&gateway->passed, i), address)) return true;
+    }
+    return false;
+}
+
 static void take_sockets(struct gateway *gateway, struct supervision_message *message)
 {
     struct fresh_sockets fresh = { .count = message->descriptor_count };
@@ -69,6 +77,7 @@ static void take_sockets(struct gateway *gateway, struct supervision_message *me
     fresh.descriptors = memory_allocate_array(fresh.count + 1, sizeof *fresh.descriptors);
     memcpy(fresh.descriptors, message->descriptors, fresh.count * sizeof *fresh.descriptors);
     message->descriptor_count = 0;
+    if (message->number && !is_passed(gateway, &fresh.address)) vector_push_copy(&gateway->passed, &fresh.address);
     if (!share_sockets(gateway, &fresh) && !gateway->socket_failure)
         gateway->socket_failure = memory_format("cannot share the sockets of %s among the workers: %m", message->text);
     if (gateway->reload.running) {
@@ -126,6 +135,14 @@ static bool drop_privileges(const struct facts *facts)
     return false;
 }
 
+/* What was said so far concerned the start, and whoever asked for it has heard it. */
+static void speak_to_the_log(int log)
+{
+    if (log < 0) return;
+    if (dup2(log, STDERR_FILENO) < 0) log_error("cannot write to the log: %m");
+    close(log);
+}
+
 static void become_ready(struct gateway *gateway)
 {
     if (gateway->socket_failure) {
@@ -134,6 +151,7 @@ static void become_ready(struct gateway *gateway)
         control_give_up(gateway, "not serving without the configured user");
     } else {
         gateway->ready = true;
+        speak_to_the_log(gateway->options->log);
         control_send(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
     }
 }
@@ -151,12 +169,12 @@ static bool has_listener(const struct facts *facts, const struct address *addres
 /* By the configuration in force or by the one that is on its way: the master then keeps the sockets it has. */
 static bool is_wanted(const struct gateway *gateway, const struct address *address)
 {
-    if (gateway->listening_ended) return false;
+    if (gateway->listening_ended || gateway->yielding) return false;
     return has_listener(gateway->facts, address) ||
            (gateway->reload.facts && has_listener(gateway->reload.facts, address));
 }
 
-/* An address went out of the configuration, or Sluice stops: when every worker has emptied its queue, the master may close it. */
+/* An address went out of the configuration, or Sluice or this gateway ends: when every worker has emptied its queue, the master may close it. */
 struct unlistening {
     struct message message;
     struct gateway *gateway;
@@ -182,16 +200,23 @@ static void worker_unlistened(void *argument)
     mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
 }
 
-static void stop_listening(struct gateway *gateway, const struct address *address)
+/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. That would also hold for whoever gets a
+ * passed socket after us. */
+static void stop_listening(struct gateway *gateway, const struct address *address, bool for_good)
 {
+    for_good = for_good && !is_passed(gateway, address);
     struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
     unlistening->message.deliver = deliver_unlistened;
     unlistening->gateway = gateway;
     unlistening->address = *address;
-    unlistening->pending = gateway->worker_count;
-    for (unsigned i = 0; i < gateway->worker_count; i++) {
-        worker_unlisten(gateway->workers[i], address, gateway->listening_ended, worker_unlistened, unlistening);
+    if (is_admin(gateway, address)) {
+        unlistening->pending = 1;
+        worker_unlisten(admin_worker_get(gateway->admin), address, for_good, worker_unlistened, unlistening);
+        return;
     }
+    unlistening->pending = gateway->worker_count;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_unlisten(gateway->workers[i], address, for_good, worker_unlistened, unlistening);
 }
 
 /* Without it the master's descriptors would go on completing connects that nobody accepts, until the last exchange has ended. The admin
@@ -200,19 +225,28 @@ void control_end_listening(struct gateway *gateway)
 {
     if (gateway->listening_ended) return;
     gateway->listening_ended = true;
-    for (size_t i = 0; i < gateway->facts->listener_count; i++) stop_listening(gateway, &gateway->facts->listeners[i]);
+    for (size_t i = 0; i < gateway->facts->listener_count; i++)
+        stop_listening(gateway, &gateway->facts->listeners[i], true);
+}
+
+void control_give_up_address(struct gateway *gateway, const char *text)
+{
+    struct address address;
+    gateway->yielding = true;
+    if (address_parse(slice_from_cstring(text), &address)) stop_listening(gateway, &address, true);
 }
 
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)
 {
     if (after->workers != before->workers) {
-        log_warning("workers: %u takes effect when Sluice is started again; %u go on", after->workers, before->workers);
+        log_warning("workers: %u takes effect with the next `sluice upgrade` or start; %u go on", after->workers,
+                    before->workers);
     }
     if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
-        log_warning("admin: another address takes effect when Sluice is started again");
+        log_warning("admin: another address takes effect with the next `sluice upgrade` or start");
     }
     if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
-        log_warning("user: another one takes effect when Sluice is started again");
+        log_warning("user: another one takes effect with the next `sluice upgrade` or start");
     }
 }
 
@@ -297,8 +331,8 @@ static char *find_listener_on_admin(const struct gateway *gateway)
     address_write(admin, text);
     char *stands = where_it_stands(gateway, admin);
     char *failure = memory_format(
-        "%scannot listen on %s: it is the address of the running admin listener, which changes only when "
-        "Sluice is started again (do that, or name another address)",
+        "%scannot listen on %s: it is the address of the running admin listener, which changes only "
+        "with the next upgrade or start (say `sluice upgrade`, or name another address)",
         stands, text);
     free(stands);
     return failure;
@@ -359,12 +393,13 @@ static void take_over_facts(struct gateway *gateway)
     facts->admin_enabled = before->admin_enabled;
     gateway->facts = facts;
     gateway->reload.facts = NULL;
+    certificate_watch_take(&gateway->certificates, &facts->certificates);
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;
-    control_send(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
+    control_tell_bounds(gateway);
     for (size_t i = 0; i < before->listener_count; i++) {
-        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
+        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i], false);
     }
     for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
         deal_sockets(gateway, vector_at(&gateway->reload.sockets, i));

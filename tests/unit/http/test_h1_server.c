@@ -1250,6 +1250,36 @@ static void draining_lets_the_request_in_flight_finish_and_then_closes(void **st
     assert_soon(f->closed == 1);
 }
 
+static void yielding_lets_an_idle_connection_ask_once_more(void **state)
+{
+    struct fixture *f = *state;
+    f->answer_at_once = "first";
+    ask(f, GET);
+    settle(f);
+    server_session_yield(f->session);
+    settle(f);
+    assert_int_equal(f->closed, 0);
+    assert_null(strstr(f->client.received, "Connection: close"));
+    f->answer_at_once = "second";
+    wire_say(&f->client, GET);
+    settle(f);
+    assert_received(&f->client, "Connection: close\r\n");
+    assert_soon(ends_with(&f->client, "second"));
+    assert_soon(f->closed == 1);
+}
+
+static void a_drain_after_yielding_closes_an_idle_connection(void **state)
+{
+    struct fixture *f = *state;
+    server_session_yield(f->session);
+    settle(f);
+    assert_int_equal(f->closed, 0);
+    server_session_drain(f->session);
+    settle(f);
+    assert_soon(f->closed == 1);
+    assert_soon(f->client.ended && !f->client.was_reset);
+}
+
 static void a_stream_that_is_reset_ends_the_connection(void **state)
 {
     struct fixture *f = *state;
@@ -1282,41 +1312,6 @@ static void an_aborted_connection_waits_for_its_streams_release(void **state)
     assert_int_equal(f->closed, 0);
     assert_slice_is(f->stream->request.target.path, "/a"); /* still readable, for the log */
     release(f);
-    assert_soon(f->closed == 1);
-}
-
-static void a_tunnel_carries_bytes_both_ways_until_both_have_finished(void **state)
-{
-    struct fixture *f = *state;
-    struct error error;
-    f->keep_stream = true;
-    ask(f, "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly");
-    struct response_head *head = new_head(f, 101);
-    assert_true(headers_add(&head->headers, SLICE("Upgrade"), SLICE("echo")));
-    body_pipe_init(&f->answer, &f->bench.loop, BODY_LENGTH_UNKNOWN);
-    f->has_answer = true;
-    assert_true(server_stream_open_tunnel(f->stream, head, &f->answer, &error));
-    f->take_body = true;
-    body_pipe_attach_consumer(f->stream->request_body, &f->task);
-    settle(f);
-    assert_received(&f->client, "HTTP/1.1 101 Switching Protocols\r\n");
-    assert_received(&f->client, "Upgrade: echo\r\n");
-    ask(f, " bird");
-    assert_slice_is(slice_of(f->body, f->body_length), "early bird");
-    push_answer(f, "worm");
-    settle(f);
-    assert_soon(ends_with(&f->client, "\r\n\r\nworm"));
-    body_pipe_finish(&f->answer, NULL);
-    settle(f);
-    assert_soon(f->client.ended);
-    assert_true(f->sent > 0);
-    ask(f, "!");
-    shutdown(f->client.descriptor, SHUT_WR);
-    settle(f);
-    assert_soon(f->body_ended);
-    assert_slice_is(slice_of(f->body, f->body_length), "early bird!");
-    release(f);
-    settle(f);
     assert_soon(f->closed == 1);
 }
 
@@ -1393,10 +1388,11 @@ int main(void)
         TEST(draining_closes_an_idle_connection_at_once),
         TEST(a_request_that_crossed_with_the_drain_is_answered),
         TEST(draining_lets_the_request_in_flight_finish_and_then_closes),
+        TEST(yielding_lets_an_idle_connection_ask_once_more),
+        TEST(a_drain_after_yielding_closes_an_idle_connection),
         TEST(a_stream_that_is_reset_ends_the_connection),
         TEST(a_stream_released_without_an_answer_ends_the_connection),
         TEST(an_aborted_connection_waits_for_its_streams_release),
-        TEST(a_tunnel_carries_bytes_both_ways_until_both_have_finished),
     };
     return cmocka_run_group_tests_name("h1 server", tests, NULL, NULL);
 }
