@@ -66,6 +66,7 @@ struct limits_config {
     uint64_t handshake_timeout_ms;                  /* 10,000 */
     int64_t handshakes_per_address_per_second;      /* 0: no limit */
     uint64_t buffer_bytes_per_worker;               /* 256 MiB */
+    int64_t tunnels_per_worker;                     /* 0: no limit */
 };
 
 struct admin_config {
@@ -157,14 +158,15 @@ struct route_config {
     bool has_respond, has_redirect;
     struct respond_config respond;
     struct redirect_config redirect;
-    bool strip_prefix;           /* true */
-    bool preserve_host;          /* true: the client's Host goes upstream; false: the instance's */
-    uint64_t timeout_ms;         /* 30,000 */
-    uint64_t try_timeout_ms;     /* 0: none */
-    uint64_t idle_timeout_ms;    /* 60,000: between pieces of a body */
-    int64_t retry_count;         /* 1 */
-    uint64_t retry_on;           /* enum retry_on bits */
-    uint64_t retry_buffer_bytes; /* 64 KiB */
+    bool strip_prefix;               /* true */
+    bool preserve_host;              /* true: the client's Host goes upstream; false: the instance's */
+    uint64_t timeout_ms;             /* 30,000 */
+    uint64_t try_timeout_ms;         /* 0: none */
+    uint64_t idle_timeout_ms;        /* 60,000: between pieces of a body */
+    uint64_t tunnel_idle_timeout_ms; /* 3,600,000; 0: none */
+    int64_t retry_count;             /* 1 */
+    uint64_t retry_on;               /* enum retry_on bits */
+    uint64_t retry_buffer_bytes;     /* 64 KiB */
     bool idempotent;
     struct object_list filters; /* struct filter_config */
     struct slice_list tags;
@@ -188,9 +190,10 @@ struct configuration {
     struct slice_list internal_response_headers; /* default ["X-Internal-*"] */
     struct limits_config limits;
     struct resolver_config resolver;
-    uint64_t drain_timeout_ms; /* 30 s */
-    uint64_t stall_timeout_ms; /* 5 s: a worker that doesn't turn for so long is restarted with its process */
-    struct slice user;         /* absent: stay */
+    uint64_t drain_timeout_ms;        /* 30 s */
+    uint64_t tunnel_drain_timeout_ms; /* 30 s */
+    uint64_t stall_timeout_ms;        /* 5 s: a worker that doesn't turn for so long is restarted with its process */
+    struct slice user;                /* absent: stay */
     bool merge_slashes;
     struct object_list services; /* struct service_config */
     struct object_list routes;   /* struct route_config, in the file's order */

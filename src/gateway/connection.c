@@ -378,17 +378,34 @@ void connection_accept(struct connection_table *table, int descriptor, const str
 
 /* --- the end --- */
 
+static void for_each_session(struct connection_table *table, void (*call)(struct server_session *))
+{
+    struct list_link *next;
+    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
+        next = link->next;
+        struct server_session *session = CONTAINER_OF(link, struct connection, link)->session;
+        if (session) call(session);
+    }
+}
+
+static void abort_handshakes(struct connection_table *table)
+{
+    struct list_link *next;
+    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
+        next = link->next;
+        struct connection *connection = CONTAINER_OF(link, struct connection, link);
+        if (!connection->handshake) continue;
+        handshake_abort(connection->handshake);
+        end(connection);
+    }
+}
+
 /* Handshakes under way end by themselves: join_drain(). */
 static void drain(struct connection_table *table, void (*drain_session)(struct server_session *))
 {
     table->draining = true;
     table->yields_only = drain_session == server_session_yield;
-    struct list_link *next;
-    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
-        next = link->next;
-        struct server_session *session = CONTAINER_OF(link, struct connection, link)->session;
-        if (session) drain_session(session);
-    }
+    for_each_session(table, drain_session);
     tell_if_emptied(table);
 }
 
@@ -396,17 +413,14 @@ void connection_table_drain(struct connection_table *table) { drain(table, serve
 
 void connection_table_yield(struct connection_table *table) { drain(table, server_session_yield); }
 
+void connection_table_cut(struct connection_table *table)
+{
+    abort_handshakes(table);
+    for_each_session(table, server_session_cut);
+}
+
 void connection_table_abort(struct connection_table *table)
 {
-    struct list_link *next;
-    for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
-        struct connection *connection = CONTAINER_OF(link, struct connection, link);
-        next = link->next;
-        if (connection->handshake) {
-            handshake_abort(connection->handshake);
-            end(connection);
-        } else {
-            server_session_abort(connection->session);
-        }
-    }
+    abort_handshakes(table);
+    for_each_session(table, server_session_abort);
 }

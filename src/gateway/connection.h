@@ -54,6 +54,8 @@ void connection_accept(struct connection_table *, int descriptor, const struct a
 void connection_table_drain(struct connection_table *);
 /* The same without haste: idle connections may bring one more request (server_session_yield). connection_table_drain() may follow. */
 void connection_table_yield(struct connection_table *);
+/* Closes all but tunnels at once. */
+void connection_table_cut(struct connection_table *);
 /* Closes all at once. */
 void connection_table_abort(struct connection_table *);
 

@@ -64,6 +64,7 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->resolver_ttl_minimum_ms = configuration->resolver.ttl_minimum_ms;
     facts->resolver_ttl_maximum_ms = configuration->resolver.ttl_maximum_ms;
     facts->drain_timeout_ms = configuration->drain_timeout_ms;
+    facts->tunnel_drain_timeout_ms = configuration->tunnel_drain_timeout_ms;
     facts->stall_timeout_ms = configuration->stall_timeout_ms;
     vector_init(&facts->certificates, sizeof(struct certificate_fact));
     return facts;
@@ -164,5 +165,6 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
         },
         .handshake_timeout_ms = (uint32_t)limits->handshake_timeout_ms,
         .buffer_bytes_max = limits->buffer_bytes_per_worker,
+        .tunnels_max = (uint32_t)limits->tunnels_per_worker,
     };
 }

@@ -17,6 +17,7 @@ static const struct {
     { "sluice_tls_handshakes_active", NULL, GAUGE(handshakes), "Client connections that TLS is being set up on." },
     { "sluice_exchanges_active", "exchanges", GAUGE(exchanges), "Requests under way." },
     { "sluice_waits_active", NULL, GAUGE(waits), "Filters and handlers that wait for something." },
+    { "sluice_tunnels_active", "tunnels", GAUGE(tunnels), "Open WebSockets." },
     { "sluice_buffer_bytes", "bufferBytes", GAUGE(buffer_bytes), "Bytes held in buffers and request memory." },
     { "sluice_upstream_connections_active", NULL, GAUGE(upstream_connections),
       "Connections to instances that carry a request." },

@@ -67,6 +67,13 @@ static void sum_figures(const struct gateway *gateway, struct worker_figures *su
     for (unsigned i = 0; i < gateway->worker_count; i++) worker_add_figures(gateway->workers[i], sum);
 }
 
+int64_t control_open_tunnels(const struct gateway *gateway)
+{
+    struct worker_figures sum;
+    sum_figures(gateway, &sum);
+    return sum.tunnels;
+}
+
 void control_answer_status(struct gateway *gateway, uint64_t command, const char *others)
 {
     char text[2048];

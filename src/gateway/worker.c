@@ -73,6 +73,7 @@ static void hold(struct worker *worker, struct publication *publication)
     worker->connections.handshakes.timeout_ms = publication->settings.handshake_timeout_ms;
     change_entrances(worker, publication->entrances);
     worker->memory.bytes_max = publication->settings.buffer_bytes_max;
+    worker->exchanges.tunnels_max = publication->settings.tunnels_max;
 }
 
 static void let_go(struct held_publication *held)
@@ -363,6 +364,20 @@ static void deliver_drain(struct message *message, void *receiver)
     connection_table_drain(&worker->connections);
 }
 
+static void deliver_cut(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    connection_table_cut(&worker->connections);
+}
+
+static void deliver_end_tunnels(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    exchange_worker_end_tunnels(&worker->exchanges);
+}
+
 static void deliver_yield(struct message *message, void *receiver)
 {
     struct worker *worker = receiver;
@@ -403,6 +418,13 @@ void worker_forget(struct worker *worker, const struct instance *instance, void 
 
 void worker_drain(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_drain); }
 
+void worker_cut_requests(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_cut); }
+
+void worker_end_tunnels(struct worker *worker)
+{
+    post(worker, &(struct mail){ .descriptor = -1 }, deliver_end_tunnels);
+}
+
 void worker_yield(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_yield); }
 
 void worker_stop(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_stop); }
@@ -435,6 +457,7 @@ void worker_add_figures(const struct worker *worker, struct worker_figures *sum)
     add_handshakes(&worker->connections.handshakes.figures, sum);
     sum->exchanges += gauge_read(&worker->exchanges.active);
     sum->waits += gauge_read(&worker->exchanges.waiting);
+    sum->tunnels += gauge_read(&worker->exchanges.tunnels_open);
     sum->exchanges_begun += counter_read(&worker->exchanges.started);
     sum->exchanges_beyond_snapshot += counter_read(&worker->exchanges.pinned_beyond_snapshot);
     sum->buffer_bytes += gauge_read(&worker->buffer_bytes);

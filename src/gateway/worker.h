@@ -19,6 +19,7 @@ struct worker_settings {
     struct connection_limits connections;
     uint32_t handshake_timeout_ms;
     uint64_t buffer_bytes_max;
+    uint32_t tunnels_max; /* 0: no limit */
 };
 
 /* One publication: a snapshot and the settings that belong to it. Made by the publisher, freed by it when every worker let go. */
@@ -66,6 +67,9 @@ void worker_forget(struct worker *, const struct instance *, void (*done)(void *
 void worker_drain(struct worker *);
 /* The same without haste, as another process serves new connections: idle ones may bring one more request. worker_drain() may follow. */
 void worker_yield(struct worker *);
+/* While draining: ends what is not a tunnel, and tells the tunnels to close. */
+void worker_cut_requests(struct worker *);
+void worker_end_tunnels(struct worker *);
 /* Ends its loop whatever is open. */
 void worker_stop(struct worker *);
 uint64_t worker_turns(const struct worker *); /* the sign of life */
@@ -74,7 +78,7 @@ const char *worker_name(const struct worker *);
 
 /* Gauges and totals, read relaxed from any thread. */
 struct worker_figures {
-    int64_t connections, exchanges, waits, buffer_bytes;
+    int64_t connections, exchanges, waits, tunnels, buffer_bytes;
     int64_t upstream_connections, upstream_idle, upstream_leases, upstream_waiting, upstream_calls;
     uint64_t connections_accepted, connections_turned_away, exchanges_begun, exchanges_beyond_snapshot;
     uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused,

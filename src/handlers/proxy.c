@@ -2,9 +2,10 @@
  *
  * Start: the head is made fit for the next hop (hop-by-hop fields out, forwarding fields and identity in; DESIGN 11), then one
  * primary call. Head: the answer is cleaned likewise and given to the exchange; the body streams on between the two
- * sessions' pipes without this file. State: the call, in the exchange's arena. RFC 9110 7.6. */
-#include "exchange/exchange.h"
+ * sessions' pipes without this file. A request for a WebSocket asks for it upstream; a 101 opens a tunnel, whatever else comes is an
+ * ordinary answer. State: the call, in the exchange's arena. RFC 9110 7.6. */
 #include "handlers/handlers.h"
+#include "handlers/private.h"
 
 #include <xxhash.h>
 
@@ -14,6 +15,7 @@ struct proxy {
     struct exchange *exchange;
     struct call_plan plan;
     struct body_trailer_rule request_trailers, response_trailers;
+    bool upgrade;
 };
 
 static bool proxy_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
@@ -185,6 +187,13 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
     if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
 }
 
+static void fail_for_memory(struct exchange *exchange)
+{
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for a head");
+    exchange_fail(exchange, &error);
+}
+
 /* --- the answer on its way back --- */
 
 static bool matches_internal(struct slice pattern, struct slice name)
@@ -240,6 +249,22 @@ static void pass_interim_on(struct proxy *proxy)
     }
 }
 
+static void answer_upgraded(struct proxy *proxy)
+{
+    struct exchange *exchange = proxy->exchange;
+    struct response_head *response = proxy->call.response;
+    struct error error;
+    if (!websocket_check_answer(exchange->request, response, &error)) {
+        exchange_fail(exchange, &error);
+        return;
+    }
+    clean_response(exchange, &response->headers);
+    if (websocket_ask(&response->headers))
+        exchange_answer_upgraded(exchange, response, &proxy->call);
+    else
+        fail_for_memory(exchange);
+}
+
 static void proxy_task(struct task *task)
 {
     struct proxy *proxy = CONTAINER_OF(task, struct proxy, task);
@@ -248,7 +273,9 @@ static void proxy_task(struct task *task)
     tell_outcome(proxy);
     if (exchange->answered) return;
     pass_interim_on(proxy);
-    if (call->events & CALL_HEAD) {
+    if (call->events & CALL_HEAD && call->response->status == 101) {
+        answer_upgraded(proxy);
+    } else if (call->events & CALL_HEAD) {
         clean_response(exchange, &call->response->headers);
         if (call->response_body) body_pipe_set_trailer_rule(call->response_body, &proxy->response_trailers);
         exchange_answer(exchange, call->response, call->response_body);
@@ -268,14 +295,20 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     proxy->call.owner_task = &proxy->task;
     proxy->request_trailers.clean = clean_request_trailers;
     proxy->response_trailers.clean = clean_response_trailers;
-    struct slice target = upstream_target(exchange);
-    if (slice_is_absent(target) || !prepare_request(exchange)) {
-        struct error error;
-        error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for the request's head");
+    struct error error;
+    proxy->upgrade = websocket_is_asked_for(exchange->request);
+    if (proxy->upgrade && !websocket_check_request(exchange, &error)) {
         exchange_fail(exchange, &error);
         return;
     }
+    struct slice target = upstream_target(exchange);
+    if (slice_is_absent(target) || !prepare_request(exchange) ||
+        (proxy->upgrade && !websocket_ask(&exchange->request->headers))) {
+        fail_for_memory(exchange);
+        return;
+    }
     make_plan(exchange, target, &proxy->plan);
+    proxy->plan.upgrade = proxy->upgrade;
     if (proxy->plan.body) body_pipe_set_trailer_rule(proxy->plan.body, &proxy->request_trailers);
     upstream_call_start(&proxy->call, exchange->worker->upstream, &proxy->plan);
 }

@@ -8,7 +8,7 @@
 #define SLUICE_HTTP_SERVER_STREAM_H
 
 #include "event/socket.h"
-#include "http/body_pipe.h"
+#include "http/tunnel.h"
 
 struct server_stream;
 
@@ -43,9 +43,11 @@ struct server_stream_operations {
      * out cuts the connection (h1) or resets the stream (h2), so that the client sees it as incomplete.
      * False: the head can't be written (*error: CR in a generated header ...); nothing was sent, another may be. */
     bool (*send_head)(struct server_stream *, struct response_head *, struct body_pipe *body, struct error *);
-    /* After send_head of 101 (or 200 to an extended CONNECT): bytes both ways, from the client in request_body, to it
-     * from `to_client`. */
-    bool (*open_tunnel)(struct server_stream *, struct response_head *, struct body_pipe *to_client, struct error *);
+    /* Instead of send_head, for a request that wants_upgrade and has no body: sends a 101 (200 to an extended CONNECT), and the connection
+     * or the HTTP/2 stream becomes `end`, which lives on after the release. SENT says that the head is out and the stream can be
+     * released; only then do the tunnel's bytes move. False: the head can't be written or memory is short (*error); nothing was sent,
+     * another answer may be. A client that has gone meanwhile is told as the end's GONE. */
+    bool (*open_tunnel)(struct server_stream *, struct response_head *, struct tunnel_end *, struct error *);
     /* Cuts the stream without (more of) an answer. */
     void (*reset)(struct server_stream *);
     /* The owner is finished with stream, head and arena; the session goes on to its next request or closes. What is left of the
@@ -78,9 +80,9 @@ static inline bool server_stream_send_head(struct server_stream *stream, struct 
 }
 
 static inline bool server_stream_open_tunnel(struct server_stream *stream, struct response_head *head,
-                                             struct body_pipe *to_client, struct error *error)
+                                             struct tunnel_end *end, struct error *error)
 {
-    return stream->operations->open_tunnel(stream, head, to_client, error);
+    return stream->operations->open_tunnel(stream, head, end, error);
 }
 
 static inline void server_stream_reset(struct server_stream *stream) { stream->operations->reset(stream); }
