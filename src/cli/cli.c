@@ -92,7 +92,7 @@ static int command_master(const struct command_line *line, const struct registri
 static int command_handover_check(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return master_check_handover(descriptor_of(line->handover));
+    master_check_handover(descriptor_of(line->handover));
 }
 
 static int command_gateway(const struct command_line *line, const struct registries *registries)
