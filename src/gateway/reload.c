@@ -393,6 +393,7 @@ static void take_over_facts(struct gateway *gateway)
     facts->admin_enabled = before->admin_enabled;
     gateway->facts = facts;
     gateway->reload.facts = NULL;
+    certificate_watch_take(&gateway->certificates, &facts->certificates);
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;

@@ -14,7 +14,9 @@ class Load:
     connection broke with a request under way: only a crash may do that.
     """
 
-    def __init__(self, gateway, clients=4, target="/", new_connections=False, think=0.0, expect=200):
+    def __init__(self, gateway, clients=4, target="/", new_connections=False, think=0.0, expect=200, connecting=None):
+        """`connecting` opens a connection to an address; plain ones are opened by default."""
+        self.connecting = connecting or connect
         self.address, self.target, self.think, self.expect = gateway.address, target, think, expect
         self.new_connections = new_connections
         self.answers, self.reconnects, self.failures, self.broken = 0, 0, [], []
@@ -52,7 +54,7 @@ class Load:
         while not self._ended.is_set():
             try:
                 if wire is None:
-                    wire = connect(self.address)
+                    wire = self.connecting(self.address)
                 wire = self._one(wire)
             except (OSError, WireClosed) as error:
                 with self._lock:

@@ -245,7 +245,7 @@ def test_draining_is_bounded(upgradable, backend):
 
 def test_an_old_gateway_that_does_not_end_is_ended(upgradable):
     """It stands still, so it can't keep to its drain timeout."""
-    running = upgradable(says("x", drainTimeout=0))
+    running = upgradable(says("x", drainTimeout=0, tunnelDrainTimeout=0))
     before = serving(running)
     stop_process(before)
     upgrade(running)
@@ -491,13 +491,13 @@ def test_the_admin_address_may_change_with_an_upgrade(upgradable):
 
 def test_a_gateway_killed_right_after_the_upgrade_is_started_again_from_the_new_binary(upgradable, program):
     running = upgradable(says("x"))
-    new = install(program)
+    old, new = serving(running), install(program)
     upgrade(running)
     killed = serving(running)
     os.kill(killed, signal.SIGKILL)
     with connect(running.address, timeout=START_SECONDS) as wire:
         assert wire.send(request_bytes()).read_response_or_close() or running.get("/").status == 200
-    assert runs(running.wait_for_gateway_process(other_than=[killed])) == new
+    assert runs(running.wait_for_gateway_process(other_than=[old, killed])) == new
     running.wait_until_ready()
 
 
