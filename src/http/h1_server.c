@@ -242,7 +242,7 @@ static void wait_for_head(struct h1_server *server)
 {
     if (server->state != SERVER_IDLE) return;
     h1_input_drop(&server->input);
-    if (server->draining) h1_server_close(server, false);
+    if (server->closes_idle) h1_server_close(server, false);
 }
 
 /* True: there are new bytes. */
@@ -369,7 +369,7 @@ static void next_request(struct h1_server *server)
     drop_slot(server);
     server->state = SERVER_IDLE;
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
-    if (server->draining) server->stream.may_read = true;
+    if (server->closes_idle) server->stream.may_read = true;
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
     if (!server->input.slab && !server->stream.may_read) return;
     if (has_used_up_turn(server))
@@ -466,16 +466,20 @@ static void server_timer(struct timer *timer)
 static void drain(struct server_session *session)
 {
     struct h1_server *server = CONTAINER_OF(session, struct h1_server, session);
-    if (server->draining) return;
-    server->draining = true;
+    if (server->closes_idle) return;
+    server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
     server->stream.may_read = true; /* look once more, whatever the events said */
     come_back(server);
 }
+
+static void yield(struct server_session *session) { CONTAINER_OF(session, struct h1_server, session)->draining = true; }
 
 static void abort_now(struct server_session *session)
 {
     h1_server_close(CONTAINER_OF(session, struct h1_server, session), false);
 }
 
-static const struct server_session_operations h1_server_operations = { .drain = drain, .abort = abort_now };
+static const struct server_session_operations h1_server_operations = { .drain = drain,
+                                                                       .yield = yield,
+                                                                       .abort = abort_now };

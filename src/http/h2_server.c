@@ -573,23 +573,34 @@ static void server_timer(struct timer *timer)
 
 /* --- what the gateway asks for --- */
 
-/* RFC 9113 6.8: first the warning, then, when its PING was answered and so the client knows, the last stream. Requests that crossed
- * with the warning are answered. */
-static void drain(struct server_session *session)
+/* RFC 9113 6.8: first a notice, then, when its PING was answered and so the client knows, the last stream. Requests that crossed with the
+ * notice are answered. */
+static void give_notice(struct h2_server *server)
 {
-    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
     if (server->draining || server->state != H2_SERVER_OPEN) return;
     server->draining = true;
     nghttp2_submit_shutdown_notice(server->h2);
     nghttp2_submit_ping(server->h2, NGHTTP2_FLAG_NONE, NULL);
-    server->drain_until_ms = h2_server_now(server) + DRAIN_NOTICE_MS;
-    h2_server_arm(server, server->drain_until_ms);
     h2_server_flush_soon(server);
 }
 
+/* A client that doesn't answer isn't waited for long. */
+static void drain(struct server_session *session)
+{
+    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
+    give_notice(server);
+    if (server->drained || server->drain_until_ms != UINT64_MAX) return;
+    server->drain_until_ms = h2_server_now(server) + DRAIN_NOTICE_MS;
+    h2_server_arm(server, server->drain_until_ms);
+}
+
+/* Here it is waited for: an answer to the notice is what makes closing safe. */
+static void yield(struct server_session *session) { give_notice(CONTAINER_OF(session, struct h2_server, session)); }
+
 void h2_server_end_drain(struct h2_server *server)
 {
-    if (server->drain_until_ms == UINT64_MAX) return;
+    if (!server->draining || server->drained) return;
+    server->drained = true;
     server->drain_until_ms = UINT64_MAX;
     int32_t last = nghttp2_session_get_last_proc_stream_id(server->h2);
     nghttp2_submit_goaway(server->h2, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0);
@@ -601,4 +612,6 @@ static void abort_now(struct server_session *session)
     h2_server_close(CONTAINER_OF(session, struct h2_server, session), false);
 }
 
-static const struct server_session_operations h2_server_operations = { .drain = drain, .abort = abort_now };
+static const struct server_session_operations h2_server_operations = { .drain = drain,
+                                                                       .yield = yield,
+                                                                       .abort = abort_now };

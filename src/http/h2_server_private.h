@@ -49,7 +49,7 @@ struct h2_server {
     uint64_t idle_since_ms;     /* no slots since then */
     uint64_t heading_ms;        /* when `heading` began */
     uint64_t settings_until_ms; /* for the client's preface, SETTINGS and ACK of ours; UINT64_MAX: they have come */
-    uint64_t drain_until_ms;    /* for the answer to the shutdown notice's PING; UINT64_MAX: not waited for */
+    uint64_t drain_until_ms;    /* for the answer to the notice's PING; UINT64_MAX: no end to that, or none is due */
     uint64_t written_ms;        /* of the last progress in writing, while output waits */
     uint64_t unblocked_ms;      /* when output last ceased to wait */
     uint64_t linger_until_ms;
@@ -57,7 +57,8 @@ struct h2_server {
     uint32_t slot_count;
     uint8_t state; /* enum h2_server_state */
     bool settings_received, settings_acknowledged;
-    bool draining;
+    bool draining;    /* the notice was given */
+    bool drained;     /* the last stream was named */
     bool terminating; /* the last GOAWAY is on its way */
     bool unspeakable; /* nghttp2 is out of memory: there is nothing to do but to close */
     bool starved;     /* for memory to read into */

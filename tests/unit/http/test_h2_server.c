@@ -1065,6 +1065,32 @@ static void a_client_that_does_not_answer_the_notice_is_not_waited_for_long(void
     assert_soon(f->wire.ended);
 }
 
+static void a_client_that_is_yielded_may_go_on_until_it_knows(void **state)
+{
+    struct fixture *f = *state;
+    f->answer_at_once = "ok";
+    server_session_yield(f->session);
+    assert_h2(&f->client, "GOAWAY 2147483647 0\n");
+    bench_wait(&f->bench, &f->wire, 1050);
+    assert_not_h2(&f->client, "GOAWAY 0");
+    h2_get(&f->client, 1, "/a");
+    assert_h2(&f->client, "DATA 1 ok end\n");
+    h2_frame(&f->client, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    assert_h2(&f->client, "GOAWAY 1 0\n");
+    assert_soon(f->wire.ended && !f->wire.was_reset);
+}
+
+static void a_yielded_client_can_be_drained(void **state)
+{
+    struct fixture *f = *state;
+    server_session_yield(f->session);
+    settle(f);
+    server_session_drain(f->session);
+    bench_wait(&f->bench, &f->wire, 1050);
+    assert_h2(&f->client, "GOAWAY 0 0\n");
+    assert_soon(f->wire.ended && !f->wire.was_reset);
+}
+
 static void a_client_that_says_goaway_gets_its_answers_and_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -1343,6 +1369,8 @@ int main(void)
                                         set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_does_not_answer_the_notice_is_not_waited_for_long, set_up_started,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_is_yielded_may_go_on_until_it_knows, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_yielded_client_can_be_drained, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_says_goaway_gets_its_answers_and_is_left, set_up_started,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_never_says_anything_is_left, set_up, tear_down),
