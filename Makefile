@@ -1,7 +1,7 @@
 # The front door. Everything behind it is Meson (the build) and scripts/ (what a target does in more than a line).
 BUILD ?= build
 # Of each fuzz target in `make fuzz`.
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 10
 
 .PHONY: all deps run test test-all fuzz fuzz-long bench lint format clean help
 .DEFAULT_GOAL := all

@@ -12,7 +12,15 @@
 #include <stdlib.h>
 
 /* Bits of what a command takes. */
-enum { TAKES_CONFIG = 1, TAKES_CONTROL = 2, TAKES_PROXY = 4, TAKES_LINK = 8, TAKES_FILE = 16 };
+enum {
+    TAKES_CONFIG = 1,
+    TAKES_CONTROL = 2,
+    TAKES_PROXY = 4,
+    TAKES_LINK = 8,
+    TAKES_FILE = 16,
+    TAKES_HANDOVER = 32,
+    TAKES_TIMEOUT = 64,
+};
 
 struct command {
     const char *name;
@@ -20,6 +28,9 @@ struct command {
     const char *usage, *summary; /* summary NULL: internal, not shown */
     int (*run)(const struct command_line *, const struct registries *);
 };
+
+/* 2, after having said what does not fit. */
+static int refuse(const struct command *, const char *format, const char *subject);
 
 /* --- commands --- */
 
@@ -35,14 +46,24 @@ static int command_run(const struct command_line *line, const struct registries 
                 error_from_errno(number), hint);
         return 1;
     }
-    return master_run(&(struct master_options){ .config_path = absolute, .control_path = line->control });
+    return master_run(&(struct master_options){
+        .program = line->program,
+        .config_path = absolute,
+        .control_path = line->control,
+        .handover = -1,
+    });
 }
 
 static int command_proxy(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return master_run(
-        &(struct master_options){ .proxy_listen = line->listen, .proxy_to = line->to, .control_path = line->control });
+    return master_run(&(struct master_options){
+        .program = line->program,
+        .proxy_listen = line->listen,
+        .proxy_to = line->to,
+        .control_path = line->control,
+        .handover = -1,
+    });
 }
 
 /* The master writes them; anything else is no descriptor. */
@@ -50,6 +71,22 @@ static int descriptor_of(const char *text)
 {
     uint64_t number;
     return slice_parse_uint64(slice_from_cstring(text), &number) && number <= INT_MAX ? (int)number : -1;
+}
+
+/* The file may have gone since the first master made its path absolute: that is the next gateway's matter. */
+static int command_master(const struct command_line *line, const struct registries *registries)
+{
+    (void)registries;
+    int handover = descriptor_of(line->handover);
+    if (handover < 0) return refuse(NULL, "--handover %s: no descriptor", line->handover);
+    return master_run(&(struct master_options){
+        .program = line->program,
+        .config_path = line->config,
+        .proxy_listen = line->listen,
+        .proxy_to = line->to,
+        .control_path = line->control,
+        .handover = handover,
+    });
 }
 
 static int command_gateway(const struct command_line *line, const struct registries *registries)
@@ -60,6 +97,7 @@ static int command_gateway(const struct command_line *line, const struct registr
         .proxy_to = line->to,
         .link = descriptor_of(line->link),
         .fallback = line->fallback ? descriptor_of(line->fallback) : -1,
+        .log = line->log ? descriptor_of(line->log) : -1,
         .registry = registries->policies,
         .admin_registry = registries->admin,
     };
@@ -69,13 +107,26 @@ static int command_gateway(const struct command_line *line, const struct registr
 static int command_reload(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return control_command(line->control, "reload");
+    return control_command(line->control, "reload", CONTROL_ANSWER_SECONDS);
 }
 
 static int command_status(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return control_command(line->control, "status");
+    return control_command(line->control, "status", CONTROL_ANSWER_SECONDS);
+}
+
+static int command_upgrade(const struct command_line *line, const struct registries *registries)
+{
+    (void)registries;
+    uint64_t timeout_s = UPGRADE_SECONDS;
+    if (line->timeout && (!slice_parse_uint64(slice_from_cstring(line->timeout), &timeout_s) || timeout_s == 0 ||
+                          timeout_s > UPGRADE_SECONDS_MAX))
+        return refuse(NULL, "--timeout %s: not a number of seconds from 1 to 3600", line->timeout);
+    char *command = memory_format("upgrade %llu", (unsigned long long)timeout_s);
+    int status = control_command(line->control, command, (unsigned)timeout_s + CONTROL_ANSWER_SECONDS);
+    free(command);
+    return status;
 }
 
 static int command_version(const struct command_line *line, const struct registries *registries)
@@ -99,10 +150,14 @@ static const struct command commands[] = {
       command_reload },
     { "status", TAKES_CONTROL, 0, "status [--control PATH]", "ask a running Sluice how it is, as JSON",
       command_status },
+    { "upgrade", TAKES_CONTROL | TAKES_TIMEOUT, 0, "upgrade [--control PATH] [--timeout SECONDS]",
+      "let a running Sluice go on as the program that is installed now, without losing a request", command_upgrade },
     { "docs", TAKES_FILE, TAKES_FILE, "docs TABLE", "print a table of configuration fields as Markdown", command_docs },
     { "version", 0, 0, "version", "print the version", command_version },
     { "help", 0, 0, "help", "print this", command_help },
     { "gateway", TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, "gateway --link N", NULL, command_gateway },
+    { "master", TAKES_HANDOVER | TAKES_CONFIG | TAKES_PROXY | TAKES_CONTROL, TAKES_HANDOVER, "master --handover N",
+      NULL, command_master },
 };
 
 /* --- usage --- */
@@ -116,7 +171,7 @@ static void print_usage(FILE *to)
     fprintf(
         to,
         "\nExit status: 0 done, 1 it failed, 2 it was called wrongly. Signals while running: TERM and INT finish requests in\n"
-        "flight and stop, HUP reloads, USR1 reopens the access log.\n");
+        "flight and stop, HUP reloads, USR1 reopens the access log, USR2 upgrades.\n");
 }
 
 static int command_help(const struct command_line *line, const struct registries *registries)
@@ -150,6 +205,9 @@ static const char **find_option(struct command_line *line, const char *name, uns
     if (takes & TAKES_PROXY && strcmp(name, "--to") == 0) return &line->to;
     if (takes & TAKES_LINK && strcmp(name, "--link") == 0) return &line->link;
     if (takes & TAKES_LINK && strcmp(name, "--fallback") == 0) return &line->fallback;
+    if (takes & TAKES_LINK && strcmp(name, "--log") == 0) return &line->log;
+    if (takes & TAKES_HANDOVER && strcmp(name, "--handover") == 0) return &line->handover;
+    if (takes & TAKES_TIMEOUT && strcmp(name, "--timeout") == 0) return &line->timeout;
     return NULL;
 }
 
@@ -187,6 +245,7 @@ static int check_needs(const struct command *command, const struct command_line 
     if (command->needs & TAKES_FILE && !line->file)
         return refuse(command, "%s is missing", strrchr(command->usage, ' ') + 1);
     if (command->needs & TAKES_LINK && !line->link) return refuse(command, "%s is missing", "--link");
+    if (command->needs & TAKES_HANDOVER && !line->handover) return refuse(command, "%s is missing", "--handover");
     return 0;
 }
 
@@ -207,7 +266,7 @@ static int refuse_command(const char *name)
 
 int cli_main(int count, char **arguments, const struct policy_registry *policies, const struct policy_registry *admin)
 {
-    struct command_line line = { 0 };
+    struct command_line line = { .program = arguments[0] };
     struct registries registries = { policies, admin };
     if (count < 2) return refuse(NULL, "%s", "no command given");
     const char *name = arguments[1];

@@ -4,8 +4,6 @@
 
 #include "chain/chain.h"
 
-#define SLUICE_VERSION "0.1.0"
-
 /* What main() is made of; a test build hands in a registry with its own filters. */
 int cli_main(int count, char **arguments, const struct policy_registry *, const struct policy_registry *admin_registry);
 

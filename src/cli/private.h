@@ -6,7 +6,8 @@
 
 /* What may follow a command; NULL where it was not given. */
 struct command_line {
-    const char *config, *control, *listen, *to, *link, *fallback;
+    const char *program; /* argv[0] */
+    const char *config, *control, *listen, *to, *link, *fallback, *log, *handover, *timeout;
     const char *file; /* the one word that is no option */
 };
 

@@ -188,16 +188,20 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     if (!connection->session) session_closed(NULL, connection);
 }
 
-void connection_table_drain(struct connection_table *table)
+static void drain(struct connection_table *table, void (*drain_session)(struct server_session *))
 {
     table->draining = true;
     struct list_link *next;
     for (struct list_link *link = table->connections.next; link != &table->connections; link = next) {
         next = link->next;
-        server_session_drain(CONTAINER_OF(link, struct connection, link)->session);
+        drain_session(CONTAINER_OF(link, struct connection, link)->session);
     }
     tell_if_emptied(table);
 }
+
+void connection_table_drain(struct connection_table *table) { drain(table, server_session_drain); }
+
+void connection_table_yield(struct connection_table *table) { drain(table, server_session_yield); }
 
 void connection_table_abort(struct connection_table *table)
 {

@@ -48,6 +48,8 @@ void connection_table_init(struct connection_table *);
 void connection_accept(struct connection_table *, int descriptor, const struct address *peer);
 /* Every session finishes what it has and closes; `emptied` follows, from the loop, also when there was none. */
 void connection_table_drain(struct connection_table *);
+/* The same without haste: idle connections may bring one more request (server_session_yield). connection_table_drain() may follow. */
+void connection_table_yield(struct connection_table *);
 /* Closes all at once. */
 void connection_table_abort(struct connection_table *);
 

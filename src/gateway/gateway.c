@@ -18,7 +18,7 @@
 #define JOB_THREADS 2
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
 
-static void begin_drain(struct gateway *);
+static void begin_drain(struct gateway *, void (*drain_worker)(struct worker *));
 
 /* --- the link --- */
 
@@ -42,11 +42,17 @@ void control_hand_good_text_on(struct gateway *gateway)
     close(text);
 }
 
+void control_tell_bounds(struct gateway *gateway)
+{
+    control_send(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    control_send(gateway, SUPERVISION_DRAIN_BOUND, gateway->facts->drain_timeout_ms, NULL);
+}
+
 void control_give_up(struct gateway *gateway, const char *why)
 {
     log_lines(LOG_LEVEL_ERROR, why);
     gateway->exit_status = 1;
-    begin_drain(gateway);
+    begin_drain(gateway, worker_drain);
 }
 
 static const struct publisher_events publisher_events = {
@@ -84,13 +90,31 @@ static void drain_limit_passed(struct timer *timer)
     loop_stop(&gateway->loop);
 }
 
-static void begin_drain(struct gateway *gateway)
+/* Again, to drain what only yields so far; its limit stays. */
+static void begin_drain(struct gateway *gateway, void (*drain_worker)(struct worker *))
 {
+    for (unsigned i = 0; i < gateway->worker_count; i++) drain_worker(gateway->workers[i]);
     if (gateway->draining) return;
     gateway->draining = true;
     gateway->workers_draining = gateway->worker_count;
-    for (unsigned i = 0; i < gateway->worker_count; i++) worker_drain(gateway->workers[i]);
     timer_set(&gateway->loop.timers, &gateway->drain_limit, gateway->loop.now_ms + gateway->facts->drain_timeout_ms);
+}
+
+/* Half of the time is for idle connections to bring a last request, the other half for what has begun by then. */
+static void begin_to_yield(struct gateway *gateway)
+{
+    gateway->yielding = true;
+    if (gateway->draining) return;
+    log_info("another gateway serves: finishing what is under way");
+    begin_drain(gateway, worker_yield);
+    if (gateway->admin) worker_yield(admin_worker_get(gateway->admin));
+    uint64_t patience_ms = gateway->facts->drain_timeout_ms / 2;
+    timer_set(&gateway->loop.timers, &gateway->patience, gateway->loop.now_ms + patience_ms);
+}
+
+static void patience_ended(struct timer *timer)
+{
+    begin_drain(CONTAINER_OF(timer, struct gateway, patience), worker_drain);
 }
 
 /* --- messages of the master --- */
@@ -103,12 +127,14 @@ static void handle_message(struct gateway *gateway, struct supervision_message *
     case SUPERVISION_RELOAD:
         if (!gateway->draining) control_order_reload(gateway, message->number);
         break;
-    case SUPERVISION_STATUS: control_answer_status(gateway, message->number); break;
+    case SUPERVISION_STATUS: control_answer_status(gateway, message->number, message->text); break;
     case SUPERVISION_REOPEN: access_log_reopen(gateway->access_log); break;
     case SUPERVISION_DRAIN:
         control_end_listening(gateway);
-        begin_drain(gateway);
+        begin_drain(gateway, worker_drain);
         break;
+    case SUPERVISION_GIVE_UP: control_give_up_address(gateway, message->text); break;
+    case SUPERVISION_YIELD: begin_to_yield(gateway); break;
     default: log_warning("unknown message %u on the supervision link", message->kind);
     }
 }
@@ -129,7 +155,7 @@ static void link_ready(struct event_source *source, uint32_t events)
             log_warning("the master is gone: draining");
             loop_unwatch(&gateway->loop, source, false);
             control_end_listening(gateway);
-            begin_drain(gateway);
+            begin_drain(gateway, worker_drain);
             return;
         }
     }
@@ -226,6 +252,7 @@ static void take_down(struct gateway *gateway)
     loop_unwatch(&gateway->loop, &gateway->link, false); /* no order of the master's finds what it speaks of any more */
     timer_clear(&gateway->loop.timers, &gateway->beat);
     timer_clear(&gateway->loop.timers, &gateway->drain_limit);
+    timer_clear(&gateway->loop.timers, &gateway->patience);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -282,7 +309,7 @@ static int serve(struct gateway *gateway, struct publication *first)
         log_error("%s", error.text);
         return 1;
     }
-    control_send(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
+    control_tell_bounds(gateway);
     control_hand_good_text_on(gateway);
     control_ask_for_all_sockets(gateway);
     control_beat(&gateway->beat);
@@ -302,6 +329,7 @@ int gateway_run(const struct gateway_options *options)
     vector_init(&gateway.commands, sizeof(uint64_t));
     timer_init(&gateway.beat, control_beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
+    timer_init(&gateway.patience, patience_ended);
     address_limits_init(&gateway.addresses);
     if (!create_control(&gateway, &error)) {
         log_error("%s", error.text);

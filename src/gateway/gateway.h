@@ -18,6 +18,7 @@ struct gateway_options {
     const char *proxy_listen, *proxy_to; /* `sluice proxy` */
     int fallback;                        /* descriptor of the configuration text that was good last; -1: none */
     int link;                            /* descriptor of the supervision link to the master */
+    int log; /* what becomes standard error once it serves: until then it speaks to who started it; -1: stays */
     const struct policy_registry *registry;
     const struct policy_registry *admin_registry; /* the admin handler alone */
 };

@@ -106,10 +106,12 @@ static void destroy_listener(struct retired *retired) { free(CONTAINER_OF(retire
 
 void listener_close(struct listener *listener)
 {
-    for (int i = 0; i < ACCEPT_LAST_MAX && accept_one(listener); i++) {}
-    /* The master's duplicate keeps the socket open, so close(2) alone would leave it in the epoll. */
+    /* The master's duplicate keeps the socket open, so close(2) alone would leave it in the epoll. Before the last look, because of
+     * those who share a socket (EPOLLEXCLUSIVE) one alone is told of a connection: had we been, nobody else would come for it. */
     if (!listener->paused) loop_unwatch(listener->loop, &listener->source, false);
+    listener->paused = true; /* short of descriptors, there is no next time */
     timer_clear(&listener->loop->timers, &listener->pause);
+    for (int i = 0; i < ACCEPT_LAST_MAX && accept_one(listener); i++) {}
     list_remove(&listener->link);
     close(listener->descriptor);
     loop_retire(listener->loop, &listener->retired, destroy_listener);

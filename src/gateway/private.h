@@ -46,7 +46,7 @@ struct gateway {
     struct loop loop;
     struct mailbox mailbox;
     struct event_source link;
-    struct timer beat, drain_limit;
+    struct timer beat, drain_limit, patience; /* patience: idle connections of a gateway that yields */
     struct facts *facts;
     struct publisher *publisher;
     struct jobs *jobs;
@@ -66,6 +66,7 @@ struct gateway {
     struct vector commands; /* uint64_t: reloads that wait for the one under way */
     bool ready, draining;
     bool listening_ended; /* Sluice stops, no gateway follows: the sockets go */
+    bool yielding;        /* another gateway serves; what is left here is finished */
     bool going_down;      /* parts are being freed: mail of a reload comes too late */
     unsigned workers_draining;
     int exit_status;
@@ -75,6 +76,8 @@ struct gateway {
 /* False: the master is gone or does not read. */
 bool control_send(struct gateway *, enum supervision_kind, uint64_t number, const char *text);
 void control_give_up(struct gateway *, const char *why);
+/* How long the master waits for a beat, and for the end once it was told to end. */
+void control_tell_bounds(struct gateway *);
 /* The text of the configuration in force goes to the master, so that a gateway that follows a crash can serve it whatever has become of
  * the file. */
 void control_hand_good_text_on(struct gateway *);
@@ -87,6 +90,8 @@ void control_ask_for_all_sockets(struct gateway *);
 void control_sockets_answered(struct gateway *, struct supervision_message *);
 /* Before the workers drain: no gateway follows this one, so the listeners' sockets are given up, the master's too. */
 void control_end_listening(struct gateway *);
+/* The gateway that follows does not listen on this address: its queue is emptied, then the master may close it. */
+void control_give_up_address(struct gateway *, const char *text);
 void control_order_reload(struct gateway *, uint64_t command);
 void control_forget_reload(struct gateway *); /* at the end: what one under way still holds */
 void control_reload_read(void *owner, struct facts *, const char *failure);
@@ -95,7 +100,8 @@ void control_reload_applied(void *owner, const char *failure);
 /* watch.c */
 void control_name_used(void *owner, struct slice host, bool in_use);
 void control_forget_names(struct gateway *);
-void control_answer_status(struct gateway *, uint64_t command);
+/* `others`: how many other gateways drain, as digits. */
+void control_answer_status(struct gateway *, uint64_t command, const char *others);
 void control_write_figures(struct metrics_text *, void *argument);
 /* The beat timer's. */
 void control_beat(struct timer *);

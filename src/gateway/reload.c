@@ -126,6 +126,14 @@ static bool drop_privileges(const struct facts *facts)
     return false;
 }
 
+/* What was said so far concerned the start, and whoever asked for it has heard it. */
+static void speak_to_the_log(int log)
+{
+    if (log < 0) return;
+    if (dup2(log, STDERR_FILENO) < 0) log_error("cannot write to the log: %m");
+    close(log);
+}
+
 static void become_ready(struct gateway *gateway)
 {
     if (gateway->socket_failure) {
@@ -134,6 +142,7 @@ static void become_ready(struct gateway *gateway)
         control_give_up(gateway, "not serving without the configured user");
     } else {
         gateway->ready = true;
+        speak_to_the_log(gateway->options->log);
         control_send(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
     }
 }
@@ -151,12 +160,12 @@ static bool has_listener(const struct facts *facts, const struct address *addres
 /* By the configuration in force or by the one that is on its way: the master then keeps the sockets it has. */
 static bool is_wanted(const struct gateway *gateway, const struct address *address)
 {
-    if (gateway->listening_ended) return false;
+    if (gateway->listening_ended || gateway->yielding) return false;
     return has_listener(gateway->facts, address) ||
            (gateway->reload.facts && has_listener(gateway->reload.facts, address));
 }
 
-/* An address went out of the configuration, or Sluice stops: when every worker has emptied its queue, the master may close it. */
+/* An address went out of the configuration, or Sluice or this gateway ends: when every worker has emptied its queue, the master may close it. */
 struct unlistening {
     struct message message;
     struct gateway *gateway;
@@ -182,16 +191,21 @@ static void worker_unlistened(void *argument)
     mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
 }
 
-static void stop_listening(struct gateway *gateway, const struct address *address)
+/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. */
+static void stop_listening(struct gateway *gateway, const struct address *address, bool for_good)
 {
     struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
     unlistening->message.deliver = deliver_unlistened;
     unlistening->gateway = gateway;
     unlistening->address = *address;
-    unlistening->pending = gateway->worker_count;
-    for (unsigned i = 0; i < gateway->worker_count; i++) {
-        worker_unlisten(gateway->workers[i], address, gateway->listening_ended, worker_unlistened, unlistening);
+    if (is_admin(gateway, address)) {
+        unlistening->pending = 1;
+        worker_unlisten(admin_worker_get(gateway->admin), address, for_good, worker_unlistened, unlistening);
+        return;
     }
+    unlistening->pending = gateway->worker_count;
+    for (unsigned i = 0; i < gateway->worker_count; i++)
+        worker_unlisten(gateway->workers[i], address, for_good, worker_unlistened, unlistening);
 }
 
 /* Without it the master's descriptors would go on completing connects that nobody accepts, until the last exchange has ended. The admin
@@ -200,7 +214,15 @@ void control_end_listening(struct gateway *gateway)
 {
     if (gateway->listening_ended) return;
     gateway->listening_ended = true;
-    for (size_t i = 0; i < gateway->facts->listener_count; i++) stop_listening(gateway, &gateway->facts->listeners[i]);
+    for (size_t i = 0; i < gateway->facts->listener_count; i++)
+        stop_listening(gateway, &gateway->facts->listeners[i], true);
+}
+
+void control_give_up_address(struct gateway *gateway, const char *text)
+{
+    struct address address;
+    gateway->yielding = true;
+    if (address_parse(slice_from_cstring(text), &address)) stop_listening(gateway, &address, true);
 }
 
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)
@@ -362,9 +384,9 @@ static void take_over_facts(struct gateway *gateway)
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;
-    control_send(gateway, SUPERVISION_BEAT_BOUND, facts->stall_timeout_ms, NULL);
+    control_tell_bounds(gateway);
     for (size_t i = 0; i < before->listener_count; i++) {
-        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i]);
+        if (!has_listener(facts, &before->listeners[i])) stop_listening(gateway, &before->listeners[i], false);
     }
     for (size_t i = 0; i < gateway->reload.sockets.count; i++) {
         deal_sockets(gateway, vector_at(&gateway->reload.sockets, i));

@@ -53,6 +53,8 @@ void status_write(const struct status *status, char *into, size_t size)
     struct json_writer writer;
     json_writer_init(&writer, into, size - 1);
     json_write_object_begin(&writer);
+    json_write_key(&writer, SLICE("version"));
+    json_write_string(&writer, SLICE(SLUICE_VERSION));
     json_write_key(&writer, SLICE("workers"));
     json_write_unsigned(&writer, status->workers);
     json_write_key(&writer, SLICE("snapshotVersion"));
@@ -63,6 +65,8 @@ void status_write(const struct status *status, char *into, size_t size)
     json_write_unsigned(&writer, status->uptime_ms);
     json_write_key(&writer, SLICE("draining"));
     json_write_boolean(&writer, status->draining);
+    json_write_key(&writer, SLICE("gatewaysDraining"));
+    json_write_unsigned(&writer, status->gateways_draining);
     for (size_t i = 0; i < COUNT_OF(figures); i++) {
         if (!figures[i].key) continue;
         json_write_key(&writer, slice_from_cstring(figures[i].key));

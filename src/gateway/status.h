@@ -9,6 +9,7 @@ struct status {
     unsigned workers;
     uint64_t snapshot_version, routes, uptime_ms;
     bool draining;
+    uint64_t gateways_draining; /* of before an upgrade */
     const struct worker_figures *figures;
     uint64_t access_log_lines_dropped;
 };

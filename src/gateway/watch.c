@@ -67,17 +67,20 @@ static void sum_figures(const struct gateway *gateway, struct worker_figures *su
     for (unsigned i = 0; i < gateway->worker_count; i++) worker_add_figures(gateway->workers[i], sum);
 }
 
-void control_answer_status(struct gateway *gateway, uint64_t command)
+void control_answer_status(struct gateway *gateway, uint64_t command, const char *others)
 {
     char text[2048];
+    uint64_t gateways_draining = 0;
     struct worker_figures sum;
     sum_figures(gateway, &sum);
+    slice_parse_uint64(slice_from_cstring(others), &gateways_draining);
     struct status status = {
         .workers = gateway->worker_count,
         .snapshot_version = publisher_version(gateway->publisher),
         .routes = publisher_routes(gateway->publisher),
         .uptime_ms = gateway->loop.now_ms - gateway->begun_ms,
         .draining = gateway->draining,
+        .gateways_draining = gateways_draining,
         .figures = &sum,
         .access_log_lines_dropped = access_log_lines_dropped(gateway->access_log),
     };

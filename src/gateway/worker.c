@@ -340,10 +340,18 @@ static void deliver_drain(struct message *message, void *receiver)
 {
     struct worker *worker = receiver;
     free(CONTAINER_OF(message, struct mail, message));
-    if (worker->draining) return;
     worker->draining = true;
     close_listeners(worker);
     connection_table_drain(&worker->connections);
+}
+
+static void deliver_yield(struct message *message, void *receiver)
+{
+    struct worker *worker = receiver;
+    free(CONTAINER_OF(message, struct mail, message));
+    worker->draining = true;
+    close_listeners(worker);
+    connection_table_yield(&worker->connections);
 }
 
 static void deliver_stop(struct message *message, void *receiver)
@@ -376,6 +384,8 @@ void worker_forget(struct worker *worker, const struct instance *instance, void 
 }
 
 void worker_drain(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_drain); }
+
+void worker_yield(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_yield); }
 
 void worker_stop(struct worker *worker) { post(worker, &(struct mail){ .descriptor = -1 }, deliver_stop); }
 

@@ -62,6 +62,8 @@ void worker_unlisten(struct worker *, const struct address *, bool for_good, voi
 void worker_forget(struct worker *, const struct instance *, void (*done)(void *argument), void *argument);
 /* Stops accepting, finishes exchanges, closes idle connections. */
 void worker_drain(struct worker *);
+/* The same without haste, as another process serves new connections: idle ones may bring one more request. worker_drain() may follow. */
+void worker_yield(struct worker *);
 /* Ends its loop whatever is open. */
 void worker_stop(struct worker *);
 uint64_t worker_turns(const struct worker *); /* the sign of life */

@@ -46,13 +46,16 @@ static struct h1_server *create(struct http_worker *worker, const struct server_
     struct h1_server *server = calloc(1, sizeof *server);
     if (!server) {
         close(socket.descriptor);
+        tls_session_destroy(socket.tls);
         return NULL;
     }
     struct error error;
     if (!stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
+        tls_session_destroy(socket.tls);
         free(server);
         return NULL;
     }
+    if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     server->session.operations = &h1_server_operations;
     server->worker = worker;
     server->settings = settings;
@@ -245,7 +248,7 @@ static void wait_for_head(struct h1_server *server)
 {
     if (server->state != SERVER_IDLE) return;
     h1_input_drop(&server->input);
-    if (server->draining) h1_server_close(server, false);
+    if (server->closes_idle) h1_server_close(server, false);
 }
 
 /* True: there are new bytes. */
@@ -310,7 +313,7 @@ static bool may_become_h2(const struct h1_server *server, struct slice bytes)
 
 static void hand_over(struct h1_server *server, struct slice bytes)
 {
-    struct session_socket socket = { .early = server->input.slab, .early_bytes = bytes };
+    struct session_socket socket = { .tls = server->stream.tls, .early = server->input.slab, .early_bytes = bytes };
     slab_retain(socket.early);
     socket.descriptor = stream_detach(&server->stream);
     server->state = SERVER_CLOSED;
@@ -372,7 +375,7 @@ static void next_request(struct h1_server *server)
     drop_slot(server);
     server->state = SERVER_IDLE;
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
-    if (server->draining) server->stream.may_read = true;
+    if (server->closes_idle) stream_look_again(&server->stream);
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
     if (!server->input.slab && !server->stream.may_read) return;
     if (has_used_up_turn(server))
@@ -469,16 +472,20 @@ static void server_timer(struct timer *timer)
 static void drain(struct server_session *session)
 {
     struct h1_server *server = CONTAINER_OF(session, struct h1_server, session);
-    if (server->draining) return;
-    server->draining = true;
+    if (server->closes_idle) return;
+    server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
-    server->stream.may_read = true; /* look once more, whatever the events said */
+    stream_look_again(&server->stream);
     come_back(server);
 }
+
+static void yield(struct server_session *session) { CONTAINER_OF(session, struct h1_server, session)->draining = true; }
 
 static void abort_now(struct server_session *session)
 {
     h1_server_close(CONTAINER_OF(session, struct h1_server, session), false);
 }
 
-static const struct server_session_operations h1_server_operations = { .drain = drain, .abort = abort_now };
+static const struct server_session_operations h1_server_operations = { .drain = drain,
+                                                                       .yield = yield,
+                                                                       .abort = abort_now };

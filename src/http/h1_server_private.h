@@ -33,7 +33,8 @@ struct h1_server {
     uint32_t served;
     uint32_t linger_bytes; /* in LINGER: how much more is read away */
     uint8_t state;         /* enum h1_server_state */
-    bool draining;
+    bool draining;         /* the next answer is the last one */
+    bool closes_idle;      /* and nobody is waited for */
 };
 
 /* The body of a request, or the client's side of a tunnel. */

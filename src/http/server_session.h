@@ -58,6 +58,7 @@ struct server_session_events {
 
 struct server_session_operations {
     void (*drain)(struct server_session *);
+    void (*yield)(struct server_session *);
     void (*abort)(struct server_session *);
 };
 
@@ -68,6 +69,9 @@ struct server_session {
 /* Finishes what is under way, announces that no more is taken (h1: Connection: close with the answer; h2: GOAWAY), then closes; an
  * idle one closes at once, after reading what has already come: a request that crossed with the drain is still answered. */
 static inline void server_session_drain(struct server_session *session) { session->operations->drain(session); }
+/* The same without haste, for when another process serves new connections: an idle one may still send a request, within its idle
+ * timeout, since closing it would cross with that request sooner or later (h1: its answer says Connection: close). A drain may follow. */
+static inline void server_session_yield(struct server_session *session) { session->operations->yield(session); }
 /* Closes at once; streams in flight get GONE. `closed` follows, perhaps inside this call. */
 static inline void server_session_abort(struct server_session *session) { session->operations->abort(session); }
 

@@ -13,15 +13,6 @@
 #include <unistd.h>
 
 #define CLIENTS_MAX 64
-#define ANSWER_WAIT_MS 120000
-
-struct control_client {
-    struct list_link link;
-    struct event_source source;
-    struct retired retired;
-    struct master *master;
-    uint64_t command; /* 0: none sent to the gateway */
-};
 
 /* --- paths --- */
 
@@ -115,12 +106,49 @@ static void answer_client(struct control_client *client, const char *text)
     close_client(client);
 }
 
-static void pass_on(struct control_client *client, enum supervision_kind kind)
+static void pass_on(struct control_client *client, enum supervision_kind kind, const char *text)
 {
-    struct master *master = client->master;
-    client->command = ++master->commands;
-    if (!master->child.ready || !child_send(master, kind, client->command, NULL, NULL, 0)) {
+    struct child *serving = client->master->serving;
+    if (!serving || !serving->ready || !child_send(serving, kind, client->command, text, NULL, 0)) {
         answer_client(client, "-the gateway is not running right now");
+        return;
+    }
+    client->asked = serving->pid;
+}
+
+static void ask_status(struct control_client *client)
+{
+    char yielding[16];
+    snprintf(yielding, sizeof yielding, "%u", child_count_yielding(client->master));
+    pass_on(client, SUPERVISION_STATUS, yielding);
+}
+
+/* The new gateway reads the file by itself, and nobody could tell which of the two readings came first. */
+static void ask_reload(struct control_client *client)
+{
+    if (upgrade_is_under_way(client->master)) {
+        answer_client(client, "-an upgrade is under way, and it reads the configuration too: reload after it");
+    } else {
+        pass_on(client, SUPERVISION_RELOAD, NULL);
+    }
+}
+
+static void obey(struct control_client *client, const char *command)
+{
+    static const char upgrade_within[] = "upgrade ";
+    struct slice seconds = slice_after(slice_from_cstring(command), sizeof upgrade_within - 1);
+    uint64_t timeout_s = UPGRADE_SECONDS;
+    client->command = ++client->master->commands;
+    if (strcmp(command, "reload") == 0) {
+        ask_reload(client);
+    } else if (strcmp(command, "status") == 0) {
+        ask_status(client);
+    } else if (strcmp(command, "upgrade") == 0 ||
+               (strncmp(command, upgrade_within, sizeof upgrade_within - 1) == 0 &&
+                slice_parse_uint64(seconds, &timeout_s) && timeout_s > 0 && timeout_s <= UPGRADE_SECONDS_MAX)) {
+        upgrade_begin(client->master, client->command, timeout_s * 1000);
+    } else {
+        answer_client(client, "-unknown command");
     }
 }
 
@@ -136,13 +164,16 @@ static void client_ready(struct event_source *source, uint32_t events)
         return;
     }
     command[got] = '\0';
-    if (strcmp(command, "reload") == 0) {
-        pass_on(client, SUPERVISION_RELOAD);
-    } else if (strcmp(command, "status") == 0) {
-        pass_on(client, SUPERVISION_STATUS);
-    } else {
-        answer_client(client, "-unknown command");
-    }
+    obey(client, command);
+}
+
+struct control_client *control_create_client(struct master *master)
+{
+    struct control_client *client = memory_allocate(sizeof *client);
+    client->master = master;
+    client->source = (struct event_source){ .ready = client_ready, .descriptor = -1 };
+    list_push_back(&master->clients, &client->link);
+    return client;
 }
 
 static size_t count_clients(const struct master *master)
@@ -163,10 +194,7 @@ static void control_ready(struct event_source *source, uint32_t events)
         close(descriptor);
         return;
     }
-    struct control_client *client = memory_allocate(sizeof *client);
-    client->master = master;
-    client->source = (struct event_source){ .ready = client_ready, .descriptor = -1 };
-    list_push_back(&master->clients, &client->link);
+    struct control_client *client = control_create_client(master);
     if (loop_watch_level(&master->loop, &client->source, descriptor, EPOLLIN, &error)) return;
     close(descriptor);
     list_remove(&client->link);
@@ -183,12 +211,15 @@ void control_answer(struct master *master, uint64_t command, const char *text)
     }
 }
 
-void control_answer_all(struct master *master, const char *text)
+#define ANYBODY ((pid_t)-1)
+
+void control_answer_for(struct master *master, pid_t asked, const char *text)
 {
     struct list_link *next;
     for (struct list_link *link = master->clients.next; link != &master->clients; link = next) {
+        struct control_client *client = CONTAINER_OF(link, struct control_client, link);
         next = link->next;
-        answer_client(CONTAINER_OF(link, struct control_client, link), text);
+        if (asked == ANYBODY || client->asked == asked) answer_client(client, text);
     }
 }
 
@@ -209,10 +240,30 @@ static bool remove_left_over(const char *path, struct error *error)
     return true;
 }
 
+void control_init(struct master *master)
+{
+    list_init(&master->clients);
+    master->control = (struct event_source){ .ready = control_ready, .descriptor = -1 };
+}
+
+static bool adopt(struct loop *loop, struct event_source *source, struct error *error)
+{
+    int descriptor = source->descriptor;
+    source->descriptor = -1;
+    return descriptor < 0 || loop_watch_level(loop, source, descriptor, EPOLLIN, error);
+}
+
+bool control_adopt(struct master *master, struct error *error)
+{
+    for (struct list_link *link = master->clients.next; link != &master->clients; link = link->next) {
+        if (!adopt(&master->loop, &CONTAINER_OF(link, struct control_client, link)->source, error)) return false;
+    }
+    return adopt(&master->loop, &master->control, error);
+}
+
 bool control_open(struct master *master, struct error *error)
 {
     struct sockaddr_un address;
-    master->control = (struct event_source){ .ready = control_ready, .descriptor = -1 };
     char *path = control_path(master->options->control_path, error);
     if (!path) return false;
     int descriptor = -1;
@@ -238,7 +289,7 @@ failed:
 void control_close(struct master *master)
 {
     int descriptor = master->control.descriptor;
-    control_answer_all(master, "-Sluice is stopping");
+    control_answer_for(master, ANYBODY, "-Sluice is stopping");
     if (descriptor < 0) return;
     loop_unwatch(&master->loop, &master->control, false);
     close(descriptor);
@@ -249,12 +300,12 @@ void control_close(struct master *master)
 
 /* --- the other end --- */
 
-static int wait_for_answer(int descriptor)
+static int wait_for_answer(int descriptor, unsigned wait_s)
 {
     static char text[SUPERVISION_TEXT_MAX + 1];
     struct pollfd wait = { descriptor, POLLIN, 0 };
-    if (poll(&wait, 1, ANSWER_WAIT_MS) <= 0) {
-        fprintf(stderr, "sluice: no answer within %d s\n", ANSWER_WAIT_MS / 1000);
+    if (poll(&wait, 1, (int)wait_s * 1000) <= 0) {
+        fprintf(stderr, "sluice: no answer within %u s\n", wait_s);
         return 1;
     }
     ssize_t got = recv(descriptor, text, sizeof text - 1, 0);
@@ -269,7 +320,7 @@ static int wait_for_answer(int descriptor)
     return good ? 0 : 1;
 }
 
-int control_command(const char *control_path_or_null, const char *command)
+int control_command(const char *control_path_or_null, const char *command, unsigned wait_s)
 {
     struct error error;
     char *path = control_path(control_path_or_null, &error);
@@ -283,7 +334,7 @@ int control_command(const char *control_path_or_null, const char *command)
     if (send(descriptor, command, strlen(command), MSG_NOSIGNAL) < 0) {
         fprintf(stderr, "sluice: cannot send the command: %s\n", error_from_errno(errno));
     } else {
-        status = wait_for_answer(descriptor);
+        status = wait_for_answer(descriptor, wait_s);
     }
     close(descriptor);
     return status;

@@ -21,23 +21,44 @@ static void each_watch(struct timer *timer)
 static void restart_due(struct timer *timer)
 {
     struct master *master = CONTAINER_OF(timer, struct master, restart);
-    if (master->child.pid > 0) return;
+    if (master->serving) return;
     if (!child_start(master)) timer_set(&master->loop.timers, timer, master->loop.now_ms + 1000);
 }
 
 static void stop(struct master *master)
 {
-    if (master->stopping || master->child.pid <= 0) { /* asked twice, or there is nobody to wait for */
-        if (master->child.pid > 0) {
-            log_warning("asked to stop again: cutting what is still open");
-            kill(master->child.pid, SIGKILL);
-        }
-        loop_stop(&master->loop);
+    bool again = master->stopping;
+    struct list_link *link;
+    master->stopping = true;
+    if (again || list_is_empty(&master->children)) {
+        if (again) log_warning("asked to stop again: cutting what is still open");
+        for (link = master->children.next; link != &master->children; link = link->next)
+            child_kill(CONTAINER_OF(link, struct child, siblings));
+        loop_stop(&master->loop); /* there is nobody to wait for */
         return;
     }
     log_info("stopping: requests in flight are finished first");
-    master->stopping = true;
-    if (!child_send(master, SUPERVISION_DRAIN, 0, NULL, NULL, 0)) kill(master->child.pid, SIGKILL);
+    timer_clear(&master->loop.timers, &master->restart);
+    if (upgrade_is_under_way(master)) upgrade_failed(master, "is not needed any more, as Sluice stops");
+    for (link = master->children.next; link != &master->children; link = link->next)
+        child_drain(CONTAINER_OF(link, struct child, siblings));
+}
+
+/* During an upgrade the new gateway is told, once it serves: the old one might get the file's next version into force for a moment. */
+static void reload(struct master *master)
+{
+    if (upgrade_is_under_way(master)) {
+        master->upgrade.reload_after = true;
+    } else {
+        child_send(master->serving, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+    }
+}
+
+/* Whoever still writes there. */
+static void reopen_logs(struct master *master)
+{
+    for (struct list_link *link = master->children.next; link != &master->children; link = link->next)
+        child_send(CONTAINER_OF(link, struct child, siblings), SUPERVISION_REOPEN, 0, NULL, NULL, 0);
 }
 
 static void handle_signal(struct master *master, int number)
@@ -45,8 +66,9 @@ static void handle_signal(struct master *master, int number)
     switch (number) {
     case SIGTERM:
     case SIGINT: stop(master); break;
-    case SIGHUP: child_send(master, SUPERVISION_RELOAD, 0, NULL, NULL, 0); break;
-    case SIGUSR1: child_send(master, SUPERVISION_REOPEN, 0, NULL, NULL, 0); break;
+    case SIGHUP: reload(master); break;
+    case SIGUSR1: reopen_logs(master); break;
+    case SIGUSR2: upgrade_begin(master, 0, UPGRADE_SECONDS * 1000); break;
     default: /* SIGCHLD */ child_reap(master);
     }
 }
@@ -71,7 +93,7 @@ static void raise_descriptor_limit(void)
 
 static bool watch_signals(struct master *master, struct error *error)
 {
-    static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD };
+    static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < COUNT_OF(handled); i++) sigaddset(&set, handled[i]);
@@ -98,7 +120,9 @@ static bool open_control(struct master *master)
 static void release(struct master *master)
 {
     int signals = master->signals.descriptor;
+    struct list_link *link;
     control_close(master);
+    while ((link = list_first(&master->children)) != NULL) child_destroy(CONTAINER_OF(link, struct child, siblings));
     sockets_close_all(master);
     timer_clear(&master->loop.timers, &master->watch);
     timer_clear(&master->loop.timers, &master->restart);
@@ -107,6 +131,42 @@ static void release(struct master *master)
     if (master->good_text >= 0) close(master->good_text);
     loop_turn(&master->loop, 0); /* frees what was retired */
     loop_release(&master->loop);
+    free(master->program);
+}
+
+void master_init(struct master *master, const struct master_options *options)
+{
+    *master = (struct master){ .options = options, .exit_status = 1, .good_text = -1 };
+    master->signals.descriptor = master->upgrade.words.descriptor = -1;
+    list_init(&master->children);
+    list_init(&master->addresses);
+    control_init(master);
+    timer_init(&master->watch, each_watch);
+    timer_init(&master->restart, restart_due);
+}
+
+static bool begin(struct master *master)
+{
+    master->program = program_find(master->options->program);
+    return open_control(master) && child_start(master);
+}
+
+/* In the place of the master that executed this binary: its gateways, sockets and clients are there already. */
+static bool take_over(struct master *master)
+{
+    struct error error;
+    uint64_t command;
+    bool good = handover_read(master->options->handover, master, &command, &error) && child_adopt_all(master, &error) &&
+                control_adopt(master, &error);
+    close(master->options->handover);
+    if (!good) {
+        log_error("cannot take over: %s", error.text);
+        return false;
+    }
+    master->ever_ready = true;
+    upgrade_done(master, command);
+    if (!master->serving) timer_set(&master->loop.timers, &master->restart, master->loop.now_ms);
+    return true;
 }
 
 int master_run(const struct master_options *options)
@@ -115,14 +175,7 @@ int master_run(const struct master_options *options)
     struct master *master = memory_allocate(sizeof *master);
     log_set_process_name("master");
     raise_descriptor_limit();
-    master->options = options;
-    master->child.link.descriptor = master->control.descriptor = master->signals.descriptor = -1;
-    list_init(&master->addresses);
-    list_init(&master->clients);
-    timer_init(&master->watch, each_watch);
-    timer_init(&master->restart, restart_due);
-    master->exit_status = 1;
-    master->good_text = -1;
+    master_init(master, options);
     if (!loop_init(&master->loop, &error)) {
         log_error("%s", error.text);
         free(master);
@@ -131,7 +184,8 @@ int master_run(const struct master_options *options)
     loop_update_time(&master->loop);
     if (!watch_signals(master, &error)) {
         log_error("%s", error.text);
-    } else if (open_control(master) && child_start(master)) {
+    } else if (options->handover >= 0 ? take_over(master) : begin(master)) {
+        master->watched_ms = master->loop.now_ms;
         each_watch(&master->watch);
         loop_run(&master->loop);
     }

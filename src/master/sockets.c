@@ -52,11 +52,19 @@ static void destroy(struct held_address *held)
     free(held);
 }
 
-struct held_address *sockets_get(struct master *master, const char *text, uint32_t count, struct error *error)
+struct held_address *sockets_get(struct master *master, uint64_t user, const char *text, uint32_t count,
+                                 struct error *error)
 {
     struct address address;
     struct held_address *held = find(master, text);
-    if (held) return held; /* their number is fixed for the address's life */
+    if (held && held->is_leaving) {
+        error_format(error, "%s: it is just being given up (try again in a moment)", text);
+        return NULL;
+    }
+    if (held) { /* their number is fixed for the address's life */
+        held->users |= user;
+        return held;
+    }
     if (count == 0) count = 1;
     if (count > SUPERVISION_DESCRIPTORS_MAX) count = SUPERVISION_DESCRIPTORS_MAX;
     if (!address_parse(slice_from_cstring(text), &address)) {
@@ -66,16 +74,33 @@ struct held_address *sockets_get(struct master *master, const char *text, uint32
     if (!is_free(&address, text, error)) return NULL;
     held = memory_allocate(sizeof *held);
     held->text = memory_copy_slice(slice_from_cstring(text));
+    held->users = user;
     list_push_back(&master->addresses, &held->link);
     if (open_sockets(held, &address, count, error)) return held;
     destroy(held);
     return NULL;
 }
 
-void sockets_close(struct master *master, const char *text)
+static void leave(struct held_address *held, uint64_t users)
+{
+    if ((held->users & users) == 0) return;
+    held->users &= ~users;
+    if (held->users == 0) destroy(held);
+}
+
+void sockets_leave(struct master *master, uint64_t users, const char *text)
 {
     struct held_address *held = find(master, text);
-    if (held) destroy(held);
+    if (held) leave(held, users);
+}
+
+void sockets_leave_all(struct master *master, uint64_t users)
+{
+    struct list_link *next;
+    for (struct list_link *link = master->addresses.next; link != &master->addresses; link = next) {
+        next = link->next;
+        leave(CONTAINER_OF(link, struct held_address, link), users);
+    }
 }
 
 void sockets_close_all(struct master *master)

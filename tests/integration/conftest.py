@@ -20,6 +20,7 @@ from gateway import BINARY, Gateway  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; run by make test-all only")
+    config.addinivalue_line("markers", "plain_build: measures what a sanitizer changes (memory, pace), or tests no code of ours")
 
 
 def pytest_collection_modifyitems(config, items):

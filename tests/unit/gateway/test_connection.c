@@ -309,6 +309,22 @@ static void draining_closes_idle_connections_and_says_so_once(void **state)
     assert_int_equal(fixture.emptied, 1);
 }
 
+static void yielding_waits_for_idle_connections_until_it_is_told_to_drain(void **state)
+{
+    struct fixture fixture;
+    start(&fixture, (struct connection_limits){ .connections_max = 100 });
+    for (int i = 0; i < 10; i++) arrive(&fixture, "192.0.2.1", NULL);
+    connection_table_yield(&fixture.table);
+    for (int i = 0; i < 5; i++) loop_turn(&fixture.loop, 5);
+    assert_int_equal(fixture.emptied, 0);
+    assert_int_equal(gauge_read(&fixture.table.count), 10);
+    connection_table_drain(&fixture.table);
+    for (int i = 0; i < 200 && fixture.emptied == 0; i++) loop_turn(&fixture.loop, 10);
+    assert_int_equal(fixture.emptied, 1);
+    stop(&fixture);
+    assert_int_equal(fixture.emptied, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +341,7 @@ int main(void)
         cmocka_unit_test(what_the_session_refuses_is_told_with_the_peer),
         cmocka_unit_test(an_empty_table_says_so_at_once),
         cmocka_unit_test(draining_closes_idle_connections_and_says_so_once),
+        cmocka_unit_test(yielding_waits_for_idle_connections_until_it_is_told_to_drain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,6 +124,30 @@ static void a_closed_listener_hears_nothing(void **state)
     stop(&fixture);
 }
 
+/* Of several that share a socket the kernel wakes one alone. If that one closes instead, the connection must not be left to chance. */
+static void who_was_told_of_a_connection_takes_it_even_as_it_closes(void **state)
+{
+    struct fixture fixture;
+    struct error error;
+    start(&fixture);
+    struct loop other_loop;
+    assert_true(loop_init(&other_loop, &error));
+    int shared = fcntl(fixture.listener->descriptor, F_DUPFD_CLOEXEC, 3);
+    struct listener *other = listener_create(&other_loop, shared, &fixture.address, note_accepted, &fixture, &error);
+    assert_non_null(other);
+    connect_clients(&fixture, 3);
+    listener_close(fixture.listener);
+    for (int i = 0; i < 20 && fixture.count < 3; i++) loop_turn(&other_loop, 5);
+    assert_int_equal(fixture.count, 3);
+    connect_clients(&fixture, 2); /* those after it come to the other one */
+    for (int i = 0; i < 200 && fixture.count < 5; i++) loop_turn(&other_loop, 5);
+    assert_int_equal(fixture.count, 5);
+    listener_close(other);
+    loop_turn(&other_loop, 0);
+    loop_release(&other_loop);
+    stop(&fixture);
+}
+
 /* In a process of its own, because the limit is the process's. */
 static void run_out_of_descriptors(bool close_while_resting)
 {
@@ -179,6 +203,7 @@ int main(void)
         cmocka_unit_test(whoever_waits_at_the_end_is_still_taken),
         cmocka_unit_test(who_comes_after_the_end_is_not_let_in_and_who_waits_is_taken),
         cmocka_unit_test(a_closed_listener_hears_nothing),
+        cmocka_unit_test(who_was_told_of_a_connection_takes_it_even_as_it_closes),
         cmocka_unit_test(without_descriptors_it_rests_and_comes_back),
         cmocka_unit_test(it_may_be_closed_while_it_rests),
     };

@@ -1250,6 +1250,36 @@ static void draining_lets_the_request_in_flight_finish_and_then_closes(void **st
     assert_soon(f->closed == 1);
 }
 
+static void yielding_lets_an_idle_connection_ask_once_more(void **state)
+{
+    struct fixture *f = *state;
+    f->answer_at_once = "first";
+    ask(f, GET);
+    settle(f);
+    server_session_yield(f->session);
+    settle(f);
+    assert_int_equal(f->closed, 0);
+    assert_null(strstr(f->client.received, "Connection: close"));
+    f->answer_at_once = "second";
+    wire_say(&f->client, GET);
+    settle(f);
+    assert_received(&f->client, "Connection: close\r\n");
+    assert_soon(ends_with(&f->client, "second"));
+    assert_soon(f->closed == 1);
+}
+
+static void a_drain_after_yielding_closes_an_idle_connection(void **state)
+{
+    struct fixture *f = *state;
+    server_session_yield(f->session);
+    settle(f);
+    assert_int_equal(f->closed, 0);
+    server_session_drain(f->session);
+    settle(f);
+    assert_soon(f->closed == 1);
+    assert_soon(f->client.ended && !f->client.was_reset);
+}
+
 static void a_stream_that_is_reset_ends_the_connection(void **state)
 {
     struct fixture *f = *state;
@@ -1393,6 +1423,8 @@ int main(void)
         TEST(draining_closes_an_idle_connection_at_once),
         TEST(a_request_that_crossed_with_the_drain_is_answered),
         TEST(draining_lets_the_request_in_flight_finish_and_then_closes),
+        TEST(yielding_lets_an_idle_connection_ask_once_more),
+        TEST(a_drain_after_yielding_closes_an_idle_connection),
         TEST(a_stream_that_is_reset_ends_the_connection),
         TEST(a_stream_released_without_an_answer_ends_the_connection),
         TEST(an_aborted_connection_waits_for_its_streams_release),

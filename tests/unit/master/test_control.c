@@ -17,6 +17,8 @@ static struct master_options options;
 static struct master master;
 static int gateway; /* its end of the link */
 
+#define GATEWAY_PID 4711 /* nobody sends it a signal here */
+
 static void link_ready(struct event_source *source, uint32_t events) {}
 
 static int start(void **state)
@@ -27,22 +29,21 @@ static int start(void **state)
     if (!mkdtemp(folder)) return -1;
     snprintf(path, sizeof path, "%s/sluice.sock", folder);
     options = (struct master_options){ .control_path = path };
-    master = (struct master){ .options = &options, .control.descriptor = -1 };
-    list_init(&master.clients);
+    master_init(&master, &options);
     if (!loop_init(&master.loop, &error)) return -1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return -1;
-    master.child.link = (struct event_source){ .ready = link_ready, .descriptor = -1 };
-    master.child.ready = true;
+    struct child *serving = master.serving = child_create(&master, CHILD_SERVES);
+    serving->pid = GATEWAY_PID;
+    serving->ready = true;
+    serving->link = (struct event_source){ .ready = link_ready, .descriptor = -1 };
     gateway = pair[1];
-    return loop_watch_level(&master.loop, &master.child.link, pair[0], EPOLLIN, &error) ? 0 : -1;
+    return loop_watch_level(&master.loop, &serving->link, pair[0], EPOLLIN, &error) ? 0 : -1;
 }
 
 static int stop(void **state)
 {
-    int link = master.child.link.descriptor;
     control_close(&master);
-    loop_unwatch(&master.loop, &master.child.link, false);
-    close(link);
+    child_destroy(master.serving);
     close(gateway);
     loop_turn(&master.loop, 0);
     loop_release(&master.loop);
@@ -129,11 +130,13 @@ static void what_is_no_command_is_told(void **state)
 static void without_a_gateway_the_client_hears_so_at_once(void **state)
 {
     open_control();
-    master.child.ready = false;
+    master.serving->ready = false;
     assert_string_equal(answer_to(ask("reload")), "-the gateway is not running right now");
-    master.child.ready = true;
+    master.serving->ready = true;
     int waiting = ask("status");
-    control_answer_all(&master, "-the gateway ended before it answered");
+    control_answer_for(&master, GATEWAY_PID + 1, "-another one ended");
+    assert_string_equal(answer_to(waiting), "(nothing yet)");
+    control_answer_for(&master, GATEWAY_PID, "-the gateway ended before it answered");
     assert_string_equal(answer_to(waiting), "-the gateway ended before it answered");
 }
 
@@ -212,8 +215,8 @@ static void a_file_left_over_is_replaced(void **state)
 static void a_second_instance_is_refused_and_the_first_goes_on(void **state)
 {
     struct error error;
-    struct master second = { .options = &options, .control.descriptor = -1 };
-    list_init(&second.clients);
+    struct master second;
+    master_init(&second, &options);
     assert_true(loop_init(&second.loop, &error));
     open_control();
     assert_false(control_open(&second, &error));

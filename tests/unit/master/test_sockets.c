@@ -8,6 +8,8 @@
 
 static struct master master;
 
+enum { ONE = 1, OTHER = 2 }; /* gateways */
+
 static int set_up(void **state)
 {
     list_init(&master.addresses);
@@ -35,15 +37,26 @@ static const char *free_address(const char *ip)
     return text;
 }
 
+static bool is_free(const char *text)
+{
+    struct address address;
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    int one = 1, probe = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    bool bound = bind(probe, &address.any, address_length(&address)) == 0;
+    close(probe);
+    return bound;
+}
+
 static void an_address_has_its_sockets_once_for_all(void **state)
 {
     struct error error;
     const char *text = free_address("127.0.0.1");
-    struct held_address *held = sockets_get(&master, text, 3, &error);
+    struct held_address *held = sockets_get(&master, ONE, text, 3, &error);
     assert_non_null(held);
     assert_int_equal(held->count, 3);
     int first = held->sockets[0];
-    struct held_address *again = sockets_get(&master, text, 5, &error); /* the next gateway wants more */
+    struct held_address *again = sockets_get(&master, ONE, text, 5, &error); /* the next gateway wants more */
     assert_ptr_equal(again, held);
     assert_int_equal(again->count, 3);
     assert_int_equal(again->sockets[0], first);
@@ -57,23 +70,54 @@ static void what_another_program_listens_on_is_refused_by_name(void **state)
     assert_true(address_parse(slice_from_cstring(text), &address));
     int other = socket_listen(&address, 5, &error); /* with SO_REUSEPORT, as another Sluice would */
     assert_true(other >= 0);
-    assert_null(sockets_get(&master, text, 2, &error));
+    assert_null(sockets_get(&master, ONE, text, 2, &error));
     assert_non_null(strstr(error.text, text));
     assert_non_null(strstr(error.text, "in use by another program"));
     close(other);
-    assert_non_null(sockets_get(&master, text, 2, &error));
+    assert_non_null(sockets_get(&master, ONE, text, 2, &error));
 }
 
 static void a_closed_address_is_free_again(void **state)
 {
     struct error error;
     const char *text = free_address("127.0.0.1");
-    assert_non_null(sockets_get(&master, text, 2, &error));
-    sockets_close(&master, text);
-    sockets_close(&master, text);
-    sockets_close(&master, "never heard of");
+    assert_non_null(sockets_get(&master, ONE, text, 2, &error));
+    sockets_leave(&master, ONE, text);
+    sockets_leave(&master, ONE, text);
+    sockets_leave(&master, ONE, "never heard of");
     assert_true(list_is_empty(&master.addresses));
-    assert_non_null(sockets_get(&master, text, 1, &error));
+    assert_non_null(sockets_get(&master, ONE, text, 1, &error));
+}
+
+static void an_address_is_kept_while_any_gateway_listens_there(void **state)
+{
+    struct error error;
+    char shared[ADDRESS_TEXT_BYTES], old[ADDRESS_TEXT_BYTES], fresh[ADDRESS_TEXT_BYTES];
+    snprintf(shared, sizeof shared, "%s", free_address("127.0.0.1"));
+    assert_non_null(sockets_get(&master, ONE, shared, 1, &error));
+    snprintf(old, sizeof old, "%s", free_address("127.0.0.1"));
+    assert_non_null(sockets_get(&master, ONE, old, 1, &error));
+    assert_non_null(sockets_get(&master, OTHER, shared, 1, &error));
+    snprintf(fresh, sizeof fresh, "%s", free_address("127.0.0.1"));
+    assert_non_null(sockets_get(&master, OTHER, fresh, 1, &error));
+    sockets_leave_all(&master, ONE);
+    assert_non_null(sockets_get(&master, OTHER, shared, 9, &error));
+    assert_int_equal(sockets_get(&master, OTHER, shared, 9, &error)->count, 1);
+    assert_true(is_free(old));
+    sockets_leave_all(&master, OTHER);
+    assert_true(list_is_empty(&master.addresses));
+}
+
+static void an_address_that_is_being_given_up_is_nobody_elses(void **state)
+{
+    struct error error;
+    const char *text = free_address("127.0.0.1");
+    struct held_address *held = sockets_get(&master, ONE, text, 1, &error);
+    held->is_leaving = true;
+    assert_null(sockets_get(&master, OTHER, text, 1, &error));
+    assert_non_null(strstr(error.text, "given up"));
+    sockets_leave(&master, ONE, text);
+    assert_non_null(sockets_get(&master, OTHER, text, 1, &error));
 }
 
 static void both_families_may_have_the_same_port(void **state)
@@ -83,17 +127,17 @@ static void both_families_may_have_the_same_port(void **state)
     struct address address;
     const char *text = free_address("127.0.0.1");
     assert_true(address_parse(slice_from_cstring(text), &address));
-    if (!sockets_get(&master, text, 1, &error)) fail_msg("%s", error.text);
+    if (!sockets_get(&master, ONE, text, 1, &error)) fail_msg("%s", error.text);
     snprintf(second, sizeof second, "[::1]:%u", address_port(&address));
-    if (!sockets_get(&master, second, 1, &error)) fail_msg("%s", error.text);
+    if (!sockets_get(&master, ONE, second, 1, &error)) fail_msg("%s", error.text);
 }
 
 static void what_is_no_address_or_not_ours_is_refused(void **state)
 {
     struct error error;
-    assert_null(sockets_get(&master, "localhost:80", 1, &error));
+    assert_null(sockets_get(&master, ONE, "localhost:80", 1, &error));
     assert_non_null(strstr(error.text, "not an address"));
-    assert_null(sockets_get(&master, "192.0.2.1:8080", 1, &error));
+    assert_null(sockets_get(&master, ONE, "192.0.2.1:8080", 1, &error));
     assert_non_null(strstr(error.text, "192.0.2.1:8080"));
     assert_true(list_is_empty(&master.addresses));
 }
@@ -101,9 +145,9 @@ static void what_is_no_address_or_not_ours_is_refused(void **state)
 static void odd_numbers_of_sockets_are_brought_to_reason(void **state)
 {
     struct error error;
-    struct held_address *held = sockets_get(&master, free_address("127.0.0.1"), 0, &error);
+    struct held_address *held = sockets_get(&master, ONE, free_address("127.0.0.1"), 0, &error);
     assert_int_equal(held->count, 1);
-    held = sockets_get(&master, free_address("127.0.0.1"), UINT32_MAX, &error);
+    held = sockets_get(&master, ONE, free_address("127.0.0.1"), UINT32_MAX, &error);
     assert_int_equal(held->count, SUPERVISION_DESCRIPTORS_MAX);
 }
 
@@ -114,6 +158,8 @@ int main(void)
         TEST(an_address_has_its_sockets_once_for_all),
         TEST(what_another_program_listens_on_is_refused_by_name),
         TEST(a_closed_address_is_free_again),
+        TEST(an_address_is_kept_while_any_gateway_listens_there),
+        TEST(an_address_that_is_being_given_up_is_nobody_elses),
         TEST(both_families_may_have_the_same_port),
         TEST(what_is_no_address_or_not_ours_is_refused),
         TEST(odd_numbers_of_sockets_are_brought_to_reason),
