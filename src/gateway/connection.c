@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "event/event.h"
 #include "http/h1_server.h"
+#include "http/h2_server.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -130,11 +131,28 @@ static void session_closed(struct server_session *session, void *owner)
     tell_if_emptied(table);
 }
 
+static void session_handed_over(struct server_session *, struct session_socket, void *owner);
+
 static const struct server_session_events session_events = {
     .open = session_open,
     .refused = session_refused,
     .closed = session_closed,
+    .handed_over = session_handed_over,
 };
+
+/* The client knows that it talks to an HTTP/2 server (RFC 9113 3.3). */
+static void session_handed_over(struct server_session *session, struct session_socket socket, void *owner)
+{
+    (void)session;
+    struct connection *connection = owner;
+    struct connection_table *table = connection->table;
+    connection->session = h2_server_start(table->http, table->settings, socket, &connection->peer, &session_events,
+                                          connection);
+    if (!connection->session)
+        session_closed(NULL, connection);
+    else if (table->draining)
+        server_session_drain(connection->session);
+}
 
 /* NULL when memory is short. */
 static struct connection *create_connection(struct connection_table *table, const struct address *peer)
