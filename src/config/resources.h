@@ -91,11 +91,13 @@ struct instance_config {
 };
 
 enum service_protocol { SERVICE_HTTP };
+enum service_http_version { SERVICE_HTTP_AUTO, SERVICE_HTTP_1, SERVICE_HTTP_2 };
 enum discovery_type { DISCOVERY_STATIC };
 
 struct service_config {
     struct slice id, name;                /* both there after loading: each is made from the other where it is absent */
     int protocol;                         /* enum service_protocol */
+    int http_version;                     /* enum service_http_version */
     int discovery_type;                   /* enum discovery_type */
     struct object_list instances;         /* struct instance_config */
     int lb_algorithm;                     /* enum lb_algorithm */

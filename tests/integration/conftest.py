@@ -17,6 +17,7 @@ import chromium as chromium_module  # noqa: E402
 from backend import Backend  # noqa: E402
 from dns import DNSMASQ, NameServer  # noqa: E402
 from gateway import BINARY, Gateway  # noqa: E402
+from h2_backend import H2Backend  # noqa: E402
 from pages import Pages  # noqa: E402
 
 
@@ -49,6 +50,34 @@ def new_backend():
 @pytest.fixture
 def backend(new_backend):
     return new_backend()
+
+
+@pytest.fixture
+def new_h2_backend():
+    """The same for HTTP/2."""
+    made = []
+
+    def make(name="one", **options):
+        made.append(H2Backend(name, **options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+    violations = [f"backend {one.name}: {violation}" for one in made for violation in one.violations]
+    assert not violations, f"the gateway sent what a strict reader refuses: {violations}"
+
+
+@pytest.fixture
+def h2_backend(new_h2_backend):
+    return new_h2_backend()
+
+
+@pytest.fixture(scope="module")
+def module_h2_backend():
+    made = H2Backend("one")
+    yield made
+    made.stop()
+    assert not made.violations, f"the gateway sent what a strict reader refuses: {made.violations}"
 
 
 @pytest.fixture
