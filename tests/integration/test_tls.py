@@ -1,5 +1,6 @@
 """TLS at the listeners: which version, which certificate, which protocol; resumption; what a broken client gets."""
 import os
+import socket
 import ssl
 import subprocess
 import threading
@@ -454,8 +455,15 @@ def test_a_drain_lets_handshakes_and_requests_under_way_end_well(gateway, backen
     deadline = time.monotonic() + 5
     while len(backend.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
+    plain = socket.create_connection(running.address, 10)
+    hello = client_hello(running.address)
+    plain.sendall(hello[:50])
+    running.wait_for_metric("sluice_tls_handshakes_active", 1)
     running.signal(15)
     assert idle.read_until_close(5) == b"", "closed with close_notify"
+    plain.sendall(hello[50:])
+    assert plain.recv(5)[:3] == b"\x16\x03\x03", "the handshake goes on: its server's hello"
+    plain.close()
     released.set()
     last = busy.read_response()
     assert last.body == b"done" and not last.keeps_alive
