@@ -60,6 +60,7 @@ struct limits_config {
     uint64_t body_timeout_ms;        /* 30,000: between two pieces of a request's body */
     uint64_t idle_timeout_ms;        /* 75,000: a kept connection without a request */
     uint64_t half_close_timeout_ms;  /* from a client's FIN to the start of its answer; 0: it counts as gone */
+    int64_t streams_per_connection;  /* 128 */
     int64_t connections_per_worker;  /* 10,000 */
     int64_t connections_per_address; /* 0: no limit */
     int64_t new_connections_per_address_per_second; /* 0: no limit */

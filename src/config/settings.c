@@ -105,6 +105,15 @@ const struct field limits_fields[] = {
       .minimum = 0,
       .maximum = 10000000,
       .summary = "How many connections one client address may open in a second. 0: no limit." },
+    { .name = "streamsPerConnection",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct limits_config, streams_per_connection),
+      .fallback = "128",
+      .minimum = 1,
+      .maximum = 10000,
+      .summary =
+          "How many requests an HTTP/2 client may have under way at once on one connection; one more is refused, to be "
+          "sent again." },
     { .name = "handshakeTimeoutMs",
       .type = FIELD_MILLISECONDS,
       .into = offsetof(struct limits_config, handshake_timeout_ms),

@@ -5,6 +5,7 @@
 #include "event/event.h"
 #include "gateway/peer_certificate.h"
 #include "http/h1_server.h"
+#include "http/h2_server.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -148,10 +149,13 @@ static void session_closed(struct server_session *session, void *owner)
     end(owner);
 }
 
+static void session_handed_over(struct server_session *, struct session_socket, void *owner);
+
 static const struct server_session_events session_events = {
     .open = session_open,
     .refused = session_refused,
     .closed = session_closed,
+    .handed_over = session_handed_over,
 };
 
 static void set_address(struct connection *connection, const struct address *address)
@@ -179,11 +183,31 @@ static void take_session(struct connection *connection, struct server_session *s
     if (!session) end(connection);
 }
 
+/* A client without TLS says by its first bytes that it speaks HTTP/2, which an h1 session sees and hands over. */
 static void start_session(struct connection *connection, struct session_socket socket)
 {
     const struct connection_table *table = connection->table;
+    bool is_h2 = socket.early || (socket.tls && slice_equal(tls_session_protocol(socket.tls), SLICE("h2")));
+    struct server_session *(*start)(struct http_worker *, const struct server_settings *const *, struct session_socket,
+                                    const struct peer *, const struct server_session_events *, void *);
+    start = is_h2 ? h2_server_start : h1_server_start;
     take_session(connection,
-                 h1_server_start(table->http, table->settings, socket, &connection->peer, &session_events, connection));
+                 start(table->http, table->settings, socket, &connection->peer, &session_events, connection));
+}
+
+/* It began before the drain did, so it still gets its session, which then ends like the others. */
+static void join_drain(struct connection *connection)
+{
+    const struct connection_table *table = connection->table;
+    if (!table->draining || !connection->session) return;
+    (table->yields_only ? server_session_yield : server_session_drain)(connection->session);
+}
+
+static void session_handed_over(struct server_session *session, struct session_socket socket, void *owner)
+{
+    (void)session;
+    start_session(owner, socket);
+    join_drain(owner);
 }
 
 static void answer_and_leave(struct connection *connection, int descriptor, const struct error *answer)
@@ -231,14 +255,6 @@ static bool client_announced(struct handshake *handshake, const struct address *
     return !connection->is_beyond_limit && may_begin_handshake(table, &connection->peer.address);
 }
 
-/* It began before the drain did, so it still gets its session, which then ends like the others. */
-static void join_drain(struct connection *connection)
-{
-    const struct connection_table *table = connection->table;
-    if (!table->draining || !connection->session) return;
-    (table->yields_only ? server_session_yield : server_session_drain)(connection->session);
-}
-
 static bool note_tls(struct connection *connection, const struct tls_session *tls)
 {
     bool failed;
@@ -261,7 +277,7 @@ static void handshake_done(struct handshake *handshake, struct session_socket so
         answer_no_room(connection, socket.descriptor);
     } else {
         start_session(connection, socket);
-        if (connection->session) join_drain(connection);
+        join_drain(connection);
     }
 }
 

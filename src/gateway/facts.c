@@ -154,6 +154,7 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .body_timeout_ms = (uint32_t)limits->body_timeout_ms,
             .idle_timeout_ms = (uint32_t)limits->idle_timeout_ms,
             .splice_bytes_min = SPLICE_BYTES_MIN,
+            .streams_max = (uint32_t)limits->streams_per_connection,
             .half_close_timeout_ms = (uint32_t)limits->half_close_timeout_ms,
         },
         .client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },

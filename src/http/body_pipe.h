@@ -108,6 +108,11 @@ void body_pipe_attach_consumer(struct body_pipe *, struct task *);
 /* The pieces in order as iovecs; returns how many (<= limit). They hold until consumed. */
 struct iovec;
 int body_pipe_peek(const struct body_pipe *, struct iovec *into, int limit);
+/* The first piece; it holds until consumed. NULL: there is none. */
+static inline const struct body_piece *body_pipe_first(const struct body_pipe *pipe)
+{
+    return pipe->count ? &pipe->pieces[pipe->first] : NULL;
+}
 void body_pipe_consume(struct body_pipe *, size_t length);
 /* Over, and nothing is left to consume. */
 static inline bool body_pipe_is_drained(const struct body_pipe *pipe)

@@ -8,6 +8,7 @@
  * the task after the release, never by recursion. A request whose head came in one piece costs one recv, one send and no timer. */
 #include "http/h1_server_private.h"
 
+#include "http/refusal.h"
 #include "http/status.h"
 
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #define TURNED_AWAY_LINGER_MS 500
 #define TURNED_AWAY_LINGER_BYTES (16 * 1024)
 #define REQUESTS_A_TURN 16
-#define RETRY_AFTER_SECONDS 1
 
 static void server_ready(struct stream *);
 static void server_task(struct task *);
@@ -150,17 +150,14 @@ static size_t write_refusal(const struct h1_server *server, const struct error *
                             bool with_body, char *into, size_t size)
 {
     struct slice title = status_reason(error->status);
-    char body[256], retry_after[32] = "";
-    int length = snprintf(body, sizeof body,
-                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"detail\":\"%s\","
-                          "\"requestId\":\"%.*s\"}\n",
-                          SLICE_PRINT(title), error->status, error->reason, SLICE_PRINT(request_id));
-    if (error->status == 503) snprintf(retry_after, sizeof retry_after, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    char body[REFUSAL_BYTES_MAX];
+    size_t length = refusal_write(error, request_id, body);
+    const char *retry_after = error->status == 503 ? "Retry-After: " REFUSAL_RETRY_AFTER "\r\n" : "";
     int total = snprintf(into, size,
                          "HTTP/1.1 %u %.*s\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
-                         "Content-Length: %d\r\n%sConnection: close\r\n\r\n%s",
+                         "Content-Length: %zu\r\n%sConnection: close\r\n\r\n%.*s",
                          error->status, SLICE_PRINT(title), server->worker->date, length, retry_after,
-                         with_body ? body : "");
+                         with_body ? (int)length : 0, body);
     return (size_t)total < size ? (size_t)total : size - 1;
 }
 
