@@ -18,6 +18,7 @@ from tls import client_context, s_client, shown_certificate, tls_connect, tls_ge
 from websocket import echo_frames, finish_opening, frame_bytes, handshake, switch
 from wire import request_bytes
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 HELLO = {"routes": [{"name": "hello", "path": "/*", "respond": {"status": 200, "body": "hello\n"}}]}
 
 
@@ -158,6 +159,24 @@ def test_curl_speaks_http_2_over_tls(running, authority):
                            f"localhost:443:127.0.0.1:{running.port}", "https://localhost/"],
                           capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (0, "hello\n2"), done.stderr
+
+
+def test_a_listener_that_takes_no_http_2_offers_none_and_hears_no_preface(gateway, server):
+    running = gateway(HELLO, listener={**secured(server), "http2": False})
+    with tls_connect(running.address, client_context(alpn=["h2", "http/1.1"])) as wire:
+        assert wire.socket.selected_alpn_protocol() == "http/1.1"
+        assert wire.send(request_bytes()).read_response().body == b"hello\n"
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        tls_connect(running.address, client_context(alpn=["h2"]))
+    running.reload({**HELLO, "listeners": [{"address": f"127.0.0.1:{running.port}", "http2": False}]})
+    with running.send(PREFACE) as wire:
+        assert wire.read_response().status in (400, 505)
+
+
+def test_behind_tls_alpn_alone_says_http_2(running):
+    for alpn in ([], ["http/1.1"]):
+        with tls_connect(running.address, client_context(alpn=alpn)) as wire:
+            assert wire.send(PREFACE).read_response().status in (400, 505)
 
 
 def test_a_client_cannot_renegotiate(running):
