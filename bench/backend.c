@@ -5,16 +5,15 @@
  * One thread, edge-triggered epoll, answers made once at the start. The path chooses the size: /64k, /1m, /10m, anything
  * else 128 bytes. Requests without a body only, pipelined ones too. With --close each answer ends its connection. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "common.h"
+
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define HEAD_BYTES_MAX 16384
@@ -48,12 +47,6 @@ struct connection {
 
 static struct connection connections[CONNECTIONS_MAX];
 static bool close_after_answer;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
 
 static void make_answers(void)
 {
@@ -175,26 +168,14 @@ static void on_ready(int descriptor, uint32_t events)
     }
 }
 
-static int listen_on(int port)
-{
-    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0 || listen(descriptor, 4096) != 0)
-        die("listen");
-    return descriptor;
-}
-
 static void accept_all(int epoll, int listener)
 {
-    int descriptor, on = 1;
-    while ((descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+    int descriptor;
+    while ((descriptor = accept_from(listener)) >= 0) {
         if (descriptor >= CONNECTIONS_MAX) {
             close(descriptor);
             continue;
         }
-        setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = descriptor };
         epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
     }
@@ -207,10 +188,7 @@ int main(int count, char **arguments)
         return 1;
     }
     close_after_answer = count > 2 && strcmp(arguments[2], "--close") == 0;
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    raise_descriptor_limit();
     make_answers();
     int listener = listen_on(atoi(arguments[1])), epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = { .events = EPOLLIN, .data.fd = listener }, events[EVENTS_MAX];

@@ -1,6 +1,7 @@
 /* bench/client: the loads that wrk can't make: an open loop at a constant rate, readers that hardly read, idle connections.
  *
  *     client rate PORT PATH CONNECTIONS RATE SECONDS    latency of a constant rate; one line of JSON at the end
+ *     client tls-rate PORT PATH CONNECTIONS RATE SECONDS   the same over TLS 1.3; shaking hands is no part of it
  *     client slow PORT PATH CONNECTIONS BYTES SECONDS   each connection reads BYTES a second, with a small window
  *     client idle PORT PATH CONNECTIONS SECONDS         one request on each connection, then silence
  *
@@ -8,9 +9,12 @@
  * its latency counts from then. If every connection is busy the request queues and its clock runs. `slow` and `idle` say
  * "ready" on a line of their own once all connections stand, so that a script knows when to look. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "common.h"
+#include "tls_client.h"
+
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,19 +23,16 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 512
 #define READ_BYTES (256 * 1024)
-#define NANOSECONDS 1000000000ull
-/* A histogram of microseconds: 64 steps within each power of two, so a value is known to 1.6 %. */
-#define STEPS 64u
-#define BUCKETS (40 * STEPS)
 
 struct connection {
     int descriptor;
+    SSL *tls; /* NULL: in the clear */
     bool busy;
     bool in_head;
     uint64_t due_ns; /* when the request under way should have been sent */
@@ -39,77 +40,33 @@ struct connection {
     struct connection *next_free;
 };
 
-static struct sockaddr_in address;
+static SSL_CTX *context; /* NULL: in the clear */
 static struct connection *connections;
-static int connection_count, epoll;
+static int port, connection_count, epoll;
 static char request[4096];
 static size_t request_length;
-static uint64_t histogram[BUCKETS], completed, failed, max_us;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * NANOSECONDS + (uint64_t)time.tv_nsec;
-}
-
-static unsigned bucket_of(uint64_t us)
-{
-    if (us < STEPS) return (unsigned)us;
-    unsigned power = 63u - (unsigned)__builtin_clzll(us) - 6u;
-    unsigned bucket = (power + 1) * STEPS + (unsigned)((us >> power) - STEPS);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static double bucket_us(unsigned bucket)
-{
-    if (bucket < STEPS) return bucket;
-    unsigned power = bucket / STEPS - 1;
-    return (double)((uint64_t)(bucket % STEPS + STEPS) << power);
-}
-
-static double percentile_us(double share)
-{
-    uint64_t wanted = (uint64_t)((double)completed * share), seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += histogram[i];
-        if (seen > wanted) return bucket_us(i);
-    }
-    return (double)max_us;
-}
+static struct histogram histogram;
+static uint64_t failed;
 
 static void open_connection(struct connection *connection, int receive_buffer)
 {
-    int on = 1;
-    connection->descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection->descriptor < 0) die("socket");
-    if (receive_buffer) {
-        /* Readers far away have an Ethernet's segments. With loopback's 64 KiB the kernel would grant each a send buffer of
-         * 20 segments, over a megabyte, and its bound for all of TCP's memory would be what is measured. */
-        int segment = 1460;
-        setsockopt(connection->descriptor, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-        setsockopt(connection->descriptor, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
-    }
-    if (connect(connection->descriptor, (struct sockaddr *)&address, sizeof address) != 0) die("connect");
-    setsockopt(connection->descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-static void watch(struct connection *connection)
-{
-    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection };
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->descriptor, &event) != 0) die("epoll_ctl");
+    connection->descriptor = connect_to(port, receive_buffer);
+    if (!context) return;
+    connection->tls = tls_connect(context, connection->descriptor);
+    fcntl(connection->descriptor, F_SETFL, O_NONBLOCK);
 }
 
 static bool send_request(struct connection *connection)
 {
     connection->in_head = true;
+    if (connection->tls) return SSL_write(connection->tls, request, (int)request_length) == (int)request_length;
     return send(connection->descriptor, request, request_length, MSG_NOSIGNAL) == (ssize_t)request_length;
+}
+
+static ssize_t receive(struct connection *connection, void *bytes, size_t size)
+{
+    if (connection->tls) return tls_receive(connection->tls, bytes, size);
+    return recv(connection->descriptor, bytes, size, MSG_DONTWAIT);
 }
 
 /* The length of the answer that begins with this head, head included; 0 when the head is not whole or not 200. */
@@ -132,27 +89,20 @@ static struct connection *free_connections;
 static void reopen(struct connection *connection)
 {
     failed++;
+    SSL_free(connection->tls);
     close(connection->descriptor);
     open_connection(connection, 0);
-    watch(connection);
+    watch_edges(epoll, connection->descriptor, connection);
     connection->busy = false;
     connection->next_free = free_connections;
     free_connections = connection;
-}
-
-static void record(const struct connection *connection)
-{
-    uint64_t us = (now_ns() - connection->due_ns) / 1000;
-    histogram[bucket_of(us)]++;
-    completed++;
-    if (us > max_us) max_us = us;
 }
 
 static void read_answer(struct connection *connection)
 {
     static char buffer[READ_BYTES];
     for (;;) {
-        ssize_t got = recv(connection->descriptor, buffer, sizeof buffer, MSG_DONTWAIT);
+        ssize_t got = receive(connection, buffer, sizeof buffer);
         if (got < 0 && errno == EAGAIN) return;
         if (got <= 0 || !connection->busy) {
             reopen(connection);
@@ -168,7 +118,7 @@ static void read_answer(struct connection *connection)
         }
         connection->body_left -= (size_t)got;
         if (connection->body_left == 0) {
-            record(connection);
+            histogram_record(&histogram, (now_ns() - connection->due_ns) / 1000);
             connection->busy = false;
             connection->next_free = free_connections;
             free_connections = connection;
@@ -181,14 +131,14 @@ static void run_rate(double rate, double seconds)
 {
     for (int i = 0; i < connection_count; i++) {
         open_connection(&connections[i], 0);
-        watch(&connections[i]);
+        watch_edges(epoll, connections[i].descriptor, &connections[i]);
         connections[i].next_free = free_connections;
         free_connections = &connections[i];
     }
     prctl(PR_SET_TIMERSLACK, 1ul);
     uint64_t start = now_ns(), total = (uint64_t)(rate * seconds), sent = 0;
     uint64_t give_up = start + (uint64_t)((seconds + 5) * 1e9);
-    while (completed + failed < total && now_ns() < give_up) {
+    while (histogram.total + failed < total && now_ns() < give_up) {
         uint64_t now = now_ns(), due = start;
         for (; sent < total; sent++) {
             due = start + (uint64_t)((double)sent / rate * 1e9);
@@ -209,9 +159,11 @@ static void run_rate(double rate, double seconds)
     printf(
         "{\"requests\": %llu, \"failed\": %llu, \"unfinished\": %llu, \"rate\": %.0f, \"p50_us\": %.0f, \"p90_us\": %.0f, "
         "\"p99_us\": %.0f, \"p999_us\": %.0f, \"max_us\": %llu}\n",
-        (unsigned long long)completed, (unsigned long long)failed, (unsigned long long)(total - completed - failed),
-        (double)completed / took, percentile_us(0.5), percentile_us(0.9), percentile_us(0.99), percentile_us(0.999),
-        (unsigned long long)max_us);
+        (unsigned long long)histogram.total, (unsigned long long)failed,
+        (unsigned long long)(total - histogram.total - failed), (double)histogram.total / took,
+        histogram_percentile(&histogram, 0.5), histogram_percentile(&histogram, 0.9),
+        histogram_percentile(&histogram, 0.99), histogram_percentile(&histogram, 0.999),
+        (unsigned long long)histogram.most_us);
 }
 
 /* Slow and idle: connections that stand for a while. */
@@ -270,28 +222,29 @@ static void run_idle(double seconds)
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
-    bool idle = strcmp(mode, "idle") == 0;
-    if (count != (idle ? 6 : 7) || (!idle && strcmp(mode, "rate") != 0 && strcmp(mode, "slow") != 0)) {
+    bool idle = strcmp(mode, "idle") == 0, slow = strcmp(mode, "slow") == 0, over_tls = strcmp(mode, "tls-rate") == 0;
+    if (count != (idle ? 6 : 7) || (!idle && !slow && !over_tls && strcmp(mode, "rate") != 0)) {
         fprintf(stderr, "usage: client rate PORT PATH CONNECTIONS RATE SECONDS\n"
+                        "       client tls-rate PORT PATH CONNECTIONS RATE SECONDS\n"
                         "       client slow PORT PATH CONNECTIONS BYTES SECONDS\n"
                         "       client idle PORT PATH CONNECTIONS SECONDS\n");
         return 1;
     }
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2])) };
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    raise_descriptor_limit();
+    port = atoi(arguments[2]);
     request_length = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n",
                                       arguments[3], arguments[2]);
     connection_count = atoi(arguments[4]);
     connections = calloc((size_t)connection_count, sizeof *connections);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!connections || epoll < 0 || request_length >= sizeof request) die("start");
+    if (over_tls) {
+        signal(SIGPIPE, SIG_IGN); /* the library writes without MSG_NOSIGNAL */
+        context = tls_context(NULL);
+    }
     if (idle)
         run_idle(atof(arguments[5]));
-    else if (strcmp(mode, "slow") == 0)
+    else if (slow)
         run_slow(strtoull(arguments[5], NULL, 10), atof(arguments[6]));
     else
         run_rate(atof(arguments[5]), atof(arguments[6]));

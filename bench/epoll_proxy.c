@@ -6,7 +6,8 @@
  * registered once and edge-triggered: two reads and two writes a request and nothing else. It copies heads as they came,
  * checks nothing, logs nothing and has no time limits; what a gateway costs above it is the price of all that. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "common.h"
+
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define READ_BYTES (256 * 1024)
@@ -45,12 +45,6 @@ static int epoll;
 static struct sockaddr_in backend_address;
 
 static void read_side(struct side *side, uint32_t events);
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
 
 static void close_side(struct side *side)
 {
@@ -222,29 +216,14 @@ static void on_ready(struct side *side, uint32_t events)
     if (side->open && events & READABLE) read_side(side, events);
 }
 
-static int listen_on(int port)
-{
-    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0 || listen(descriptor, 4096) != 0)
-        die("listen");
-    return descriptor;
-}
-
 int main(int count, char **arguments)
 {
     if (count != 3) {
         fprintf(stderr, "usage: epoll_proxy PORT BACKEND-PORT\n");
         return 1;
     }
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    backend_address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(arguments[2])) };
-    backend_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    raise_descriptor_limit();
+    backend_address = loopback(atoi(arguments[2]));
     int listener = listen_on(atoi(arguments[1]));
     epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL }, events[EVENTS_MAX];

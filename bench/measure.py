@@ -13,13 +13,38 @@ GATEWAY_CORE, LOAD_CORE = "0", "1"
 C_FLAGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 
+TLS_CLIENT = ["tls_client.c"], ["-lssl", "-lcrypto"]
+TOOLS = {  # name: its sources beside NAME.c and common.c, its libraries
+    "backend": ([], []),
+    "client": TLS_CLIENT,
+    "epoll_proxy": ([], []),
+    "h2_backend": ([], ["-lnghttp2"]),
+    "streams": ([], []),
+    "streams_backend": ([], []),
+    "tls_handshake": TLS_CLIENT,
+    "tls_idle": TLS_CLIENT,
+}
+
+
 def build_tools():
-    """Compiles the C pieces that are older than their source."""
+    """Compiles the C pieces that are older than a source."""
     BUILT.mkdir(exist_ok=True)
-    for name in ("backend", "client", "epoll_proxy"):
-        source, binary = BENCH / f"{name}.c", BUILT / name
-        if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run(["cc", *C_FLAGS, "-o", str(binary), str(source)], check=True)
+    headers = [source.stat().st_mtime for source in BENCH.glob("*.h")]
+    for name, (more, libraries) in TOOLS.items():
+        sources, binary = [BENCH / file for file in (f"{name}.c", "common.c", *more)], BUILT / name
+        if not binary.exists() or binary.stat().st_mtime < max([source.stat().st_mtime for source in sources] + headers):
+            subprocess.run(["cc", *C_FLAGS, "-o", str(binary), *map(str, sources), *libraries], check=True)
+
+
+def certificate():
+    """A self-signed certificate with a P-256 key for all who are measured: the files of the certificate, of the key, of both."""
+    found = BUILT / "certificate.pem", BUILT / "key.pem", BUILT / "both.pem"
+    if not found[2].exists():
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
+                        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                        "-keyout", str(found[1]), "-out", str(found[0])], check=True, capture_output=True)
+        found[2].write_text(found[0].read_text() + found[1].read_text())
+    return found
 
 
 def descendants(pid):
@@ -60,16 +85,30 @@ def resident_bytes(pid):
     return total
 
 
+def connections_to(port, pid):
+    """How many connections a process and its children hold to a port of this machine."""
+    lines = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    wanted = {f"socket:[{parts[9]}]" for parts in lines if parts[2].endswith(f":{port:04X}") and parts[3] == "01"}
+    found = 0
+    for process in descendants(pid):
+        for descriptor in pathlib.Path(f"/proc/{process}/fd").iterdir():
+            try:
+                found += os.readlink(descriptor) in wanted
+            except OSError:
+                pass
+    return found
+
+
 class LoadFailed(Exception):
     """The load generator met errors: such a round measures something else."""
 
 
-def wrk(port, path="/", connections=64, seconds=4, headers=(), core=LOAD_CORE):
+def wrk(port, path="/", connections=64, seconds=4, headers=(), core=LOAD_CORE, scheme="http"):
     """A closed loop of so many connections. Returns requests and their rate; errors void the run."""
     command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     for header in headers:
         command += ["-H", header]
-    text = subprocess.run(command + [f"http://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command + [f"{scheme}://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True).stdout
     trouble = re.search(r"(Non-2xx or 3xx responses: \d+|Socket errors: .*)", text)
     requests = int(re.search(r"(\d+) requests in", text)[1])
     closing = any(header.lower() == "connection: close" for header in headers)
@@ -78,44 +117,76 @@ def wrk(port, path="/", connections=64, seconds=4, headers=(), core=LOAD_CORE):
     return {"requests": requests, "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])}
 
 
-def constant_rate(port, path="/", connections=128, rate=5000, seconds=4):
+def h2load(port, path="/", connections=16, streams=32, seconds=4, headers=(), body=None, scheme="http"):
+    """A closed loop of so many HTTP/2 connections with so many streams each; `body` is a file that each request posts."""
+    command = ["taskset", "-c", LOAD_CORE, "h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}"]
+    for header in headers:
+        command += ["-H", header]
+    if body:
+        command += ["-d", str(body)]
+    text = subprocess.run(command + [f"{scheme}://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True).stdout
+    done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+    if "Application protocol: h2" not in text or done is None or int(done[1]) == 0 or done[1] != done[2] or set(done.groups()[2:]) != {"0"}:
+        raise LoadFailed(f"port {port}, {path}: h2load: {done[0] if done else text[-200:]}")
+    return {"requests": int(done[1]), "rate": float(re.search(r"finished in .*?, ([\d.]+) req/s", text)[1])}
+
+
+def handshakes(port, concurrent=64, seconds=4):
+    """A closed loop of requests on a new TLS connection each, with a full handshake."""
+    found = tool("tls_handshake", port, concurrent, seconds)
+    if found["failed"] or found["unfinished"] or not found["requests"]:
+        raise LoadFailed(f"port {port}: {found}")
+    return found
+
+
+def tool(name, *arguments):
+    """One of ours to its end, on the load's core: the line of JSON that it wrote."""
+    command = ["taskset", "-c", LOAD_CORE, str(BUILT / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LoadFailed(f"{name} {' '.join(map(str, arguments))}: {done.stderr.strip()[-200:]}")
+    return json.loads(done.stdout)
+
+
+def constant_rate(port, path="/", connections=128, rate=5000, seconds=4, scheme="http"):
     """An open loop: latency from the moment a request was due."""
-    command = ["taskset", "-c", LOAD_CORE, str(BUILT / "client"), "rate", str(port), path, str(connections), str(rate), str(seconds)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = tool("client", "tls-rate" if scheme == "https" else "rate", port, path, connections, rate, seconds)
     if found["failed"] or found["unfinished"]:
         raise LoadFailed(f"port {port}, {path}: {found}")
     return found
 
 
 class Standing:
-    """Connections that stand while something else is measured: client slow, client idle."""
+    """Connections that stand while something else is measured: client slow, client idle, tls_idle, streams."""
 
-    def __init__(self, mode, port, path, connections, *rest):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", LOAD_CORE, str(BUILT / "client"), mode, str(port), path, str(connections), *map(str, rest)],
-            stdout=subprocess.PIPE, text=True)
+    def __init__(self, name, *arguments):
+        self.process = subprocess.Popen(["taskset", "-c", LOAD_CORE, str(BUILT / name), *map(str, arguments)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.process.stdout.readline().strip() != "ready":
-            self.process.wait()
-            raise LoadFailed(f"client {mode}: the connections did not come to stand")
+            said = " ".join(self.process.communicate()[1].split())[:100]
+            raise LoadFailed(f"{name} {' '.join(map(str, arguments))}: the connections did not come to stand: {said}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait()
+        self.process.communicate()
 
     def result(self):
-        """What it saw by its own end."""
-        text = self.process.stdout.read()
-        self.process.wait()
-        return json.loads(text)
+        """What it has seen: asked for with a line, of which those take no notice that end by the clock."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise LoadFailed(f"{self.process.args[3]}: ended with {self.process.wait()} and no figures")
+        return json.loads(line)
 
 
-def cost_us(target, **load):
-    """CPU microseconds a request under one run of wrk."""
+def cost_us(target, generator=wrk, **load):
+    """CPU microseconds a request under one run of a load generator."""
     before = cpu_seconds(target.pid)
-    done = wrk(target.port, **load)
+    done = generator(target.port, **load)
     spent = cpu_seconds(target.pid) - before
     return {"us": spent * 1e6 / done["requests"], "rate": done["rate"]}
 

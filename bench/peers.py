@@ -4,11 +4,12 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 
-from measure import BUILT, GATEWAY_CORE, LOAD_CORE
+from measure import BUILT, GATEWAY_CORE, LOAD_CORE, certificate
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SLUICE = os.environ.get("SLUICE_BINARY", str(ROOT / "build" / "sluice"))
@@ -40,19 +41,27 @@ http {{
         keepalive_timeout 300s;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 {listen};
+        {tls}
         location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            {location}
         }}
     }}
 }}
 """
 
+NGINX_LOCATIONS = {
+    "http": "proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\";",
+    "grpc": "grpc_pass grpc://backend;",
+    "websocket": "proxy_pass http://backend; proxy_http_version 1.1; proxy_read_timeout 300s;"
+                 " proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;",
+    "events": "proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off;",
+}
+
 HAPROXY = """
 global
     maxconn {connections}
+    no strict-limits
     nbthread 1
     {pipes}
 defaults
@@ -62,15 +71,16 @@ defaults
     http-reuse always
     timeout client 300s
     timeout server 300s
+    timeout tunnel 300s
     timeout connect 5s
     timeout http-keep-alive 300s
     maxconn {connections}
 frontend front
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096 {bind}
     default_backend back
 backend back
-    {splice}
-    server one 127.0.0.1:{backend}
+    {options}
+    server one 127.0.0.1:{backend} {server}
 """
 
 
@@ -133,27 +143,55 @@ def start_epoll_proxy(backend):
     return Program("epoll proxy", [str(BUILT / "epoll_proxy"), str(port), str(backend.port)], port)
 
 
-def start_nginx(backend, log=False):
+def start_h2_backend(grpc=False):
+    port = free_port()
+    return Program("h2 backend", [str(BUILT / "h2_backend"), str(port), *(["--grpc"] if grpc else [])], port, core=LOAD_CORE)
+
+
+def start_streams_backend():
+    port = free_port()
+    return Program("backend", [str(BUILT / "streams_backend"), str(port)], port, core=LOAD_CORE)
+
+
+# How clients come: CLEAR is HTTP/1.1, H2C the same port for HTTP/2 with prior knowledge, TLS is 1.3 with both by ALPN.
+CLEAR, H2C, TLS = "clear", "h2c", "tls"
+
+
+def start_nginx(backend, log=False, front=CLEAR, kind="http", name="nginx"):
+    """`kind` is what the backend is spoken to for: a key of NGINX_LOCATIONS."""
     port, directory = free_port(), tempfile.mkdtemp(prefix="bench-nginx-")
+    certificate_file, key_file, _ = certificate()
     text = NGINX.format(directory=directory, port=port, backend=backend.port,
-                        log=f"{directory}/access.log line buffer=64k" if log else "off")
+                        log=f"{directory}/access.log line buffer=64k" if log else "off",
+                        listen={CLEAR: "", H2C: "http2", TLS: "ssl http2"}[front], location=NGINX_LOCATIONS[kind],
+                        tls=f"ssl_certificate {certificate_file}; ssl_certificate_key {key_file}; ssl_protocols TLSv1.3;"
+                        if front == TLS else "")
     if os.getuid() == 0:
         text = "user root;" + text
     file = pathlib.Path(directory) / "nginx.conf"
     file.write_text(text)
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    return Program("nginx", [binary, "-p", directory, "-c", str(file), "-e", f"{directory}/error.log"], port, directory=directory)
+    return Program(name, [binary, "-p", directory, "-c", str(file), "-e", f"{directory}/error.log"], port, directory=directory)
 
 
-def start_haproxy(backend, splice=False):
-    """`splice` lets the kernel move large bodies, which is HAProxy's own best for them."""
+def start_haproxy(backend, splice=False, front=CLEAR, upstream_h2=False, connections=9000, no_delay=False, name="haproxy"):
+    """`splice` lets the kernel move large bodies, which is HAProxy's own best for them; `no_delay` is what its manual advises for
+    events."""
     port, directory = free_port(), tempfile.mkdtemp(prefix="bench-haproxy-")
     file = pathlib.Path(directory) / "haproxy.cfg"
-    file.write_text(HAPROXY.format(port=port, backend=backend.port, connections=4000 if splice else 9000,
-                                   pipes="maxpipes 1000" if splice else "",
-                                   splice="option splice-response" if splice else ""))
+    options = (["option splice-response"] if splice else []) + (["option http-no-delay"] if no_delay else [])
+    file.write_text(HAPROXY.format(port=port, backend=backend.port, connections=4000 if splice else connections,
+                                   pipes="maxpipes 1000" if splice else "", options="\n    ".join(options),
+                                   bind={CLEAR: "", H2C: "proto h2",
+                                         TLS: f"ssl crt {certificate()[2]} alpn h2,http/1.1 ssl-min-ver TLSv1.3"}[front],
+                                   server="proto h2" if upstream_h2 else ""))
     binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
-    return Program("haproxy splice" if splice else "haproxy", [binary, "-db", "-f", str(file)], port, directory=directory)
+    return Program("haproxy splice" if splice else name, [binary, "-db", "-f", str(file)], port, directory=directory)
+
+
+# A TLS client that asks for no proof of who answers.
+BELIEVING = ssl.create_default_context()
+BELIEVING.check_hostname, BELIEVING.verify_mode = False, ssl.CERT_NONE
 
 
 def sluice_is_built():
@@ -161,10 +199,11 @@ def sluice_is_built():
 
 
 class Sluice(Program):
-    """Sluice with a configuration text; `admin_port` has its metrics."""
+    """Sluice with a configuration text; `admin_port` has its metrics. With `tls` its listener speaks that alone."""
 
-    def __init__(self, config, name="sluice", core=GATEWAY_CORE, wait=120.0):
+    def __init__(self, config, name="sluice", core=GATEWAY_CORE, wait=120.0, tls=False):
         directory = tempfile.mkdtemp(prefix="bench-sluice-")
+        self.tls = tls
         self.admin_port, port = free_port(), free_port()
         self.file = pathlib.Path(directory) / "sluice.yaml"
         self.control = pathlib.Path(directory) / "control.sock"
@@ -173,15 +212,20 @@ class Sluice(Program):
                          directory=directory, wait=wait)
 
     def write(self, config, port=None):
-        head = f"listeners: [{{ address: \"127.0.0.1:{port or self.port}\" }}]\nadmin: {{ address: \"127.0.0.1:{self.admin_port}\" }}\n"
-        self.file.write_text(head + config)
+        certificate_file, key_file, _ = certificate()
+        tls = (f", tls: {{ certificates: [{{ certificate: \"{certificate_file}\", key: \"{key_file}\" }}], minVersion: \"1.3\" }}"
+               if self.tls else "")
+        self.file.write_text(f"listeners: [{{ address: \"127.0.0.1:{port or self.port}\"{tls} }}]\n"
+                             f"admin: {{ address: \"127.0.0.1:{self.admin_port}\" }}\n{config}")
 
     def answers(self):
         """Not just the socket, which the master opens first: an answer."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
                 probe.settimeout(1)
-                probe.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                if self.tls:
+                    probe = BELIEVING.wrap_socket(probe)
+                probe.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 return probe.recv(16).startswith(b"HTTP/1.1 ")
         except OSError:
             return False

@@ -1,6 +1,5 @@
-"""The table's lines, one function each: start who is compared, take interleaved rounds, judge the median by its bar."""
+"""The data plane's lines of the table, one function each: start who is compared, take interleaved rounds, judge the median by its bar."""
 import collections
-import contextlib
 import json
 import pathlib
 import re
@@ -11,73 +10,11 @@ import time
 import urllib.request
 
 import peers
-from measure import GATEWAY_CORE, LOAD_CORE, Standing, constant_rate, cost_us, descendants, interval, resident_bytes, wrk
-
-# verdict: "holds", "MISSED", "void" (a condition of the comparison fails), "aim ..." or "-" (reported, no bar)
-Row = collections.namedtuple("Row", "title bar value note verdict detail", defaults=[None])
+from measure import GATEWAY_CORE, LOAD_CORE, Standing, constant_rate, cost_us, descendants, resident_bytes, wrk
+from rows import (Row, against_backend, against_better, costs_in_words, in_words, nothing, ratio_row, rounds_of, sluice_starters,
+                  standing)
 
 EPOLL_SHARE_MAX = 0.78  # of nginx, or the minimal proxy is no yardstick
-
-
-@contextlib.contextmanager
-def standing(*starters):
-    """Starts programs one after another and stops them all at the end."""
-    with contextlib.ExitStack() as stack:
-        started = []
-        for start in starters:
-            started.append(start())
-            stack.callback(started[-1].stop)
-        yield started
-
-
-@contextlib.contextmanager
-def against_backend(*starters):
-    """The same with a backend first, which each starter is given."""
-    with standing(peers.start_backend) as (backend,), standing(*[lambda s=start: s(backend) for start in starters]) as started:
-        yield started
-
-
-def sluice_starters(make):
-    """Sluice as one candidate of a comparison, where it is built."""
-    return [lambda backend: peers.Sluice(make(backend))] if peers.sluice_is_built() else []
-
-
-def rounds_of(candidates, arguments, **load):
-    """Interleaved rounds: {name: [cost of round 1, ...]}; the first, shorter pass warms all of them up."""
-    load = {"seconds": arguments.seconds, **load}
-    for one in candidates:
-        cost_us(one, **{**load, "seconds": 1})
-    costs = collections.defaultdict(list)
-    for number in range(arguments.rounds):
-        # The order turns round by round, so that nobody always runs after the same neighbour.
-        turn = number % len(candidates)
-        for one in candidates[turn:] + candidates[:turn]:
-            costs[one.name].append(cost_us(one, **load)["us"])
-    return dict(costs)
-
-
-def ratios(costs, name, other):
-    return [a / b for a, b in zip(costs[name], costs[other])]
-
-
-def in_words(values, digits=2):
-    middle, low, high = interval(values)
-    return f"{middle:.{digits}f}", f"{low:.{digits}f}–{high:.{digits}f}"
-
-
-def costs_in_words(costs):
-    return "; ".join(f"{name} {statistics.median(values):.1f} µs" for name, values in costs.items())
-
-
-def ratio_row(title, costs, name, other, bar, verdict=None):
-    value, span = in_words(ratios(costs, name, other))
-    if verdict is None:
-        verdict = "-" if bar is None else "holds" if float(value) <= bar else "MISSED"
-    return Row(title, "" if bar is None else f"≤ {bar} × {other}", f"{value} × {other}", f"{span}; {costs_in_words(costs)}", verdict, costs)
-
-
-def better_of(costs, names):
-    return min(names, key=lambda name: statistics.median(costs[name]))
 
 
 # Proxying
@@ -105,16 +42,6 @@ def policies64(arguments):
     with against_backend(peers.start_nginx, *sluice_starters(peers.sluice_config_with_policies)) as all_of:
         costs = rounds_of(all_of, arguments, connections=64, path="/item")
     return [ratio_row(title, costs, "sluice", "nginx", 0.95)] if "sluice" in costs else [nothing(title, costs)]
-
-
-def against_better(title, bar, arguments, **load):
-    with against_backend(peers.start_nginx, peers.start_haproxy, *sluice_starters(peers.sluice_config)) as all_of:
-        costs = rounds_of(all_of, arguments, **load)
-    return [ratio_row(title, costs, "sluice", better_of(costs, ["nginx", "haproxy"]), bar)] if "sluice" in costs else [nothing(title, costs)]
-
-
-def nothing(title, costs):
-    return Row(title, "", "no gateway", costs_in_words(costs), "-", costs)
 
 
 def keepalive512(arguments):
@@ -238,7 +165,7 @@ def idle_connections(arguments):
     rows = []
     for start in [*sluice_starters(peers.sluice_config), peers.start_nginx]:
         with against_backend(start) as (one,):
-            with Standing("idle", one.port, "/", 10000, 600):
+            with Standing("client", "idle", one.port, "/", 10000, 600):
                 time.sleep(2)
                 value = resident_bytes(one.pid) / 1e6
             ours = one.name == "sluice"
@@ -261,7 +188,7 @@ def slow_readers(arguments):
             standing(lambda: peers.Sluice(peers.sluice_config(backend, extra=extra))) as (sluice,):
         for _ in range(arguments.rounds):
             before = added_p99_us(sluice, backend, arguments)
-            with Standing("slow", sluice.port, "/10m", 2000, 1024, 600):
+            with Standing("client", "slow", sluice.port, "/10m", 2000, 1024, 600):
                 time.sleep(8)  # until all of them stand
                 during = added_p99_us(sluice, backend, arguments)
                 resident = max(resident, resident_bytes(sluice.pid))

@@ -10,9 +10,37 @@
 #include "event/socket.h"
 #include "http/method.h"
 
+struct certificate_config {
+    struct slice certificate, key, ocsp; /* absolute paths; ocsp may be absent */
+};
+
+enum tls_version_min { TLS_VERSION_1_2, TLS_VERSION_1_3 };
+enum client_auth { CLIENT_AUTH_NONE, CLIENT_AUTH_OPTIONAL, CLIENT_AUTH_REQUIRED };
+
+struct listener_tls_config {
+    struct object_list certificates;     /* struct certificate_config */
+    int version_min;                     /* enum tls_version_min */
+    struct slice ciphers, cipher_suites; /* as OpenSSL reads them; absent: ours */
+    int client_auth;                     /* enum client_auth */
+    struct slice client_ca, client_crl;  /* absolute paths; absent: none */
+    struct slice_list ticket_keys;       /* absolute paths; none: keys of the process */
+};
+
+/* Who speaks the PROXY protocol; none: it is not spoken. */
+struct listener_proxy_config {
+    struct slice_list from_texts;
+    bool from_trusted_proxies;
+    struct address_range *from; /* either's */
+    size_t from_count;
+};
+
 struct listener_config {
     struct slice address_text; /* "127.0.0.1:8080" */
     struct address address;
+    bool has_tls;
+    struct listener_tls_config tls;
+    uint16_t redirect_port; /* every request goes there by https; 0: none does */
+    struct listener_proxy_config proxy;
     const struct node *node;
 };
 
@@ -36,7 +64,10 @@ struct limits_config {
     int64_t connections_per_worker;  /* 10,000 */
     int64_t connections_per_address; /* 0: no limit */
     int64_t new_connections_per_address_per_second; /* 0: no limit */
+    uint64_t handshake_timeout_ms;                  /* 10,000 */
+    int64_t handshakes_per_address_per_second;      /* 0: no limit */
     uint64_t buffer_bytes_per_worker;               /* 256 MiB */
+    int64_t tunnels_per_worker;                     /* 0: no limit */
 };
 
 struct admin_config {
@@ -130,14 +161,15 @@ struct route_config {
     bool has_respond, has_redirect;
     struct respond_config respond;
     struct redirect_config redirect;
-    bool strip_prefix;           /* true */
-    bool preserve_host;          /* true: the client's Host goes upstream; false: the instance's */
-    uint64_t timeout_ms;         /* 30,000 */
-    uint64_t try_timeout_ms;     /* 0: none */
-    uint64_t idle_timeout_ms;    /* 60,000: between pieces of a body */
-    int64_t retry_count;         /* 1 */
-    uint64_t retry_on;           /* enum retry_on bits */
-    uint64_t retry_buffer_bytes; /* 64 KiB */
+    bool strip_prefix;               /* true */
+    bool preserve_host;              /* true: the client's Host goes upstream; false: the instance's */
+    uint64_t timeout_ms;             /* 30,000 */
+    uint64_t try_timeout_ms;         /* 0: none */
+    uint64_t idle_timeout_ms;        /* 60,000: between pieces of a body */
+    uint64_t tunnel_idle_timeout_ms; /* 3,600,000; 0: none */
+    int64_t retry_count;             /* 1 */
+    uint64_t retry_on;               /* enum retry_on bits */
+    uint64_t retry_buffer_bytes;     /* 64 KiB */
     bool idempotent;
     struct object_list filters; /* struct filter_config */
     struct slice_list tags;
@@ -161,9 +193,10 @@ struct configuration {
     struct slice_list internal_response_headers; /* default ["X-Internal-*"] */
     struct limits_config limits;
     struct resolver_config resolver;
-    uint64_t drain_timeout_ms; /* 30 s */
-    uint64_t stall_timeout_ms; /* 5 s: a worker that doesn't turn for so long is restarted with its process */
-    struct slice user;         /* absent: stay */
+    uint64_t drain_timeout_ms;        /* 30 s */
+    uint64_t tunnel_drain_timeout_ms; /* 30 s */
+    uint64_t stall_timeout_ms;        /* 5 s: a worker that doesn't turn for so long is restarted with its process */
+    struct slice user;                /* absent: stay */
     bool merge_slashes;
     struct object_list services; /* struct service_config */
     struct object_list routes;   /* struct route_config, in the file's order */
@@ -172,7 +205,7 @@ struct configuration {
 };
 
 /* The tables, for docs and OpenAPI. filter_fields are what every filter of a route takes beside its kind's own fields. */
-extern const struct field configuration_fields[], service_fields[], route_fields[], plugin_fields[], limits_fields[],
-    filter_fields[];
+extern const struct field configuration_fields[], listener_fields[], service_fields[], route_fields[], plugin_fields[],
+    limits_fields[], filter_fields[];
 
 #endif

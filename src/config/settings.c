@@ -2,18 +2,6 @@
  * sentence on it. Docs are made from them. */
 #include "config/private.h"
 
-static const struct field listener_fields[] = {
-    { .name = "address",
-      .type = FIELD_CUSTOM,
-      .read = read_listener,
-      .required = true,
-      .type_text = "IP:port",
-      .summary = "Where requests come in: `0.0.0.0:8080` for all IPv4 addresses, `[::]:8080` for all IPv6 ones." },
-    NOT_YET("tls"),
-    NOT_YET("protocol"),
-    FIELDS_END,
-};
-
 static const struct field admin_fields[] = {
     { .name = "address",
       .type = FIELD_CUSTOM,
@@ -126,6 +114,21 @@ const struct field limits_fields[] = {
       .summary =
           "How many requests an HTTP/2 client may have under way at once on one connection; one more is refused, to be "
           "sent again." },
+    { .name = "handshakeTimeoutMs",
+      .type = FIELD_MILLISECONDS,
+      .into = offsetof(struct limits_config, handshake_timeout_ms),
+      .fallback = "10000",
+      .minimum = 1,
+      .maximum = DAY_MS,
+      .summary =
+          "Time from a connection's start until TLS (and the PROXY header before it) is set up; then it is closed." },
+    { .name = "handshakesPerAddressPerSecond",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct limits_config, handshakes_per_address_per_second),
+      .fallback = "0",
+      .minimum = 0,
+      .maximum = 10000000,
+      .summary = "How many TLS handshakes one client address may begin in a second; one more is closed. 0: no limit." },
     { .name = "bufferBytesPerWorker",
       .type = FIELD_BYTES,
       .into = offsetof(struct limits_config, buffer_bytes_per_worker),
@@ -134,6 +137,13 @@ const struct field limits_fields[] = {
       .maximum = 1ll << 40,
       .summary =
           "Memory that a worker spends on buffers; at the ceiling new requests are answered with 503 and Retry-After." },
+    { .name = "tunnelsPerWorker",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct limits_config, tunnels_per_worker),
+      .fallback = "0",
+      .minimum = 0,
+      .maximum = 10000000,
+      .summary = "How many WebSockets a worker keeps open; one more is answered with 503. 0: no limit." },
     FIELDS_END,
 };
 
@@ -177,7 +187,8 @@ const struct field configuration_fields[] = {
       .fallback = "[127.0.0.1:8080]",
       .minimum = 1,
       .maximum = 1024,
-      .summary = "Where requests come in: addresses, or maps with one." },
+      .own_table = true,
+      .summary = "Where requests come in: addresses, or maps with one; below." },
     { .name = "admin",
       .type = FIELD_OBJECT,
       .into = offsetof(struct configuration, admin),
@@ -224,6 +235,13 @@ const struct field configuration_fields[] = {
       .minimum = 0,
       .maximum = DAY_MS,
       .summary = "How long requests in flight may go on after SIGTERM." },
+    { .name = "tunnelDrainTimeout",
+      .type = FIELD_SECONDS,
+      .into = offsetof(struct configuration, tunnel_drain_timeout_ms),
+      .fallback = "30",
+      .minimum = 0,
+      .maximum = DAY_MS,
+      .summary = "How long WebSockets stay open after SIGTERM; then both sides get a close frame (1001)." },
     { .name = "stallTimeoutMs",
       .type = FIELD_MILLISECONDS,
       .into = offsetof(struct configuration, stall_timeout_ms),
@@ -274,7 +292,6 @@ const struct field configuration_fields[] = {
     NOT_YET("roles"),
     NOT_YET("certificates"),
     NOT_YET("tests"),
-    NOT_YET("tunnelDrainTimeout"),
     NOT_YET("apiKeyMemory"),
     NOT_YET("trace"),
     NOT_YET("metrics"),

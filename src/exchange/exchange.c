@@ -125,6 +125,7 @@ static enum step_result step_edge(struct exchange *exchange)
         exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
         return STEP_ANSWER;
     }
+    if (edge_redirects(exchange)) return STEP_ANSWER;
     return STEP_GO_ON;
 }
 
@@ -229,7 +230,7 @@ static enum step_result step_handler(struct exchange *exchange)
             return STEP_ANSWER;
         }
     }
-    if (route->chain->has_request_stages && exchange->request_body) {
+    if (exchange->request_body && stages_are_needed(exchange, false)) {
         if (!stages_put(exchange, false, &exchange->request_body)) {
             exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
             return STEP_ANSWER;
@@ -279,11 +280,26 @@ static void send_plain_failure(struct exchange *exchange, const struct error *er
     if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
 }
 
+/* The backend has gone since its 101, memory is short, or the head can't be written. */
+static void send_tunnel_failure(struct exchange *exchange, const struct error *error)
+{
+    struct error again;
+    exchange->upgraded = NULL;
+    exchange_respond_problem(exchange, error->status, error->reason, SLICE_ABSENT, "the tunnel could not be opened");
+    exchange->error = *error;
+    if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
+}
+
 static enum step_result step_reply(struct exchange *exchange)
 {
     struct error error;
+    if (UNLIKELY(exchange->upgraded != NULL)) {
+        exchange->became_tunnel = tunnel_open(exchange, &error);
+        if (!exchange->became_tunnel) send_tunnel_failure(exchange, &error);
+        return STEP_PAUSE;
+    }
     const struct compiled_route *route = exchange->route;
-    if (route && route->chain->has_response_stages && !status_has_no_content(exchange->response->status)) {
+    if (route && !status_has_no_content(exchange->response->status) && stages_are_needed(exchange, true)) {
         exchange->response->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
         if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body)) {
             server_stream_reset(exchange->stream);
@@ -347,6 +363,7 @@ static void exchange_end(struct exchange *exchange)
     } else {
         let_go_of_route(exchange);
     }
+    if (UNLIKELY(exchange->has_tunnel_place)) tunnel_place_give(worker);
     gauge_add(&worker->active, -1);
     stream->owner_task = NULL;
     server_stream_release(stream); /* the exchange's memory goes with it */
@@ -364,6 +381,12 @@ void exchange_answer(struct exchange *exchange, struct response_head *response, 
     exchange->step = STEP_RESPONSE_FILTERS;
     exchange->next_link = exchange->filters_begun;
     exchange_run(exchange);
+}
+
+void exchange_answer_upgraded(struct exchange *exchange, struct response_head *response, struct upstream_call *call)
+{
+    exchange->upgraded = call;
+    exchange_answer(exchange, response, NULL);
 }
 
 void exchange_answer_prepared(struct exchange *exchange)
@@ -387,6 +410,7 @@ uint64_t exchange_deadline_ms(const struct exchange *exchange)
 bool exchange_worker_init(struct exchange_worker *worker, struct error *error)
 {
     list_init(&worker->exchanges);
+    list_init(&worker->tunnels);
     worker->stage_sample = STAGE_SAMPLE_EVERY;
     worker->waits = wait_table_create();
     worker->router_scratch = router_scratch_create();
@@ -396,7 +420,7 @@ bool exchange_worker_init(struct exchange_worker *worker, struct error *error)
 
 void exchange_worker_release(struct exchange_worker *worker)
 {
-    PROMISE(list_is_empty(&worker->exchanges));
+    PROMISE(list_is_empty(&worker->exchanges) && list_is_empty(&worker->tunnels));
     wait_table_destroy(worker->waits);
     router_scratch_destroy(worker->router_scratch);
 }

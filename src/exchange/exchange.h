@@ -2,6 +2,8 @@
  *
  *   edge -> route -> request filters -> handler -> response filters -> reply -> log
  *
+ * After a 101 the exchange ends as after any answer, and what it has opened lives on as a tunnel.
+ *
  * An exchange lives in its server stream's arena on one worker. Nothing here learns an HTTP version. Filters and handlers see the
  * struct and the functions below; they never free anything of it. Everything that can be waited for is registered in one
  * place (exchange_wait) and cancelled in one place, when the client goes away or a deadline passes. */
@@ -58,6 +60,11 @@ struct exchange_worker {
     uint32_t stage_sample; /* counts down to the next sampled exchange */
     struct gauge active;   /* exchanges */
     struct gauge waiting;  /* waits */
+    struct list_link tunnels;
+    struct gauge tunnels_open;
+    uint32_t tunnel_places; /* taken by tunnels and by exchanges that may become one */
+    uint32_t tunnels_max;   /* places there are; 0: no limit. Set by the owner */
+    bool tunnels_leave;     /* exchange_worker_end_tunnels() was called */
     struct counter started, pinned_beyond_snapshot;
     /* A pin's last exchange ended and it is not the current one. */
     void (*pin_released)(struct exchange_worker *, struct snapshot_pin *);
@@ -68,6 +75,8 @@ bool exchange_worker_init(struct exchange_worker *, struct error *) MUST_USE; /*
 void exchange_worker_release(struct exchange_worker *);
 /* Each second: exchanges older than 1 s keep their route alone and let go of a snapshot that isn't current. */
 void exchange_worker_sweep(struct exchange_worker *);
+/* For draining: every tunnel, those to come too, is told to close (1001) and ended within some seconds. */
+void exchange_worker_end_tunnels(struct exchange_worker *);
 
 /* A wait of a filter or handler. Embedded in its state; cancelled with the exchange. */
 struct exchange_wait {
@@ -114,6 +123,7 @@ struct exchange {
     /* The answer: from exchange_answer or exchange_respond on. */
     struct response_head *response;
     struct body_pipe *response_body; /* NULL: none */
+    struct upstream_call *upgraded;  /* the answer is 101 and this call's connection goes into a tunnel; NULL else */
     struct slice error_rule;         /* the policy's name in the problem body */
 
     /* What the handler tells for the log. */
@@ -124,6 +134,7 @@ struct exchange {
     uint8_t step;
     bool preflight; /* a CORS preflight: `route` is that of the method it asks for */
     bool gone, answered, handler_started, handler_starting, sampled;
+    bool has_tunnel_place, became_tunnel;
     uint32_t filters_begun; /* links whose request ran: finish and response run for these */
     uint32_t next_link;
     char *filter_states;
@@ -159,6 +170,11 @@ void exchange_refused(struct exchange_worker *, const struct refused_request *);
 /* For handlers: the answer's head (and body, NULL for none) is there. Head and pipe live in the exchange's arena or handler state.
  * Runs the response filters from the run queue or at once; never call it twice. */
 void exchange_answer(struct exchange *, struct response_head *, struct body_pipe *body);
+/* For handlers, before they ask for an upgrade: a place among the worker's tunnels, given back with the exchange unless it became one.
+ * False: all are taken. */
+bool exchange_take_tunnel_place(struct exchange *) MUST_USE;
+/* For handlers: the call was answered with 101 and the client is to get that. Response filters see the head; then the tunnel is opened. */
+void exchange_answer_upgraded(struct exchange *, struct response_head *, struct upstream_call *);
 /* For handlers: an interim head to pass on at once. */
 void exchange_interim(struct exchange *, const struct response_head *);
 /* For handlers: no answer can be had; a problem document with error->status is sent. */

@@ -26,12 +26,12 @@ static unsigned given_status(const struct exchange *exchange)
     return given ? exchange->response->status : STATUS_CLIENT_GONE;
 }
 
-void record_write(struct exchange *exchange)
+void record_fill(const struct exchange *exchange, struct exchange_record *record)
 {
-    struct exchange_worker *worker = exchange->worker;
+    const struct exchange_worker *worker = exchange->worker;
     const struct compiled_route *route = exchange->route;
     uint64_t duration_ns = worker->loop->now_ns - exchange->begun_ns;
-    struct exchange_record record = {
+    *record = (struct exchange_record){
         .wall_ns = worker->loop->wall_ns - duration_ns,
         .request_id = exchange->request_id,
         .instance = exchange->instance_name,
@@ -45,18 +45,30 @@ void record_write(struct exchange *exchange)
         .client_id = exchange->client_id,
     };
     if (route) {
-        record.route = route->name_slice;
-        record.service = route->service_name;
+        record->route = route->name_slice;
+        record->service = route->service_name;
     }
     if (exchange->error.reason) {
-        record.error_type = exchange->error.reason;
-        record.error_text = slice_from_cstring(exchange->error.text);
+        record->error_type = exchange->error.reason;
+        record->error_text = slice_from_cstring(exchange->error.text);
     } else if (exchange->gone) {
-        record.error_type = "client-gone";
-        record.error_text = SLICE("the client went away");
+        record->error_type = "client-gone";
+        record->error_text = SLICE("the client went away");
     }
-    fill_request(&record, exchange->request);
-    write_out(worker, route ? route->metrics : NULL, &record);
+    fill_request(record, exchange->request);
+}
+
+/* What became a tunnel is counted as a request now and logged when the tunnel ends. */
+void record_write(struct exchange *exchange)
+{
+    struct exchange_worker *worker = exchange->worker;
+    struct route_metrics *metrics = exchange->route ? exchange->route->metrics : NULL;
+    struct exchange_record record;
+    record_fill(exchange, &record);
+    if (exchange->became_tunnel)
+        metrics_count(worker->metrics, worker->index, metrics, &record);
+    else
+        write_out(worker, metrics, &record);
 }
 
 void exchange_refused(struct exchange_worker *worker, const struct refused_request *refused)

@@ -64,7 +64,9 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->resolver_ttl_minimum_ms = configuration->resolver.ttl_minimum_ms;
     facts->resolver_ttl_maximum_ms = configuration->resolver.ttl_maximum_ms;
     facts->drain_timeout_ms = configuration->drain_timeout_ms;
+    facts->tunnel_drain_timeout_ms = configuration->tunnel_drain_timeout_ms;
     facts->stall_timeout_ms = configuration->stall_timeout_ms;
+    vector_init(&facts->certificates, sizeof(struct certificate_fact));
     return facts;
 }
 
@@ -111,6 +113,7 @@ void facts_destroy(struct facts *facts)
     if (facts->access_log_descriptor >= 0) close(facts->access_log_descriptor);
     for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
     free(facts->resolver_servers);
+    certificate_facts_release(&facts->certificates);
     free(facts->listeners);
     free(facts->listener_places);
     free(facts->access_log);
@@ -159,7 +162,10 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .connections_max = (uint32_t)limits->connections_per_worker,
             .connections_per_address_max = (uint32_t)limits->connections_per_address,
             .new_connections_per_address_per_second = (uint32_t)limits->new_connections_per_address_per_second,
+            .handshakes_per_address_per_second = (uint32_t)limits->handshakes_per_address_per_second,
         },
+        .handshake_timeout_ms = (uint32_t)limits->handshake_timeout_ms,
         .buffer_bytes_max = limits->buffer_bytes_per_worker,
+        .tunnels_max = (uint32_t)limits->tunnels_per_worker,
     };
 }

@@ -1,8 +1,8 @@
 /* gateway/gateway.c: the control thread: brings the parts up in order, speaks with the master, watches the workers, takes it all down.
  *
  * Up: configuration and first snapshot -> workers and threads -> sockets from the master -> READY. From then on only mail and
- * timers. Down (DRAIN, or the master gone): workers finish what they have, bounded by drainTimeout, then everything is joined
- * and freed, so that a leak shows in a test. */
+ * timers. Down (DRAIN, or the master gone): workers finish what they have, requests within drainTimeout, WebSockets within
+ * tunnelDrainTimeout and some seconds for their goodbyes, then everything is joined and freed, so that a leak shows in a test. */
 #include "gateway/gateway.h"
 
 #include "base/log.h"
@@ -16,7 +16,9 @@
 
 #define LOG_PAGES_MAX 64
 #define JOB_THREADS 2
-#define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
+#define TICKET_KEY_MS (12 * 60 * 60 * 1000) /* and two times as long it still decrypts */
+#define TUNNELS_END_MS 6000                 /* from when they are told; each has 5 s */
+#define EXIT_BAD_CONFIGURATION 78           /* sysexits' EX_CONFIG: the master does not try again */
 
 static void begin_drain(struct gateway *, void (*drain_worker)(struct worker *));
 
@@ -42,10 +44,17 @@ void control_hand_good_text_on(struct gateway *gateway)
     close(text);
 }
 
+/* Within so long a drain is over, whatever is open. */
+static uint64_t drain_bound_ms(const struct facts *facts)
+{
+    uint64_t tunnels_ms = facts->tunnel_drain_timeout_ms + TUNNELS_END_MS;
+    return tunnels_ms > facts->drain_timeout_ms ? tunnels_ms : facts->drain_timeout_ms;
+}
+
 void control_tell_bounds(struct gateway *gateway)
 {
     control_send(gateway, SUPERVISION_BEAT_BOUND, gateway->facts->stall_timeout_ms, NULL);
-    control_send(gateway, SUPERVISION_DRAIN_BOUND, gateway->facts->drain_timeout_ms, NULL);
+    control_send(gateway, SUPERVISION_DRAIN_BOUND, drain_bound_ms(gateway->facts), NULL);
 }
 
 void control_give_up(struct gateway *gateway, const char *why)
@@ -83,11 +92,38 @@ static void worker_drained(void *owner)
     mailbox_post(&gateway->mailbox, &mail->message);
 }
 
+static void stop_waiting(struct gateway *gateway)
+{
+    log_warning("drain timeout: %u workers still had connections; they are cut", gateway->workers_draining);
+    loop_stop(&gateway->loop);
+}
+
+/* Tunnels have a time of their own. */
 static void drain_limit_passed(struct timer *timer)
 {
     struct gateway *gateway = CONTAINER_OF(timer, struct gateway, drain_limit);
-    log_warning("drain timeout: %u workers still had connections; they are cut", gateway->workers_draining);
-    loop_stop(&gateway->loop);
+    if (control_open_tunnels(gateway) == 0) {
+        stop_waiting(gateway);
+        return;
+    }
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_cut_requests(gateway->workers[i]);
+}
+
+static void tunnel_limit_passed(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, tunnel_limit);
+    for (unsigned i = 0; i < gateway->worker_count; i++) worker_end_tunnels(gateway->workers[i]);
+}
+
+static void last_limit_passed(struct timer *timer) { stop_waiting(CONTAINER_OF(timer, struct gateway, last_limit)); }
+
+static void set_drain_limits(struct gateway *gateway)
+{
+    struct timer_wheel *timers = &gateway->loop.timers;
+    uint64_t now_ms = gateway->loop.now_ms;
+    timer_set(timers, &gateway->drain_limit, now_ms + gateway->facts->drain_timeout_ms);
+    timer_set(timers, &gateway->tunnel_limit, now_ms + gateway->facts->tunnel_drain_timeout_ms);
+    timer_set(timers, &gateway->last_limit, now_ms + drain_bound_ms(gateway->facts));
 }
 
 /* Again, to drain what only yields so far; its limit stays. */
@@ -97,7 +133,7 @@ static void begin_drain(struct gateway *gateway, void (*drain_worker)(struct wor
     if (gateway->draining) return;
     gateway->draining = true;
     gateway->workers_draining = gateway->worker_count;
-    timer_set(&gateway->loop.timers, &gateway->drain_limit, gateway->loop.now_ms + gateway->facts->drain_timeout_ms);
+    set_drain_limits(gateway);
 }
 
 /* Half of the time is for idle connections to bring a last request, the other half for what has begun by then. */
@@ -162,6 +198,13 @@ static void link_ready(struct event_source *source, uint32_t events)
 }
 
 /* --- up --- */
+
+static void renew_ticket_key(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, ticket_renewal);
+    ticket_ring_renew(&gateway->ticket_ring);
+    timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + TICKET_KEY_MS);
+}
 
 /* What the master passes on must not also arrive by the terminal. */
 static void set_signals(void)
@@ -252,7 +295,10 @@ static void take_down(struct gateway *gateway)
     loop_unwatch(&gateway->loop, &gateway->link, false); /* no order of the master's finds what it speaks of any more */
     timer_clear(&gateway->loop.timers, &gateway->beat);
     timer_clear(&gateway->loop.timers, &gateway->drain_limit);
+    timer_clear(&gateway->loop.timers, &gateway->tunnel_limit);
+    timer_clear(&gateway->loop.timers, &gateway->last_limit);
     timer_clear(&gateway->loop.timers, &gateway->patience);
+    timer_clear(&gateway->loop.timers, &gateway->ticket_renewal);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -271,14 +317,17 @@ static void take_down(struct gateway *gateway)
     end_jobs(gateway);
     loop_turn(&gateway->loop, 0);
     publisher_destroy(gateway->publisher);
+    certificate_watch_release(&gateway->certificates);
     mailbox_release(&gateway->mailbox);
     loop_release(&gateway->loop);
+    ticket_ring_release(&gateway->ticket_ring);
     address_limits_release(&gateway->addresses);
     facts_destroy(gateway->facts);
     free(gateway->workers);
     free(gateway->signs);
     free(gateway->socket_failure);
     vector_release(&gateway->commands);
+    vector_release(&gateway->passed);
 }
 
 static bool create_control(struct gateway *gateway, struct error *error)
@@ -287,11 +336,15 @@ static bool create_control(struct gateway *gateway, struct error *error)
         return false;
     gateway->link.ready = link_ready;
     if (!loop_watch_level(&gateway->loop, &gateway->link, gateway->options->link, EPOLLIN, error)) return false;
+    certificate_watch_init(&gateway->certificates, &gateway->loop);
+    ticket_ring_init(&gateway->ticket_ring);
+    timer_set(&gateway->loop.timers, &gateway->ticket_renewal, gateway->loop.now_ms + TICKET_KEY_MS);
     gateway->jobs = jobs_create(JOB_THREADS, error);
     if (!gateway->jobs) return false;
     struct publisher_options options = {
         .gateway = gateway->options,
         .jobs = gateway->jobs,
+        .ticket_ring = &gateway->ticket_ring,
         .control = &gateway->mailbox,
         .events = &publisher_events,
         .owner = gateway,
@@ -309,6 +362,7 @@ static int serve(struct gateway *gateway, struct publication *first)
         log_error("%s", error.text);
         return 1;
     }
+    certificate_watch_take(&gateway->certificates, &gateway->facts->certificates);
     control_tell_bounds(gateway);
     control_hand_good_text_on(gateway);
     control_ask_for_all_sockets(gateway);
@@ -327,9 +381,13 @@ int gateway_run(const struct gateway_options *options)
     list_init(&gateway.names);
     vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
     vector_init(&gateway.commands, sizeof(uint64_t));
+    vector_init(&gateway.passed, sizeof(struct address));
     timer_init(&gateway.beat, control_beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
+    timer_init(&gateway.tunnel_limit, tunnel_limit_passed);
+    timer_init(&gateway.last_limit, last_limit_passed);
     timer_init(&gateway.patience, patience_ended);
+    timer_init(&gateway.ticket_renewal, renew_ticket_key);
     address_limits_init(&gateway.addresses);
     if (!create_control(&gateway, &error)) {
         log_error("%s", error.text);

@@ -5,6 +5,7 @@
 
 #include "base/vector.h"
 #include "gateway/admin_worker.h"
+#include "gateway/certificate_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/publisher.h"
 #include "resolve/resolver.h"
@@ -46,7 +47,8 @@ struct gateway {
     struct loop loop;
     struct mailbox mailbox;
     struct event_source link;
-    struct timer beat, drain_limit, patience; /* patience: idle connections of a gateway that yields */
+    struct timer beat, drain_limit, tunnel_limit, last_limit;
+    struct timer patience; /* idle connections of a gateway that yields */
     struct facts *facts;
     struct publisher *publisher;
     struct jobs *jobs;
@@ -54,6 +56,9 @@ struct gateway {
     struct resolver *resolver;
     struct list_link names;
     struct address_limits addresses;
+    struct ticket_ring ticket_ring;
+    struct timer ticket_renewal;
+    struct certificate_watch certificates;
     struct worker **workers;
     unsigned worker_count; /* for the process's life; facts come and go while the admin thread sums figures */
     struct sign_of_life *signs;
@@ -61,6 +66,7 @@ struct gateway {
     struct metrics_source figures;
     uint64_t begun_ms, beat_ms; /* beat_ms: of the last look at the workers */
     unsigned sockets_pending;   /* LISTEN messages without an answer */
+    struct vector passed;       /* struct address: sockets that a service manager goes on with after us */
     char *socket_failure;       /* of the start or the reload under way; NULL: none */
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */
@@ -102,6 +108,7 @@ void control_name_used(void *owner, struct slice host, bool in_use);
 void control_forget_names(struct gateway *);
 /* `others`: how many other gateways drain, as digits. */
 void control_answer_status(struct gateway *, uint64_t command, const char *others);
+int64_t control_open_tunnels(const struct gateway *); /* of all workers */
 void control_write_figures(struct metrics_text *, void *argument);
 /* The beat timer's. */
 void control_beat(struct timer *);

@@ -67,6 +67,13 @@ static void sum_figures(const struct gateway *gateway, struct worker_figures *su
     for (unsigned i = 0; i < gateway->worker_count; i++) worker_add_figures(gateway->workers[i], sum);
 }
 
+int64_t control_open_tunnels(const struct gateway *gateway)
+{
+    struct worker_figures sum;
+    sum_figures(gateway, &sum);
+    return sum.tunnels;
+}
+
 void control_answer_status(struct gateway *gateway, uint64_t command, const char *others)
 {
     char text[2048];
@@ -95,6 +102,7 @@ void control_write_figures(struct metrics_text *text, void *argument)
     struct worker_figures sum;
     sum_figures(gateway, &sum);
     figures_write_metrics(text, &sum);
+    certificate_watch_write_metrics(&gateway->certificates, text);
     metrics_text_head(text, "sluice_snapshot_version", "gauge", "Version of the configuration in force.");
     metrics_text_line(text, "sluice_snapshot_version", NULL, publisher_version(gateway->publisher));
     metrics_text_head(text, "sluice_access_log_lines_dropped_total", "counter",

@@ -17,15 +17,18 @@ struct worker_settings {
     struct server_settings server;
     struct client_settings client;
     struct connection_limits connections;
+    uint32_t handshake_timeout_ms;
     uint64_t buffer_bytes_max;
+    uint32_t tunnels_max; /* 0: no limit */
 };
 
 /* One publication: a snapshot and the settings that belong to it. Made by the publisher, freed by it when every worker let go. */
 struct publication {
     struct snapshot *snapshot;
     struct worker_settings settings;
-    _Atomic uint32_t to_adopt; /* workers that have not switched to it yet */
-    _Atomic uint32_t holders;  /* workers that may still look at it */
+    struct entrances *entrances; /* its own reference; NULL: all listeners are plain */
+    _Atomic uint32_t to_adopt;   /* workers that have not switched to it yet */
+    _Atomic uint32_t holders;    /* workers that may still look at it */
     /* On a worker's thread, by the last one: */
     void (*adopted)(struct publication *);
     void (*returned)(struct publication *);
@@ -64,6 +67,9 @@ void worker_forget(struct worker *, const struct instance *, void (*done)(void *
 void worker_drain(struct worker *);
 /* The same without haste, as another process serves new connections: idle ones may bring one more request. worker_drain() may follow. */
 void worker_yield(struct worker *);
+/* While draining: ends what is not a tunnel, and tells the tunnels to close. */
+void worker_cut_requests(struct worker *);
+void worker_end_tunnels(struct worker *);
 /* Ends its loop whatever is open. */
 void worker_stop(struct worker *);
 uint64_t worker_turns(const struct worker *); /* the sign of life */
@@ -72,11 +78,15 @@ const char *worker_name(const struct worker *);
 
 /* Gauges and totals, read relaxed from any thread. */
 struct worker_figures {
-    int64_t connections, exchanges, waits, buffer_bytes;
+    int64_t connections, exchanges, waits, tunnels, buffer_bytes;
     int64_t upstream_connections, upstream_idle, upstream_leases, upstream_waiting, upstream_calls;
     uint64_t connections_accepted, connections_turned_away, exchanges_begun, exchanges_beyond_snapshot;
     uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused,
         upstream_stale_retries;
+    int64_t handshakes;
+    uint64_t handshakes_completed[2][2]; /* as in struct handshake_figures */
+    uint64_t handshakes_failed[HANDSHAKE_FAILURES_MAX];
+    uint64_t proxies_untrusted, proxies_mute;
 };
 void worker_add_figures(const struct worker *, struct worker_figures *sum);
 

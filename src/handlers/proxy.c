@@ -2,9 +2,10 @@
  *
  * Start: the head is made fit for the next hop (hop-by-hop fields out, forwarding fields and identity in; DESIGN 11), then one
  * primary call. Head: the answer is cleaned likewise and given to the exchange; the body streams on between the two
- * sessions' pipes without this file. State: the call, in the exchange's arena. RFC 9110 7.6. */
-#include "exchange/exchange.h"
+ * sessions' pipes without this file. A request for a WebSocket asks for it upstream; a 101 opens a tunnel, whatever else comes is an
+ * ordinary answer. State: the call, in the exchange's arena. RFC 9110 7.6. */
 #include "handlers/handlers.h"
+#include "handlers/private.h"
 
 #include <xxhash.h>
 
@@ -14,6 +15,7 @@ struct proxy {
     struct exchange *exchange;
     struct call_plan plan;
     struct body_trailer_rule request_trailers, response_trailers;
+    bool upgrade;
 };
 
 static bool proxy_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
@@ -68,12 +70,18 @@ static const enum header_id our_fields[] = {
     HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
 };
 
+/* What a client's certificate says is ours to say, once it was verified. */
+static const struct slice certificate_family = SLICE("X-Client-Certificate-");
+
+static bool begins_like(struct slice name, struct slice family)
+{
+    return name.length > family.length && looks_like(slice_before(name, family.length), family);
+}
+
 /* What only a proxy may say of a request, whichever of its many names it goes by. */
 static bool is_a_proxys_word(struct slice name)
 {
-    const struct slice family = SLICE("X-Forwarded-");
-    return (name.length > family.length && looks_like(slice_before(name, family.length), family)) ||
-           looks_like(name, SLICE("X-Real-IP"));
+    return begins_like(name, SLICE("X-Forwarded-")) || looks_like(name, SLICE("X-Real-IP"));
 }
 
 static bool is_forged(struct slice name, bool from_trusted_proxy)
@@ -81,7 +89,7 @@ static bool is_forged(struct slice name, bool from_trusted_proxy)
     for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
         if (looks_like(name, header_id_name(our_fields[i]))) return true;
     }
-    return !from_trusted_proxy && is_a_proxys_word(name);
+    return begins_like(name, certificate_family) || (!from_trusted_proxy && is_a_proxys_word(name));
 }
 
 static void remove_forged(struct headers *headers, bool from_trusted_proxy)
@@ -90,6 +98,15 @@ static void remove_forged(struct headers *headers, bool from_trusted_proxy)
         if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
         if (is_forged(header->name, from_trusted_proxy)) headers_remove_one(headers, header);
     }
+}
+
+static bool set_certificate(struct headers *headers, const struct peer_certificate *certificate)
+{
+    if (LIKELY(!certificate)) return true;
+    return headers_add(headers, SLICE("X-Client-Certificate-Subject"), certificate->subject) &&
+           headers_add(headers, SLICE("X-Client-Certificate-Fingerprint"), certificate->fingerprint) &&
+           (certificate->alternatives.length == 0 ||
+            headers_add(headers, SLICE("X-Client-Certificate-San"), certificate->alternatives));
 }
 
 static bool prepare_request(struct exchange *exchange)
@@ -107,6 +124,7 @@ static bool prepare_request(struct exchange *exchange)
            headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
+           set_certificate(headers, exchange->stream->peer->certificate) &&
            headers_add_known(headers, HEADER_VIA,
                              exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
 }
@@ -169,6 +187,13 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
     if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
 }
 
+static void fail_for_memory(struct exchange *exchange)
+{
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for a head");
+    exchange_fail(exchange, &error);
+}
+
 /* --- the answer on its way back --- */
 
 static bool matches_internal(struct slice pattern, struct slice name)
@@ -224,6 +249,22 @@ static void pass_interim_on(struct proxy *proxy)
     }
 }
 
+static void answer_upgraded(struct proxy *proxy)
+{
+    struct exchange *exchange = proxy->exchange;
+    struct response_head *response = proxy->call.response;
+    struct error error;
+    if (!websocket_check_answer(exchange->request, response, &error)) {
+        exchange_fail(exchange, &error);
+        return;
+    }
+    clean_response(exchange, &response->headers);
+    if (websocket_ask(&response->headers))
+        exchange_answer_upgraded(exchange, response, &proxy->call);
+    else
+        fail_for_memory(exchange);
+}
+
 static void proxy_task(struct task *task)
 {
     struct proxy *proxy = CONTAINER_OF(task, struct proxy, task);
@@ -232,7 +273,9 @@ static void proxy_task(struct task *task)
     tell_outcome(proxy);
     if (exchange->answered) return;
     pass_interim_on(proxy);
-    if (call->events & CALL_HEAD) {
+    if (call->events & CALL_HEAD && call->response->status == 101) {
+        answer_upgraded(proxy);
+    } else if (call->events & CALL_HEAD) {
         clean_response(exchange, &call->response->headers);
         if (call->response_body) body_pipe_set_trailer_rule(call->response_body, &proxy->response_trailers);
         exchange_answer(exchange, call->response, call->response_body);
@@ -252,14 +295,20 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     proxy->call.owner_task = &proxy->task;
     proxy->request_trailers.clean = clean_request_trailers;
     proxy->response_trailers.clean = clean_response_trailers;
-    struct slice target = upstream_target(exchange);
-    if (slice_is_absent(target) || !prepare_request(exchange)) {
-        struct error error;
-        error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for the request's head");
+    struct error error;
+    proxy->upgrade = websocket_is_asked_for(exchange->request);
+    if (proxy->upgrade && !websocket_check_request(exchange, &error)) {
         exchange_fail(exchange, &error);
         return;
     }
+    struct slice target = upstream_target(exchange);
+    if (slice_is_absent(target) || !prepare_request(exchange) ||
+        (proxy->upgrade && !websocket_ask(&exchange->request->headers))) {
+        fail_for_memory(exchange);
+        return;
+    }
     make_plan(exchange, target, &proxy->plan);
+    proxy->plan.upgrade = proxy->upgrade;
     if (proxy->plan.body) body_pipe_set_trailer_rule(proxy->plan.body, &proxy->request_trailers);
     upstream_call_start(&proxy->call, exchange->worker->upstream, &proxy->plan);
 }

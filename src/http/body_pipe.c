@@ -76,6 +76,7 @@ void body_pipe_init(struct body_pipe *pipe, struct loop *loop, uint64_t expected
     pipe->stopped = pipe->attached = pipe->spliced = pipe->starved = pipe->credit_wanted = false;
     pipe->trailers = NULL;
     pipe->trailer_rule = NULL;
+    pipe->watch = NULL;
     pipe->failure.reason = NULL;
     pipe->splice = NULL;
     pipe->producer = NULL;
@@ -127,7 +128,9 @@ size_t body_pipe_credit(struct body_pipe *pipe)
 
 void body_pipe_push(struct body_pipe *pipe, struct slab *slab, const char *at, size_t length)
 {
-    if (pipe->stopped || pipe->state != BODY_OPEN || length == 0) {
+    if (pipe->stopped || pipe->state != BODY_OPEN) length = 0;
+    if (pipe->watch && length > 0) length = pipe->watch->pass(pipe->watch, at, length);
+    if (length == 0) {
         slab_drop(slab);
         return;
     }

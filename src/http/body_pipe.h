@@ -47,6 +47,12 @@ struct body_trailer_rule {
     void (*clean)(const struct body_trailer_rule *, struct headers *trailers);
 };
 
+/* Somebody who looks at a body's bytes as they are pushed and says how many of them go on; what is left is dropped. It is called inside
+ * the push, so it may only note what it saw. Embedded in its owner. */
+struct body_watch {
+    size_t (*pass)(struct body_watch *, const char *at, size_t length);
+};
+
 struct body_tee;
 struct body_replay;
 
@@ -67,6 +73,7 @@ struct body_pipe {
     bool credit_wanted;       /* the producer found none and waits */
     struct headers *trailers; /* set by finish; NULL: none */
     const struct body_trailer_rule *trailer_rule; /* NULL: none */
+    struct body_watch *watch;                     /* NULL: nobody. Set by the pipe's owner before anything is pushed */
     struct error failure;                         /* set by abort */
     const struct body_splice *splice;             /* the producer's offer; NULL: none */
     void *producer;                               /* for body_splice's callee */

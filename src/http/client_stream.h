@@ -9,6 +9,7 @@
 #include "event/socket.h"
 #include "http/body_pipe.h"
 #include "http/h1.h"
+#include "http/tunnel.h"
 
 enum {
     CLIENT_STREAM_INTERIM = 1, /* `interim` holds new entries; the owner takes them all */
@@ -43,8 +44,8 @@ struct client_stream {
     /* The client expects 100 (Continue): hold the body back until one comes, at most 1 s. After a final head instead the body isn't
      * sent at all (RFC 9110 10.1.1). */
     bool wait_for_continue;
-    /* Ask for the Upgrade field's protocol. After a 101 response_body is what the backend sends until it closes, and request_body
-     * (held back until then) goes to it unframed. */
+    /* Ask for the Upgrade field's protocol; the request has no body. A 101 (or what says the same in another version) is told by HEAD like
+     * an answer, without a body; the stream then waits for open_tunnel or cancel. */
     bool upgrade;
     /* It can't be sent a second time once a byte of it has gone: so a kept connection is first asked, by one system call, whether it
      * is still alive. */
@@ -87,6 +88,9 @@ struct client_connection_operations {
     /* The owner gives the stream up: no event follows, response_body is not touched any more. h1 closes the connection
      * (unless the exchange was complete), h2 resets the stream. */
     void (*cancel)(struct client_connection *, struct client_stream *);
+    /* After HEAD of a 101: the stream leaves and what carried it becomes `end`, all set by its owner; no event follows on the stream. The
+     * pool hears of it (free_again) when the end is closed. False: memory is short, and all is as before. */
+    bool (*open_tunnel)(struct client_connection *, struct client_stream *, struct tunnel_end *) MUST_USE;
     /* No stream is on it: closes and frees (retired to the turn's end). */
     void (*close)(struct client_connection *);
     /* A connection that can't carry another request: closed by the peer, or (h1) bytes came unasked. */

@@ -2,11 +2,12 @@
  *
  *     CONNECTING -> IDLE -> HEAD -> BODY -> RETURNING -> IDLE
  *                             \       \---> LEAVING (closed; told to the pool from the run queue)
+ *                              \-> SWITCHED -> TUNNEL -> LEAVING     after a 101
  *
  * Sending the request goes on beside HEAD and BODY: a backend may answer before it has taken the whole body. An idle connection
  * holds no buffer. What the pool and the stream's owner are told always comes from the loop: `task` is also the way out of calls
  * that came from them. */
-#include "http/h1_body.h"
+#include "http/h1_tunnel.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,14 +19,24 @@
 /* What is left of an answer that nobody wants is read away up to here, so that the connection can be kept. */
 #define DISCARD_BYTES_MAX (64 * 1024)
 
-enum h1_client_state { CLIENT_CONNECTING, CLIENT_IDLE, CLIENT_HEAD, CLIENT_BODY, CLIENT_RETURNING, CLIENT_LEAVING };
+enum h1_client_state {
+    CLIENT_CONNECTING,
+    CLIENT_IDLE,
+    CLIENT_HEAD,
+    CLIENT_BODY,
+    CLIENT_SWITCHED, /* a 101 has come; the stream's owner says what follows */
+    CLIENT_TUNNEL,
+    CLIENT_RETURNING,
+    CLIENT_LEAVING
+};
 
 struct h1_client {
     struct client_connection base;
     struct stream stream;
     struct http_worker *worker;
     const struct client_settings *settings;
-    struct client_stream *current; /* in HEAD and BODY */
+    struct client_stream *current; /* in HEAD, BODY and SWITCHED */
+    struct h1_tunnel *tunnel;      /* in TUNNEL */
     struct h1_input input;
     struct h1_parser parser;
     struct h1_reader reader;
@@ -40,7 +51,7 @@ struct h1_client {
     uint8_t read_class; /* enum slab_class for the first read of an answer: as the last answer suggests */
     uint8_t interim_count;
     bool sending;      /* the request isn't out as a whole */
-    bool holding_back; /* its body waits for a 100, or for a 101 */
+    bool holding_back; /* its body waits for a 100 */
 };
 
 static const struct client_connection_operations client_operations;
@@ -272,7 +283,6 @@ static void attach_body(struct h1_client *client, enum h1_framing framing)
 static void hold_back(struct h1_client *client)
 {
     client->holding_back = true;
-    if (client->current->upgrade) return;
     client->continue_deadline_ms = client->worker->loop->now_ms + CONTINUE_WAIT_MS;
     timer_set(&client->worker->loop->timers, &client->timer, client->continue_deadline_ms);
 }
@@ -317,7 +327,7 @@ static void client_open(struct client_connection *connection, struct client_stre
         return;
     }
     client->sending = true;
-    if (stream->request_body && (stream->wait_for_continue || stream->upgrade))
+    if (stream->request_body && stream->wait_for_continue)
         hold_back(client);
     else if (stream->request_body && framing != H1_FRAMING_NONE)
         attach_body(client, framing);
@@ -415,11 +425,25 @@ static bool take_interim(struct h1_client *client)
     tell_owner(client, CLIENT_STREAM_INTERIM);
     response_head_init(&stream->response, stream->arena);
     h1_parser_init(&client->parser);
-    if (interim->head.status == 100 && client->holding_back && !stream->upgrade) {
+    if (interim->head.status == 100 && client->holding_back) {
         attach_body(client, framing_of(stream));
         send_on(client);
     }
     return client->current != NULL;
+}
+
+/* What the backend has sent behind the 101 stays in the input. */
+static bool switch_protocols(struct h1_client *client)
+{
+    struct client_stream *stream = client->current;
+    if (!stream->upgrade) return refuse(client, "a 101 that nobody asked for");
+    if (client->sending) return refuse(client, "a 101 before it had the whole request");
+    client->state = CLIENT_SWITCHED;
+    body_pipe_init(&stream->response_body, client->worker->loop, 0);
+    body_pipe_finish(&stream->response_body, NULL);
+    stream->head_ns = client->worker->loop->now_ns;
+    tell_owner(client, CLIENT_STREAM_HEAD);
+    return false;
 }
 
 /* False: as above. */
@@ -440,8 +464,8 @@ static bool parse_head(struct h1_client *client)
         fail_for_memory(client);
         return false;
     }
-    if (stream->response.status == 101 && !stream->upgrade) return refuse(client, "a 101 that nobody asked for");
-    if (stream->response.status < 200 && stream->response.status != 101) return take_interim(client);
+    if (stream->response.status == 101) return switch_protocols(client);
+    if (stream->response.status < 200) return take_interim(client);
     begin_answer(client);
     return true;
 }
@@ -459,9 +483,8 @@ static void begin_body(struct h1_client *client)
 {
     struct client_stream *stream = client->current;
     const struct response_head *head = &stream->response;
-    bool is_tunnel = head->status == 101;
-    bool has_body = is_tunnel || head->has_body;
-    uint64_t length = is_tunnel ? BODY_LENGTH_UNKNOWN : has_body ? head->body_length : 0;
+    bool has_body = head->has_body;
+    uint64_t length = has_body ? head->body_length : 0;
     body_pipe_init(&stream->response_body, client->worker->loop, length);
     stream->response_body.producer_task = &client->task;
     h1_reader_init(&client->reader, client->worker, &client->stream, &client->input, &stream->response_body,
@@ -483,17 +506,13 @@ static void begin_answer(struct h1_client *client)
     begin_body(client);
     stream->head_ns = client->worker->loop->now_ns;
     tell_owner(client, CLIENT_STREAM_HEAD);
-    if (stream->response.status == 101) {
-        if (client->holding_back) attach_body(client, H1_FRAMING_UNTIL_CLOSE);
-    } else if (client->sending && (client->holding_back || stream->response.status >= 400)) {
-        stop_sending(client);
-    }
+    if (client->sending && (client->holding_back || stream->response.status >= 400)) stop_sending(client);
 }
 
 static void answer_is_over(struct h1_client *client)
 {
     bool reusable = !client->sending && client->parser.keep_alive && h1_input_is_empty(&client->input) &&
-                    client->current->response.status != 101 && !client->stream.peer_finished && !client->stream.failed;
+                    !client->stream.peer_finished && !client->stream.failed;
     finish(client, reusable);
 }
 
@@ -530,6 +549,53 @@ static void read_on(struct h1_client *client)
            (h1_input_is_empty(&client->input) ? read_for_head(client) : parse_head(client)))
         ;
     if (client->state == CLIENT_BODY) read_body(client);
+}
+
+/* --- a tunnel --- */
+
+static void leave_tunnel(struct h1_client *client, bool tell, bool reset)
+{
+    h1_tunnel_destroy(client->tunnel, tell);
+    client->tunnel = NULL;
+    timer_clear(&client->worker->loop->timers, &client->timer);
+    h1_input_drop(&client->input);
+    stream_close(&client->stream, reset);
+    client->state = CLIENT_LEAVING;
+    loop_dequeue(client->worker->loop, &client->task);
+    come_back(client);
+}
+
+static void owner_closes_tunnel(struct h1_tunnel *tunnel, bool reset) { leave_tunnel(tunnel->session, false, reset); }
+
+static void run_tunnel(struct h1_client *client)
+{
+    switch (h1_tunnel_run(client->tunnel)) {
+    case H1_TUNNEL_WAIT: break;
+    case H1_TUNNEL_AGAIN: come_back_next_turn(client); break;
+    case H1_TUNNEL_STARVED: retry_for_memory(client); break;
+    case H1_TUNNEL_OVER: leave_tunnel(client, true, client->tunnel->reset); break;
+    }
+}
+
+static bool client_open_tunnel(struct client_connection *connection, struct client_stream *stream,
+                               struct tunnel_end *end)
+{
+    struct h1_client *client = client_of(connection);
+    PROMISE(client->state == CLIENT_SWITCHED && client->current == stream);
+    struct h1_tunnel *tunnel = h1_tunnel_create(client->worker, &client->stream, &client->input, &client->task, end);
+    if (!tunnel) return false;
+    tunnel->session = client;
+    tunnel->owner_closes = owner_closes_tunnel;
+    count_bytes(client);
+    h1_writer_release(&client->writer);
+    slab_reserve_release(&stream->head_reserve);
+    slab_reserve_release(&stream->body_reserve);
+    stream->connection = NULL;
+    client->current = NULL;
+    client->tunnel = tunnel;
+    client->state = CLIENT_TUNNEL;
+    h1_tunnel_begin(tunnel);
+    return true;
 }
 
 /* --- what the loop tells --- */
@@ -612,6 +678,8 @@ static void client_ready(struct stream *stream)
     case CLIENT_IDLE: look_for_staleness(client); break;
     case CLIENT_HEAD:
     case CLIENT_BODY: advance(client); break;
+    case CLIENT_TUNNEL: run_tunnel(client); break;
+    case CLIENT_SWITCHED:
     case CLIENT_RETURNING:
     case CLIENT_LEAVING: break; /* the task is on its way */
     }
@@ -623,9 +691,11 @@ static void client_task(struct task *task)
     bool reusable = false;
     switch ((enum h1_client_state)client->state) {
     case CLIENT_CONNECTING:
-    case CLIENT_IDLE: return;
+    case CLIENT_IDLE:
+    case CLIENT_SWITCHED: return;
     case CLIENT_HEAD:
     case CLIENT_BODY: advance(client); return;
+    case CLIENT_TUNNEL: run_tunnel(client); return;
     case CLIENT_RETURNING: reusable = !stream_is_stale(&client->stream); break;
     case CLIENT_LEAVING: break;
     }
@@ -638,8 +708,9 @@ static void client_timer(struct timer *timer)
 {
     struct h1_client *client = CONTAINER_OF(timer, struct h1_client, timer);
     struct loop *loop = client->worker->loop;
-    if (!client->current) return;
-    if (client->holding_back && !client->current->upgrade) {
+    if (client->state == CLIENT_TUNNEL) run_tunnel(client);
+    if (!client->current || client->state == CLIENT_SWITCHED) return;
+    if (client->holding_back) {
         if (loop->now_ms < client->continue_deadline_ms)
             timer_set(&loop->timers, &client->timer, client->continue_deadline_ms);
         else
@@ -675,6 +746,7 @@ static bool client_is_stale(struct client_connection *connection)
 static const struct client_connection_operations client_operations = {
     .open = client_open,
     .cancel = client_cancel,
+    .open_tunnel = client_open_tunnel,
     .close = client_close,
     .is_stale = client_is_stale,
 };

@@ -1,7 +1,7 @@
 /* A client's connection between and around its exchanges:
  *
  *     IDLE -> HEAD -> EXCHANGE -> DISCARD -> IDLE      an answer that leaves nothing behind goes straight back to IDLE;
- *       \       \         \          \-> LINGER -> CLOSED      a refusal lingers too
+ *       \       \         \   \      \-> LINGER -> CLOSED      a refusal lingers too; a 101 leads to TUNNEL
  *
  * A connection costs this struct while it is idle, no more. The first readable event takes the hottest small slab of the worker;
  * the head is parsed in place and the slab stays with the slot. What a client pipelined stays in the slab too and is parsed from
@@ -104,6 +104,8 @@ void h1_server_close(struct h1_server *server, bool reset)
     loop_dequeue(server->worker->loop, &server->task);
     h1_input_drop(&server->input);
     stream_close(&server->stream, reset);
+    h1_tunnel_destroy(server->tunnel, true);
+    server->tunnel = NULL;
     if (is_owned)
         h1_slot_lose(server->slot);
     else
@@ -200,17 +202,16 @@ static void refuse_for_memory(struct h1_server *server)
 
 /* Where the answer finds no room either, or nobody is there, lingering finds out. */
 struct server_session *h1_server_turn_away(struct http_worker *worker, const struct server_settings *const *settings,
-                                           struct session_socket socket, const struct peer *peer,
-                                           const struct server_session_events *events, void *owner)
+                                           struct session_socket socket, const struct error *answer,
+                                           const struct peer *peer, const struct server_session_events *events,
+                                           void *owner)
 {
     struct h1_server *server = create(worker, settings, socket, peer, events, owner);
     if (!server) return NULL;
-    struct error error;
-    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
     char id[REQUEST_ID_BYTES];
     request_id_write(&worker->ids, id);
     size_t sent;
-    bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
+    bool is_sent = send_refusal(server, answer, slice_of(id, sizeof id), true, &sent);
     (void)is_sent;
     linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
     return &server->session;
@@ -358,6 +359,34 @@ static void read_heads(struct h1_server *server)
         ;
 }
 
+/* --- a tunnel --- */
+
+static void begin_tunnel(struct h1_server *server)
+{
+    drop_slot(server);
+    server->state = SERVER_TUNNEL;
+    timer_clear(&server->worker->loop->timers, &server->timer);
+    h1_tunnel_begin(server->tunnel);
+}
+
+static void run_tunnel(struct h1_server *server)
+{
+    switch (h1_tunnel_run(server->tunnel)) {
+    case H1_TUNNEL_WAIT: break;
+    case H1_TUNNEL_AGAIN: come_back_next_turn(server); break;
+    case H1_TUNNEL_STARVED: set_deadline(server, H1_TUNNEL_MEMORY_RETRY_MS); break;
+    case H1_TUNNEL_OVER: h1_server_close(server, server->tunnel->reset); break;
+    }
+}
+
+void h1_server_tunnel_closed(struct h1_tunnel *tunnel, bool reset)
+{
+    struct h1_server *server = tunnel->session;
+    h1_tunnel_destroy(tunnel, false);
+    server->tunnel = NULL;
+    h1_server_close(server, reset);
+}
+
 /* --- after the answer --- */
 
 /* However much a client pipelines, and however fast: others have their turn. */
@@ -402,6 +431,10 @@ void h1_server_released(struct h1_server *server)
         end(server);
         return;
     }
+    if (server->tunnel) {
+        begin_tunnel(server);
+        return;
+    }
     server->state = SERVER_DISCARD; /* the slot is ours again, whichever way this goes */
     bool body_is_over = !slot->body || slot->body->reader.over;
     if (!slot->keep_alive) {
@@ -429,6 +462,7 @@ static void advance(struct h1_server *server)
     case SERVER_IDLE:
     case SERVER_HEAD: read_heads(server); break;
     case SERVER_EXCHANGE: h1_slot_advance(server->slot); break;
+    case SERVER_TUNNEL: run_tunnel(server); break;
     case SERVER_DISCARD: discard_on(server); break;
     case SERVER_LINGER: linger_on(server); break;
     case SERVER_CLOSED: break;
@@ -452,6 +486,10 @@ static void server_timer(struct timer *timer)
     struct h1_server *server = CONTAINER_OF(timer, struct h1_server, timer);
     if (server->state == SERVER_EXCHANGE) {
         h1_slot_look_at_time(server->slot);
+        return;
+    }
+    if (server->state == SERVER_TUNNEL) {
+        run_tunnel(server);
         return;
     }
     if (now_of(server) < server->deadline_ms) {
@@ -478,11 +516,20 @@ static void drain(struct server_session *session)
 
 static void yield(struct server_session *session) { CONTAINER_OF(session, struct h1_server, session)->draining = true; }
 
+static void cut_requests(struct server_session *session)
+{
+    struct h1_server *server = CONTAINER_OF(session, struct h1_server, session);
+    if (!server->tunnel) h1_server_close(server, false);
+}
+
 static void abort_now(struct server_session *session)
 {
     h1_server_close(CONTAINER_OF(session, struct h1_server, session), false);
 }
 
-static const struct server_session_operations h1_server_operations = { .drain = drain,
-                                                                       .yield = yield,
-                                                                       .abort = abort_now };
+static const struct server_session_operations h1_server_operations = {
+    .drain = drain,
+    .yield = yield,
+    .cut = cut_requests,
+    .abort = abort_now,
+};

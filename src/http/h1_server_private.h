@@ -5,14 +5,16 @@
 
 #include "http/h1_body.h"
 #include "http/h1_server.h"
+#include "http/h1_tunnel.h"
 
 enum h1_server_state {
     SERVER_IDLE,     /* between requests: no slab, no slot (or bytes of a pipelined request that the task will parse) */
     SERVER_HEAD,     /* a part of a head has come */
     SERVER_EXCHANGE, /* the slot belongs to its owner */
-    SERVER_DISCARD,  /* answered and released; the rest of the request's body is read away */
-    SERVER_LINGER,   /* we have finished writing; what still comes is read away, so that no RST overtakes the answer */
-    SERVER_CLOSED,   /* the socket is closed; memory waits for the slot's release, or for the turn's end */
+    SERVER_TUNNEL, /* after a 101, and its slot's release: bytes both ways until both are finished or one side breaks off */
+    SERVER_DISCARD, /* answered and released; the rest of the request's body is read away */
+    SERVER_LINGER,  /* we have finished writing; what still comes is read away, so that no RST overtakes the answer */
+    SERVER_CLOSED,  /* the socket is closed; memory waits for the slot's release, or for the turn's end */
 };
 
 struct h1_server {
@@ -23,7 +25,8 @@ struct h1_server {
     const struct server_session_events *events;
     void *owner;
     const struct peer *peer;
-    struct h1_slot *slot; /* in HEAD, EXCHANGE, DISCARD, and CLOSED until released */
+    struct h1_slot *slot;     /* in HEAD, EXCHANGE, DISCARD, and CLOSED until released */
+    struct h1_tunnel *tunnel; /* in TUNNEL, and in EXCHANGE once a 101 is on its way; NULL else */
     struct h1_input input;
     struct timer timer;
     struct task task;
@@ -37,7 +40,7 @@ struct h1_server {
     bool closes_idle;      /* and nobody is waited for */
 };
 
-/* The body of a request, or the client's side of a tunnel. */
+/* The body of a request. */
 struct h1_request_body {
     struct body_pipe pipe;
     struct h1_reader reader;
@@ -64,7 +67,6 @@ struct h1_slot {
     bool gone;
     bool keep_alive; /* as announced with the final head */
     bool continue_sent;
-    bool tunnel;
 };
 
 /* NULL at the ceiling, and a little before it: what is left then is for the arenas of those who were let in. */
@@ -81,6 +83,8 @@ void h1_slot_lose(struct h1_slot *);
 
 /* Closes the socket. A slot in EXCHANGE is told GONE and the connection's memory waits for its release; else it is over. */
 void h1_server_close(struct h1_server *, bool reset);
+/* The tunnel's owner lets go of it. */
+void h1_server_tunnel_closed(struct h1_tunnel *, bool reset);
 /* The owner has released the slot. */
 void h1_server_released(struct h1_server *);
 

@@ -12,8 +12,6 @@ static const struct server_stream_operations slot_operations;
 
 static struct h1_slot *slot_of(struct server_stream *stream) { return CONTAINER_OF(stream, struct h1_slot, stream); }
 
-static void come_back(struct h1_server *server) { loop_enqueue(server->worker->loop, &server->task); }
-
 static void come_back_next_turn(struct h1_server *server) { loop_enqueue_next(server->worker->loop, &server->task); }
 
 struct h1_slot *h1_slot_create(struct h1_server *server)
@@ -29,7 +27,7 @@ struct h1_slot *h1_slot_create(struct h1_server *server)
     slot->body = NULL;
     slot->written_ms = slot->half_closed_ms = 0;
     slot->blocked = slot->answering = slot->answered = slot->gone = slot->keep_alive = false;
-    slot->continue_sent = slot->tunnel = false;
+    slot->continue_sent = false;
     slot->stream.operations = &slot_operations;
     slot->stream.loop = server->worker->loop;
     slot->stream.arena = &slot->arena;
@@ -193,7 +191,6 @@ static void slot_send_interim(struct server_stream *stream, const struct respons
 static void answer_is_sent(struct h1_slot *slot)
 {
     slot->answered = true;
-    if (slot->tunnel) stream_finish_writing(&slot->connection->stream);
     tell_owner(slot, SERVER_STREAM_SENT);
 }
 
@@ -294,26 +291,27 @@ static bool slot_send_head(struct server_stream *stream, struct response_head *h
     return true;
 }
 
-static bool slot_open_tunnel(struct server_stream *stream, struct response_head *head, struct body_pipe *to_client,
+static bool slot_open_tunnel(struct server_stream *stream, struct response_head *head, struct tunnel_end *end,
                              struct error *error)
 {
     struct h1_slot *slot = slot_of(stream);
-    if (slot->gone) return swallow(to_client);
-    PROMISE(!slot->answering && head->status == 101);
-    if (slot->body)
-        return error_set(error, BLAME_CLIENT, RETRY_NEVER, 400, "upgrade-with-body", "an upgrade request with a body");
-    if (!create_body(slot, false, BODY_LENGTH_UNKNOWN))
-        return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
+    struct h1_server *server = slot->connection;
+    PROMISE(!slot->answering && !slot->body && head->status == 101);
+    struct h1_tunnel *tunnel = h1_tunnel_create(server->worker, &server->stream, &server->input, &server->task, end);
+    if (!tunnel) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
+    if (slot->gone) {
+        h1_tunnel_destroy(tunnel, true);
+        return true;
+    }
     if (!write_head(slot, head, H1_FRAMING_NONE, true, error)) {
-        slab_reserve_release(&slot->body->reserve);
-        slot->body = NULL;
-        stream->request_body = NULL;
+        end->operations = NULL;
+        h1_tunnel_destroy(tunnel, false);
         return false;
     }
-    slot->tunnel = true;
-    h1_writer_set_body(&slot->writer, to_client, H1_FRAMING_UNTIL_CLOSE, BODY_LENGTH_UNKNOWN, &slot->connection->task);
+    tunnel->session = server;
+    tunnel->owner_closes = h1_server_tunnel_closed;
+    server->tunnel = tunnel;
     write_on(slot);
-    come_back(slot->connection);
     return true;
 }
 
@@ -363,7 +361,7 @@ static const struct server_stream_operations slot_operations = {
 static uint64_t half_close_deadline(struct h1_slot *slot)
 {
     bool more_to_come = slot->body && !slot->body->reader.over && !slot->body->broken;
-    if (!slot->connection->stream.peer_finished || more_to_come || slot->tunnel || slot->blocked) return UINT64_MAX;
+    if (!slot->connection->stream.peer_finished || more_to_come || slot->blocked) return UINT64_MAX;
     if (slot->half_closed_ms == 0) slot->half_closed_ms = slot->stream.loop->now_ms;
     uint64_t since_ms = slot->written_ms > slot->half_closed_ms ? slot->written_ms : slot->half_closed_ms;
     return since_ms + h1_server_settings_of(slot->connection)->half_close_timeout_ms;
@@ -383,7 +381,7 @@ static uint64_t write_deadline(const struct h1_slot *slot)
 static uint64_t body_deadline(const struct h1_slot *slot)
 {
     const struct h1_request_body *body = slot->body;
-    if (!body || !body->waiting || slot->tunnel || awaits_continue(slot)) return UINT64_MAX;
+    if (!body || !body->waiting || awaits_continue(slot)) return UINT64_MAX;
     return body->reader.moved_ms + h1_server_settings_of(slot->connection)->body_timeout_ms;
 }
 

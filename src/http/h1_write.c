@@ -16,6 +16,8 @@ static char *put_fields(char *into, const struct headers *, uint64_t skipped, st
 static char *put_framing(char *into, enum h1_framing, uint64_t body_length);
 static char *put_connection(char *into, bool keep_alive, enum http_version to);
 static char *put_upgrade(char *into, const struct headers *);
+static bool wants_trailers(const struct headers *);
+static char *put_wish_for_trailers(char *into, bool keep_alive);
 
 size_t h1_request_head_size(const struct request_head *head, struct slice target)
 {
@@ -43,6 +45,8 @@ char *h1_write_request_head(const struct request_head *head, struct slice target
     into = put_framing(into, framing, head->body_length);
     if (upgrade)
         into = put_upgrade(into, &head->headers);
+    else if (wants_trailers(&head->headers))
+        into = put_wish_for_trailers(into, keep_alive);
     else
         into = put_connection(into, keep_alive, HTTP_1_1);
     return PUT_TEXT(into, "\r\n");
@@ -170,6 +174,20 @@ static char *put_connection(char *into, bool keep_alive, enum http_version to)
 {
     if (!keep_alive) return PUT_TEXT(into, "Connection: close\r\n");
     return to == HTTP_1_0 ? PUT_TEXT(into, "Connection: keep-alive\r\n") : into;
+}
+
+/* One of our own; what a client wrote was for its hop. */
+static bool wants_trailers(const struct headers *headers)
+{
+    const struct header *field = headers_find_known(headers, HEADER_TE);
+    return field && !field->from_wire && slice_equal(field->value, SLICE("trailers"));
+}
+
+/* Some servers send trailers only to who says that it takes them (RFC 9110 6.5.1, 10.1.4). */
+static char *put_wish_for_trailers(char *into, bool keep_alive)
+{
+    into = PUT_TEXT(into, "TE: trailers\r\n");
+    return keep_alive ? PUT_TEXT(into, "Connection: TE\r\n") : PUT_TEXT(into, "Connection: TE, close\r\n");
 }
 
 static char *put_upgrade(char *into, const struct headers *headers)

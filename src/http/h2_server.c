@@ -20,6 +20,7 @@
  *   tiny DATA                    moved together into few slabs; and each turn reads a bounded share */
 #include "http/h2_server_private.h"
 
+#include "event/tls.h"
 #include "http/h1_body.h"
 
 #include <stdlib.h>
@@ -68,7 +69,8 @@ static void free_server(struct retired *retired)
 
 static struct server_session *give_up(struct session_socket socket)
 {
-    close(socket.descriptor);
+    if (socket.descriptor >= 0) close(socket.descriptor);
+    tls_session_destroy(socket.tls);
     slab_drop(socket.early);
     return NULL;
 }
@@ -91,19 +93,22 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     server->idle_since_ms = h2_server_now(server);
     server->read_task.run = server_read_task;
     server->flush_task.run = server_flush_task;
-    list_init(&server->slots);
+    list_init(&server->streams);
     list_init(&server->ending);
     timer_init(&server->timer, server_timer);
     h2_guard_init(&server->guard, h2_server_now(server));
     h2_output_init(&server->output, &server->stream, worker->slabs->ceiling);
     struct error error;
-    bool is_begun = begin_protocol(server);
-    if (!is_begun || !stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
-        if (!is_begun) close(socket.descriptor); /* stream_open closes what it can't open */
-        slab_drop(socket.early);
+    if (!begin_protocol(server)) {
         free_server(&server->retired);
-        return NULL;
+        return give_up(socket);
     }
+    if (!stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
+        free_server(&server->retired);
+        socket.descriptor = -1; /* closed already */
+        return give_up(socket);
+    }
+    if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     h2_server_arm(server, server->settings_until_ms);
     h2_server_flush_soon(server);
     if (socket.early) loop_enqueue_next(worker->loop, &server->read_task);
@@ -117,13 +122,20 @@ static void end(struct h2_server *server)
     loop_retire(server->worker->loop, &server->retired, free_server);
 }
 
-static void lose_slots(struct h2_server *server)
+/* What was answered is over, though its owner may not have released it yet. */
+static bool has_something_to_lose(struct h2_stream *stream)
+{
+    const struct h2_slot *slot = h2_slot_of(stream);
+    return !stream->gone && !(slot && slot->answered && !slot->tunnel);
+}
+
+static void lose_streams(struct h2_server *server)
 {
     struct list_link *next;
-    for (struct list_link *link = server->slots.next; link != &server->slots; link = next) {
+    for (struct list_link *link = server->streams.next; link != &server->streams; link = next) {
         next = link->next;
-        struct h2_slot *slot = CONTAINER_OF(link, struct h2_slot, link);
-        if (!slot->answered && !slot->gone) h2_slot_lose(slot);
+        struct h2_stream *stream = CONTAINER_OF(link, struct h2_stream, link);
+        if (has_something_to_lose(stream)) stream->operations->lose(stream);
     }
 }
 
@@ -131,7 +143,7 @@ static void drop_input(struct h2_server *server)
 {
     slab_drop(server->input);
     server->input = NULL;
-    server->content_slot = NULL;
+    server->content_stream = NULL;
 }
 
 static void drop_all_input(struct h2_server *server)
@@ -151,14 +163,23 @@ void h2_server_close(struct h2_server *server, bool reset)
     drop_all_input(server);
     h2_output_release(&server->output);
     stream_close(&server->stream, reset);
-    bool had_slots = server->slot_count > 0;
-    lose_slots(server);
-    if (!had_slots) end(server); /* else the last one to go has ended it, or will */
+    bool had_streams = server->stream_count > 0;
+    lose_streams(server);
+    if (!had_streams) end(server); /* else the last one to go has ended it, or will */
 }
 
-void h2_server_slot_gone(struct h2_server *server)
+bool h2_server_add(struct h2_server *server, struct h2_stream *stream)
 {
-    if (--server->slot_count > 0) return;
+    if (server->stream_count == 0 && !slab_reserve_init(&server->reserve, server->worker->slabs)) return false;
+    list_push_back(&server->streams, &stream->link);
+    server->stream_count++;
+    return true;
+}
+
+void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
+{
+    list_remove(&stream->link);
+    if (--server->stream_count > 0) return;
     slab_reserve_release(&server->reserve);
     if (server->state == H2_SERVER_CLOSED) {
         end(server);
@@ -176,7 +197,7 @@ static void linger(struct h2_server *server)
     server->linger_bytes = LINGER_BYTES_MAX;
     server->linger_until_ms = h2_server_now(server) + LINGER_MS;
     drop_all_input(server);
-    lose_slots(server);
+    lose_streams(server);
     stream_finish_writing(&server->stream);
     h2_server_arm(server, server->linger_until_ms);
     loop_enqueue(server->worker->loop, &server->read_task);
@@ -233,9 +254,9 @@ void h2_server_flush_soon(struct h2_server *server)
 static void settle_ends(struct h2_server *server)
 {
     for (struct list_link *link = server->ending.previous; link != &server->ending; link = link->previous) {
-        struct h2_slot *slot = CONTAINER_OF(link, struct h2_slot, ending_link);
-        if (slot->end_at != UINT64_MAX) return;
-        slot->end_at = server->output.gathered;
+        struct h2_stream *stream = CONTAINER_OF(link, struct h2_stream, out.ending_link);
+        if (stream->out.end_at != UINT64_MAX) return;
+        stream->out.end_at = server->output.gathered;
     }
 }
 
@@ -259,10 +280,10 @@ static void tell_sent(struct h2_server *server)
 {
     struct list_link *link;
     while ((link = list_first(&server->ending)) != NULL) {
-        struct h2_slot *slot = CONTAINER_OF(link, struct h2_slot, ending_link);
-        if (slot->end_at > server->output.written) return;
+        struct h2_stream *stream = CONTAINER_OF(link, struct h2_stream, out.ending_link);
+        if (stream->out.end_at > server->output.written) return;
         list_remove(link);
-        h2_slot_sent(slot);
+        stream->operations->sent(stream);
     }
 }
 
@@ -295,7 +316,7 @@ static void go_on_reading(struct h2_server *server)
 
 static void flush(struct h2_server *server)
 {
-    if (server->terminating) lose_slots(server);
+    if (server->terminating) lose_streams(server);
     if (server->unspeakable) {
         h2_server_close(server, false);
         return;
@@ -308,6 +329,7 @@ static void flush(struct h2_server *server)
     if (server->output.written != before || (waits && !did_wait)) server->written_ms = h2_server_now(server);
     tell_sent(server);
     if (result == STREAM_FAIL) {
+        server->client_left = true;
         h2_server_close(server, false);
         return;
     }
@@ -389,7 +411,7 @@ static struct slab *take_input(struct h2_server *server)
     struct slab_pool *slabs = server->worker->slabs;
     struct slab *slab = h1_take_slab(slabs, server->was_filled ? SLAB_MEDIUM : SLAB_SMALL);
     if (slab) return slab;
-    return server->slot_count > 0 ? slab_reserve_take(&server->reserve) : slab_take(slabs, SLAB_TINY);
+    return server->stream_count > 0 ? slab_reserve_take(&server->reserve) : slab_take(slabs, SLAB_TINY);
 }
 
 /* Room to read into: behind what others still look at, or from the start again where nobody does. */
@@ -398,7 +420,7 @@ static bool make_room(struct h2_server *server)
     struct slab *slab = server->input;
     if (slab && slab->references == 1) {
         slab->filled = 0;
-        server->content_slot = NULL;
+        server->content_stream = NULL;
     }
     if (slab && slab->size - slab->filled >= slab->size / 2) return true;
     drop_input(server);
@@ -414,6 +436,7 @@ static bool is_held_back(const struct h2_server *server)
 /* What was written to it before it left may still be taken; then it is gone with all it had asked for. */
 static void client_left(struct h2_server *server)
 {
+    server->client_left = true;
     flush(server);
     h2_server_close(server, false);
 }
@@ -442,7 +465,7 @@ static void read_on(struct h2_server *server)
     server->starved = false;
     while (server->state == H2_SERVER_OPEN && !server->terminating && !is_held_back(server)) {
         if (!server->stream.may_read) {
-            if (server->stream.failed) h2_server_close(server, false);
+            if (server->stream.failed) client_left(server);
             break;
         }
         if (turn_share_use(&server->reads, server->worker->loop) >= READS_A_TURN) {
@@ -514,7 +537,7 @@ static uint64_t head_deadline(const struct h2_server *server)
 
 static uint64_t idle_deadline(const struct h2_server *server)
 {
-    if (server->slot_count > 0) return UINT64_MAX;
+    if (server->stream_count > 0) return UINT64_MAX;
     return server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms;
 }
 
@@ -526,7 +549,7 @@ static void head_took_too_long(struct h2_server *server)
     h2_server_terminate(server, NGHTTP2_ENHANCE_YOUR_CALM, &error);
 }
 
-/* Acts upon what has come, but for the slots' own; returns the next one. */
+/* Acts upon what has come, but for the streams' own; returns the next one. */
 static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
 {
     if (now_ms >= head_deadline(server)) head_took_too_long(server);
@@ -537,13 +560,14 @@ static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
     return sooner(sooner(next_ms, idle_deadline(server)), server->drain_until_ms);
 }
 
-static uint64_t look_at_slots(struct h2_server *server)
+static uint64_t look_at_streams(struct h2_server *server)
 {
     uint64_t next_ms = UINT64_MAX;
     struct list_link *next;
-    for (struct list_link *link = server->slots.next; link != &server->slots; link = next) {
+    for (struct list_link *link = server->streams.next; link != &server->streams; link = next) {
         next = link->next;
-        next_ms = sooner(next_ms, h2_slot_look_at_time(CONTAINER_OF(link, struct h2_slot, link)));
+        struct h2_stream *stream = CONTAINER_OF(link, struct h2_stream, link);
+        next_ms = sooner(next_ms, stream->operations->look_at_time(stream));
     }
     return next_ms;
 }
@@ -555,7 +579,7 @@ static void look_at_time(struct h2_server *server)
         h2_server_close(server, true);
         return;
     }
-    if (!server->terminating) next_ms = sooner(look_at_connection(server, now_ms), look_at_slots(server));
+    if (!server->terminating) next_ms = sooner(look_at_connection(server, now_ms), look_at_streams(server));
     h2_server_arm(server, sooner(next_ms, write_deadline(server)));
     if (server->starved) advance(server);
 }
@@ -573,27 +597,54 @@ static void server_timer(struct timer *timer)
 
 /* --- what the gateway asks for --- */
 
-/* RFC 9113 6.8: first the warning, then, when its PING was answered and so the client knows, the last stream. Requests that crossed
- * with the warning are answered. */
-static void drain(struct server_session *session)
+/* RFC 9113 6.8: first a notice, then, when its PING was answered and so the client knows, the last stream. Requests that crossed with the
+ * notice are answered. */
+static void give_notice(struct h2_server *server)
 {
-    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
     if (server->draining || server->state != H2_SERVER_OPEN) return;
     server->draining = true;
     nghttp2_submit_shutdown_notice(server->h2);
     nghttp2_submit_ping(server->h2, NGHTTP2_FLAG_NONE, NULL);
-    server->drain_until_ms = h2_server_now(server) + DRAIN_NOTICE_MS;
-    h2_server_arm(server, server->drain_until_ms);
     h2_server_flush_soon(server);
 }
 
+/* A client that doesn't answer isn't waited for long. */
+static void drain(struct server_session *session)
+{
+    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
+    give_notice(server);
+    if (server->drained || server->drain_until_ms != UINT64_MAX) return;
+    server->drain_until_ms = h2_server_now(server) + DRAIN_NOTICE_MS;
+    h2_server_arm(server, server->drain_until_ms);
+}
+
+/* Here it is waited for: an answer to the notice is what makes closing safe. */
+static void yield(struct server_session *session) { give_notice(CONTAINER_OF(session, struct h2_server, session)); }
+
 void h2_server_end_drain(struct h2_server *server)
 {
-    if (server->drain_until_ms == UINT64_MAX) return;
+    if (!server->draining || server->drained) return;
+    server->drained = true;
     server->drain_until_ms = UINT64_MAX;
     int32_t last = nghttp2_session_get_last_proc_stream_id(server->h2);
     nghttp2_submit_goaway(server->h2, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0);
     h2_server_flush_soon(server);
+}
+
+static void cut_requests(struct server_session *session)
+{
+    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
+    unsigned tunnels = 0;
+    struct list_link *next;
+    for (struct list_link *link = server->streams.next; link != &server->streams; link = next) {
+        next = link->next;
+        struct h2_stream *stream = CONTAINER_OF(link, struct h2_stream, link);
+        if (stream->two_way)
+            tunnels++;
+        else if (has_something_to_lose(stream))
+            stream->operations->cut(stream);
+    }
+    if (tunnels == 0) h2_server_close(server, false);
 }
 
 static void abort_now(struct server_session *session)
@@ -601,4 +652,6 @@ static void abort_now(struct server_session *session)
     h2_server_close(CONTAINER_OF(session, struct h2_server, session), false);
 }
 
-static const struct server_session_operations h2_server_operations = { .drain = drain, .abort = abort_now };
+static const struct server_session_operations h2_server_operations = {
+    .drain = drain, .yield = yield, .cut = cut_requests, .abort = abort_now
+};

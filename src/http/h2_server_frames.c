@@ -1,6 +1,6 @@
-/* What nghttp2 tells of a client's frames and asks for, as calls on slots. A slot is a stream's user data; a stream without one has
- * been finished with, or there was no memory for it. Nothing here ends a slot that is on its way through a caller: owners only note,
- * and a connection that they end keeps nghttp2's memory until the turn's end. */
+/* What nghttp2 tells of a client's frames and asks for, as calls on our streams, which are its streams' user data. One without has been
+ * finished with, or there was no memory for it. A call may end the stream, or the connection, whose part in nghttp2 stays until the
+ * turn's end; so nothing is touched after it. */
 #include "http/h2_server_private.h"
 
 /* Beside content, so that an endless head is cut by our own limits, which can say why. */
@@ -10,9 +10,16 @@
 #define HEADER_BLOCK_BYTES_MAX (1024 * 1024)
 #define NO_LIMIT (UINT64_MAX / 2)
 
-static struct h2_slot *slot_of(struct h2_server *server, int32_t id)
+static struct h2_stream *find(struct h2_server *server, int32_t id)
 {
     return nghttp2_session_get_stream_user_data(server->h2, id);
+}
+
+/* NULL where it is a tunnel, too. */
+static struct h2_slot *find_slot(struct h2_server *server, int32_t id)
+{
+    struct h2_stream *stream = find(server, id);
+    return stream ? h2_slot_of(stream) : NULL;
 }
 
 /* For callbacks: whatever follows in this read is of no interest any more. */
@@ -30,13 +37,13 @@ static int refuse_stream(struct h2_server *server, int32_t id, uint32_t code)
 static int begin_request(struct h2_server *server, int32_t id)
 {
     static const nghttp2_extpri in_turns = { .urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1 };
-    if (server->slot_count >= h2_server_settings_of(server)->streams_max)
+    if (server->stream_count >= h2_server_settings_of(server)->streams_max)
         return refuse_stream(server, id, NGHTTP2_REFUSED_STREAM);
     struct h2_slot *slot = h2_slot_create(server, id);
     if (!slot) return 0; /* a bare 503 follows its head */
-    nghttp2_session_set_stream_user_data(server->h2, id, slot);
+    nghttp2_session_set_stream_user_data(server->h2, id, &slot->h2);
     nghttp2_session_change_extpri_stream_priority(server->h2, id, &in_turns, 1);
-    server->heading = slot;
+    server->heading = &slot->h2;
     server->heading_ms = h2_server_now(server);
     return 0;
 }
@@ -46,7 +53,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_server *server = user_data;
     if (is_closed(server)) return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) return begin_request(server, frame->hd.stream_id);
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
+    struct h2_slot *slot = find_slot(server, frame->hd.stream_id);
     if (slot) h2_reader_init(&slot->reader, &slot->trailers, &h2_server_settings_of(server)->limits);
     return 0;
 }
@@ -62,11 +69,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
                      uint8_t flags, void *user_data)
 {
     struct h2_server *server = user_data;
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    if (!slot || slot->gone || h2_reader_add(&slot->reader, name, value) == H2_FIELD_TAKEN) return 0;
+    struct h2_slot *slot = find_slot(server, frame->hd.stream_id);
+    if (!slot || slot->h2.gone || h2_reader_add(&slot->reader, name, value) == H2_FIELD_TAKEN) return 0;
     if (!slot->opened) tell_refused(slot, 431, "headers-too-large", "its fields are far too many or too large");
     int result = refuse_stream(server, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
-    h2_slot_lose(slot);
+    slot->h2.operations->lose(&slot->h2);
     return result;
 }
 
@@ -92,25 +99,36 @@ static void shed(struct h2_server *server, int32_t id)
 
 static void head_is_whole(struct h2_server *server, const nghttp2_frame *frame)
 {
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    struct h2_slot *slot = find_slot(server, frame->hd.stream_id);
     h2_guard_note_use(&server->guard, H2_USE_REQUEST);
     if (!slot) {
         shed(server, frame->hd.stream_id);
         return;
     }
     server->heading = NULL;
+    slot->h2.client_ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     slot->stream.bytes_in += H2_FRAME_HEAD_BYTES + frame->hd.length;
-    h2_slot_begin(slot, ended);
+    h2_slot_begin(slot);
+}
+
+static void client_ended(struct h2_stream *stream)
+{
+    stream->client_ended = true;
+    if (stream->in) h2_inflow_end(stream->in, NULL);
 }
 
 /* nghttp2 has seen to it that trailers end the stream. */
 static void trailers_are_whole(struct h2_server *server, const nghttp2_frame *frame)
 {
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    if (!slot) return;
+    struct h2_stream *stream = find(server, frame->hd.stream_id);
+    struct h2_slot *slot = stream ? h2_slot_of(stream) : NULL;
+    if (!slot) {
+        if (stream) client_ended(stream);
+        return;
+    }
+    slot->h2.client_ended = true;
     slot->stream.bytes_in += H2_FRAME_HEAD_BYTES + frame->hd.length;
-    h2_slot_end_request(slot, &slot->reader);
+    h2_slot_take_trailers(slot);
 }
 
 /* --- content --- */
@@ -120,9 +138,10 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 {
     struct h2_server *server = user_data;
     if (is_closed(server)) return NGHTTP2_ERR_CALLBACK_FAILURE;
-    struct h2_slot *slot = slot_of(server, id);
-    if (slot)
-        h2_slot_receive(slot, (const char *)bytes, length);
+    h2_guard_note_use(&server->guard, H2_USE_CONTENT_RECEIVED);
+    struct h2_stream *stream = find(server, id);
+    if (stream && !stream->gone)
+        stream->operations->receive(stream, (const char *)bytes, length);
     else
         nghttp2_session_consume_connection(session, length);
     return 0;
@@ -130,10 +149,11 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 
 static void data_is_whole(struct h2_server *server, const nghttp2_frame *frame)
 {
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    if (!slot) return;
-    slot->stream.bytes_in += H2_FRAME_HEAD_BYTES + frame->data.padlen;
-    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) h2_slot_end_request(slot, NULL);
+    struct h2_stream *stream = find(server, frame->hd.stream_id);
+    if (!stream) return;
+    struct h2_slot *slot = h2_slot_of(stream);
+    if (slot) slot->stream.bytes_in += H2_FRAME_HEAD_BYTES + frame->data.padlen;
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) client_ended(stream);
 }
 
 /* --- other frames --- */
@@ -168,7 +188,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         break;
     case NGHTTP2_DATA: data_is_whole(server, frame); break;
     case NGHTTP2_RST_STREAM:
-        if (slot_of(server, frame->hd.stream_id)) count_reset(server);
+        if (find(server, frame->hd.stream_id)) count_reset(server);
         break;
     case NGHTTP2_SETTINGS: settings_came(server, is_acknowledgement); break;
     case NGHTTP2_PING:
@@ -183,21 +203,23 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int failure, void *user_data)
 {
     struct h2_server *server = user_data;
-    struct h2_slot *slot = is_closed(server) ? NULL : slot_of(server, frame->hd.stream_id);
-    if (!slot || slot->gone) return 0;
-    if (!slot->opened && !slot->refused)
+    struct h2_stream *stream = is_closed(server) ? NULL : find(server, frame->hd.stream_id);
+    if (!stream || stream->gone) return 0;
+    struct h2_slot *slot = h2_slot_of(stream);
+    if (slot && !slot->opened && !slot->refused)
         tell_refused(slot, 400, "malformed-request", "fields that break HTTP/2's rules");
-    h2_slot_lose(slot);
+    stream->operations->lose(stream);
     return 0;
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user_data)
 {
     struct h2_server *server = user_data;
-    struct h2_slot *slot = slot_of(server, id);
-    if (!slot) return 0;
-    slot->closed = true;
-    if (!slot->ended && !slot->gone) h2_slot_lose(slot);
+    struct h2_stream *stream = find(server, id);
+    if (!stream) return 0;
+    bool is_over = stream->out.ended && (stream->client_ended || !stream->two_way);
+    stream->closed = true;
+    if (!is_over && !stream->gone) stream->operations->lose(stream);
     return 0;
 }
 
@@ -206,10 +228,10 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 static ssize_t on_content_wanted(nghttp2_session *session, int32_t id, uint8_t *into, size_t size, uint32_t *flags,
                                  nghttp2_data_source *source, void *user_data)
 {
-    struct h2_slot *slot = slot_of(user_data, id);
-    if (!slot) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    struct h2_stream *stream = find(user_data, id);
+    if (!stream) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    return h2_slot_next_content(slot, size, flags);
+    return h2_outflow_next(stream, size, flags);
 }
 
 /* nghttp2 goes from one such frame to the next without coming back to us. */
@@ -217,8 +239,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
                         nghttp2_data_source *source, void *user_data)
 {
     struct h2_server *server = user_data;
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    h2_gather_content(&server->output, server->gathering, head, slot->answer, length);
+    struct h2_stream *stream = find(server, frame->hd.stream_id);
+    h2_gather_content(&server->output, server->gathering, head, stream->out.pipe, length);
     return h2_gathering_has_room(server->gathering) ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
@@ -229,21 +251,35 @@ static bool is_clients_doing(uint32_t code)
            code == NGHTTP2_FRAME_SIZE_ERROR || code == NGHTTP2_REFUSED_STREAM || code == NGHTTP2_ENHANCE_YOUR_CALM;
 }
 
+static void carrier_sent(struct h2_server *server, const nghttp2_frame *frame)
+{
+    struct h2_stream *stream = find(server, frame->hd.stream_id);
+    bool is_data = frame->hd.type == NGHTTP2_DATA, ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (is_data) h2_guard_note_use(&server->guard, H2_USE_CONTENT_SENT);
+    if (!stream) {
+        bool was_shed = ends && nghttp2_session_get_stream_remote_close(server->h2, frame->hd.stream_id) == 0;
+        if (was_shed) nghttp2_submit_rst_stream(server->h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        return;
+    }
+    struct h2_slot *slot = h2_slot_of(stream);
+    if (slot) slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
+    if (ends)
+        h2_outflow_ended(stream, is_data ? server->output.gathered : UINT64_MAX);
+    else if (slot && slot->tunnel && !is_data)
+        h2_outflow_note_head(stream);
+}
+
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_server *server = user_data;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && is_clients_doing(frame->rst_stream.error_code)) count_reset(server);
-    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
-    if (frame->hd.type == NGHTTP2_DATA) h2_guard_note_use(&server->guard, H2_USE_CONTENT_SENT);
-    bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    struct h2_slot *slot = slot_of(server, frame->hd.stream_id);
-    if (!slot) {
-        bool was_shed = ends && nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0;
-        if (was_shed) nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
-        return 0;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_DATA: carrier_sent(server, frame); break;
+    case NGHTTP2_RST_STREAM:
+        if (is_clients_doing(frame->rst_stream.error_code)) count_reset(server);
+        break;
+    default: break;
     }
-    slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
-    if (ends) h2_slot_ended(slot, frame->hd.type == NGHTTP2_DATA ? server->output.gathered : UINT64_MAX);
     return 0;
 }
 

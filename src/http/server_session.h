@@ -59,6 +59,7 @@ struct server_session_events {
 struct server_session_operations {
     void (*drain)(struct server_session *);
     void (*yield)(struct server_session *);
+    void (*cut)(struct server_session *);
     void (*abort)(struct server_session *);
 };
 
@@ -72,7 +73,9 @@ static inline void server_session_drain(struct server_session *session) { sessio
 /* The same without haste, for when another process serves new connections: an idle one may still send a request, within its idle
  * timeout, since closing it would cross with that request sooner or later (h1: its answer says Connection: close). A drain may follow. */
 static inline void server_session_yield(struct server_session *session) { session->operations->yield(session); }
-/* Closes at once; streams in flight get GONE. `closed` follows, perhaps inside this call. */
+/* Ends the requests under way, which get GONE, but no tunnel; without one the session closes. `closed` may follow inside this call. */
+static inline void server_session_cut(struct server_session *session) { session->operations->cut(session); }
+/* Closes at once; streams in flight and tunnels get GONE. `closed` follows, perhaps inside this call. */
 static inline void server_session_abort(struct server_session *session) { session->operations->abort(session); }
 
 #endif

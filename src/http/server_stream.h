@@ -8,9 +8,17 @@
 #define SLUICE_HTTP_SERVER_STREAM_H
 
 #include "event/socket.h"
-#include "http/body_pipe.h"
+#include "http/tunnel.h"
 
 struct server_stream;
+
+/* A client's certificate that was verified, as texts that may stand in a header field. */
+struct peer_certificate {
+    struct slice subject;      /* RFC 2253: "CN=alice,O=Example" */
+    struct slice alternatives; /* "DNS:a.example.com, URI:spiffe://example.com/a, email:a@example.com, IP:192.0.2.1" */
+    struct slice serial;       /* hexadecimal */
+    struct slice fingerprint;  /* SHA-256, hexadecimal */
+};
 
 /* Who is at the other end of the connection; lives as long as its streams. */
 struct peer {
@@ -18,6 +26,8 @@ struct peer {
     char ip_text[ADDRESS_TEXT_BYTES]; /* of address, without port: written once a connection, read once a request */
     uint8_t ip_length;
     bool tls;
+    uint16_t redirect_port;                     /* its requests are sent there, by https; 0: they are not */
+    const struct peer_certificate *certificate; /* NULL: none was shown */
 };
 
 enum {
@@ -33,9 +43,11 @@ struct server_stream_operations {
      * out cuts the connection (h1) or resets the stream (h2), so that the client sees it as incomplete.
      * False: the head can't be written (*error: CR in a generated header ...); nothing was sent, another may be. */
     bool (*send_head)(struct server_stream *, struct response_head *, struct body_pipe *body, struct error *);
-    /* After send_head of 101 (or 200 to an extended CONNECT): bytes both ways, from the client in request_body, to it
-     * from `to_client`. */
-    bool (*open_tunnel)(struct server_stream *, struct response_head *, struct body_pipe *to_client, struct error *);
+    /* Instead of send_head, for a request that wants_upgrade and has no body: sends a 101 (200 to an extended CONNECT), and the connection
+     * or the HTTP/2 stream becomes `end`, which lives on after the release. SENT says that the head is out and the stream can be
+     * released; only then do the tunnel's bytes move. False: the head can't be written or memory is short (*error); nothing was sent,
+     * another answer may be. A client that has gone meanwhile is told as the end's GONE. */
+    bool (*open_tunnel)(struct server_stream *, struct response_head *, struct tunnel_end *, struct error *);
     /* Cuts the stream without (more of) an answer. */
     void (*reset)(struct server_stream *);
     /* The owner is finished with stream, head and arena; the session goes on to its next request or closes. What is left of the
@@ -68,9 +80,9 @@ static inline bool server_stream_send_head(struct server_stream *stream, struct 
 }
 
 static inline bool server_stream_open_tunnel(struct server_stream *stream, struct response_head *head,
-                                             struct body_pipe *to_client, struct error *error)
+                                             struct tunnel_end *end, struct error *error)
 {
-    return stream->operations->open_tunnel(stream, head, to_client, error);
+    return stream->operations->open_tunnel(stream, head, end, error);
 }
 
 static inline void server_stream_reset(struct server_stream *stream) { stream->operations->reset(stream); }

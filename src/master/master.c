@@ -38,8 +38,12 @@ static void stop(struct master *master)
         return;
     }
     log_info("stopping: requests in flight are finished first");
+    service_manager_stopping(master, child_drain_bound_ms(master));
     timer_clear(&master->loop.timers, &master->restart);
-    if (upgrade_is_under_way(master)) upgrade_failed(master, "is not needed any more, as Sluice stops");
+    if (upgrade_is_under_way(master)) {
+        child_kill(master->upgrade.newcomer);
+        upgrade_failed(master, "was ended, as Sluice stops");
+    }
     for (link = master->children.next; link != &master->children; link = link->next)
         child_drain(CONTAINER_OF(link, struct child, siblings));
 }
@@ -50,7 +54,7 @@ static void reload(struct master *master)
     if (upgrade_is_under_way(master)) {
         master->upgrade.reload_after = true;
     } else {
-        child_send(master->serving, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+        child_reload(master);
     }
 }
 
@@ -124,6 +128,7 @@ static void release(struct master *master)
     control_close(master);
     while ((link = list_first(&master->children)) != NULL) child_destroy(CONTAINER_OF(link, struct child, siblings));
     sockets_close_all(master);
+    service_manager_end(master);
     timer_clear(&master->loop.timers, &master->watch);
     timer_clear(&master->loop.timers, &master->restart);
     loop_unwatch(&master->loop, &master->signals, false);
@@ -141,6 +146,7 @@ void master_init(struct master *master, const struct master_options *options)
     list_init(&master->children);
     list_init(&master->addresses);
     control_init(master);
+    service_manager_init(&master->service_manager);
     timer_init(&master->watch, each_watch);
     timer_init(&master->restart, restart_due);
 }
@@ -148,6 +154,7 @@ void master_init(struct master *master, const struct master_options *options)
 static bool begin(struct master *master)
 {
     master->program = program_find(master->options->program);
+    service_manager_take_sockets(master);
     return open_control(master) && child_start(master);
 }
 
@@ -164,6 +171,7 @@ static bool take_over(struct master *master)
         return false;
     }
     master->ever_ready = true;
+    service_manager_serving(master);
     upgrade_done(master, command);
     if (!master->serving) timer_set(&master->loop.timers, &master->restart, master->loop.now_ms);
     return true;
@@ -182,6 +190,7 @@ int master_run(const struct master_options *options)
         return 1;
     }
     loop_update_time(&master->loop);
+    service_manager_begin(master);
     if (!watch_signals(master, &error)) {
         log_error("%s", error.text);
     } else if (options->handover >= 0 ? take_over(master) : begin(master)) {

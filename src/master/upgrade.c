@@ -116,14 +116,13 @@ void upgrade_begin(struct master *master, uint64_t command, uint64_t timeout_ms)
 /* SIGHUP came meanwhile. */
 static void reload_now(struct master *master)
 {
-    if (master->upgrade.reload_after) child_send(master->serving, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+    if (master->upgrade.reload_after) child_reload(master);
     master->upgrade.reload_after = false;
 }
 
 void upgrade_failed(struct master *master, const char *why)
 {
     struct upgrade *upgrade = &master->upgrade;
-    struct child *newcomer = upgrade->newcomer;
     read_words(master);
     close_words(master);
     log_error("upgrade: the new gateway %s; the one that serves goes on", why);
@@ -133,7 +132,6 @@ void upgrade_failed(struct master *master, const char *why)
     control_answer(master, upgrade->command, answer);
     free(answer);
     upgrade->newcomer = NULL;
-    child_kill(newcomer);
     reload_now(master);
 }
 

@@ -174,7 +174,8 @@ static void write_line(struct access_log_worker *worker, struct json_writer *wri
                        const struct exchange_record *record)
 {
     json_write_object_begin(writer);
-    write_text(writer, SLICE("type"), SLICE("access"));
+    bool is_websocket = record->closer != WEBSOCKET_NOT_CLOSED;
+    write_text(writer, SLICE("type"), is_websocket ? SLICE("websocket") : SLICE("access"));
     write_text(writer, SLICE("time"), time_text(worker, record->wall_ns));
     write_text(writer, SLICE("requestId"), record->request_id);
     write_text(writer, SLICE("method"), record->method_text);
@@ -191,6 +192,10 @@ static void write_line(struct access_log_worker *worker, struct json_writer *wri
     write_text(writer, SLICE("userAgent"), record->user_agent);
     write_text(writer, SLICE("userId"), record->user_id);
     write_text(writer, SLICE("clientId"), record->client_id);
+    if (is_websocket) {
+        write_text(writer, SLICE("closeSide"), websocket_closer_word(record->closer));
+        write_number(writer, SLICE("closeCode"), record->close_code);
+    }
     if (record->error_type) write_error(writer, record);
     json_write_object_end(writer);
 }

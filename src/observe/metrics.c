@@ -116,6 +116,28 @@ void metrics_count_error(struct metrics *metrics, unsigned worker, const char *t
     }
 }
 
+const uint16_t websocket_codes[WEBSOCKET_CODES - 1] = { 1000, 1001, 1002, 1003, 1005, 1006, 1007,
+                                                        1008, 1009, 1010, 1011, 1012, 1013, 1014 };
+
+struct slice websocket_closer_word(enum websocket_closer closer)
+{
+    static const struct slice words[WEBSOCKET_CLOSER_COUNT] = {
+        [WEBSOCKET_CLOSER_CLIENT] = SLICE("client"),
+        [WEBSOCKET_CLOSER_BACKEND] = SLICE("backend"),
+        [WEBSOCKET_CLOSER_GATEWAY] = SLICE("gateway"),
+        [WEBSOCKET_CLOSER_TIMEOUT] = SLICE("timeout"),
+    };
+    return words[closer];
+}
+
+void metrics_count_websocket_close(struct metrics *metrics, unsigned worker, enum websocket_closer closer,
+                                   unsigned code)
+{
+    unsigned i = 0;
+    while (i < WEBSOCKET_CODES - 1 && websocket_codes[i] != code) i++;
+    counter_add(&metrics->lines[worker].websocket_closes[closer][i], 1);
+}
+
 void metrics_stage(struct metrics *metrics, unsigned worker, unsigned stage, uint64_t nanoseconds)
 {
     histogram_add(&metrics->lines[worker].stages[stage], nanoseconds);

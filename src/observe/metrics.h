@@ -26,6 +26,9 @@ void metrics_count(struct metrics *, unsigned worker, struct route_metrics *rout
 /* sluice_errors_total{type}: a static string; beyond 63 different ones they count as "other". */
 void metrics_count_error(struct metrics *, unsigned worker, const char *type);
 
+/* sluice_websocket_closes_total{side,code}: codes that RFC 6455 and its registry don't know count as "other". */
+void metrics_count_websocket_close(struct metrics *, unsigned worker, enum websocket_closer, unsigned code);
+
 /* Where others report their own figures: each source writes complete lines when asked, on the thread that renders. */
 struct metrics_text;
 void metrics_text_line(struct metrics_text *, const char *name, const char *labels_or_null, uint64_t value);

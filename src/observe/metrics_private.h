@@ -32,8 +32,12 @@ struct error_count {
     struct counter count;
 };
 
+#define WEBSOCKET_CODES 15 /* the last one is "other" */
+extern const uint16_t websocket_codes[WEBSOCKET_CODES - 1];
+
 struct metrics_line {
     struct error_count errors[ERROR_TYPES_MAX];
+    struct counter websocket_closes[WEBSOCKET_CLOSER_COUNT][WEBSOCKET_CODES];
     struct histogram stages[METRICS_STAGES_MAX]; /* nanoseconds */
 } __attribute__((aligned(CACHE_LINE)));
 

@@ -290,6 +290,34 @@ static void put_errors(struct metrics_text *text, const struct metrics *metrics)
     }
 }
 
+/* --- WebSockets --- */
+
+static uint64_t sum_closes(const struct metrics *metrics, unsigned closer, unsigned code)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < metrics->workers; i++)
+        sum += counter_read(&metrics->lines[i].websocket_closes[closer][code]);
+    return sum;
+}
+
+static void put_websocket_closes(struct metrics_text *text, const struct metrics *metrics)
+{
+    metrics_text_head(text, "sluice_websocket_closes_total", "counter",
+                      "WebSockets that ended, by who closed first and with which code.");
+    for (unsigned closer = WEBSOCKET_NOT_CLOSED + 1; closer < WEBSOCKET_CLOSER_COUNT; closer++) {
+        for (unsigned code = 0; code < WEBSOCKET_CODES; code++) {
+            uint64_t sum = sum_closes(metrics, closer, code);
+            if (sum == 0) continue;
+            char number[8] = "other";
+            if (code < WEBSOCKET_CODES - 1) snprintf(number, sizeof number, "%u", websocket_codes[code]);
+            char *labels = memory_format("side=\"%.*s\",code=\"%s\"", SLICE_PRINT(websocket_closer_word(closer)),
+                                         number);
+            metrics_text_line(text, "sluice_websocket_closes_total", labels, sum);
+            free(labels);
+        }
+    }
+}
+
 /* --- the process --- */
 
 static uint64_t resident_bytes(void)
@@ -359,6 +387,7 @@ static void put_everything(struct metrics_text *text, struct metrics *metrics)
                       "From the start of a call to its response head, all tries together.");
     put_all_routes(text, metrics, &upstream_form, offsetof(struct route_line, upstream));
     put_errors(text, metrics);
+    put_websocket_closes(text, metrics);
     put_stages(text, metrics);
     for (const struct metrics_source *source = metrics->sources; source; source = source->next)
         source->write(text, source->argument);

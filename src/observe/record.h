@@ -5,6 +5,18 @@
 #include "base/slice.h"
 #include "http/method.h"
 
+/* How a WebSocket ended: who said close first, or broke off without a word. */
+enum websocket_closer {
+    WEBSOCKET_NOT_CLOSED, /* no WebSocket, or an open one */
+    WEBSOCKET_CLOSER_CLIENT,
+    WEBSOCKET_CLOSER_BACKEND,
+    WEBSOCKET_CLOSER_GATEWAY, /* it drains */
+    WEBSOCKET_CLOSER_TIMEOUT, /* the gateway, because nothing moved for too long */
+    WEBSOCKET_CLOSER_COUNT
+};
+
+struct slice websocket_closer_word(enum websocket_closer); /* "client", ... */
+
 struct exchange_record {
     uint64_t wall_ns; /* when the request's head was complete */
     struct slice request_id;
@@ -21,8 +33,10 @@ struct exchange_record {
     struct slice client_ip;
     struct slice user_agent;
     struct slice user_id, client_id;
-    const char *error_type;  /* struct error's reason; NULL: none */
-    struct slice error_text; /* for the operator; written to the log where the gateway itself refused or failed */
+    enum websocket_closer closer; /* but for WEBSOCKET_NOT_CLOSED the record is of a WebSocket's whole life */
+    uint16_t close_code;          /* RFC 6455 7.4; 1005 and 1006 as there */
+    const char *error_type;       /* struct error's reason; NULL: none */
+    struct slice error_text;      /* for the operator; written to the log where the gateway itself refused or failed */
 };
 
 #endif

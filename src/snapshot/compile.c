@@ -156,6 +156,7 @@ struct compiled_route *route_compile(struct snapshot_builder *builder, const str
     compiled->timeout_ms = (uint32_t)route->timeout_ms;
     compiled->try_timeout_ms = (uint32_t)route->try_timeout_ms;
     compiled->idle_timeout_ms = (uint32_t)route->idle_timeout_ms;
+    compiled->tunnel_idle_timeout_ms = (uint32_t)route->tunnel_idle_timeout_ms;
     compiled->retry_count = (uint32_t)route->retry_count;
     compiled->retry_on = (uint32_t)route->retry_on;
     compiled->retry_buffer_bytes = (uint32_t)route->retry_buffer_bytes;

@@ -32,6 +32,7 @@ struct compiled_route {
     struct route_metrics *metrics; /* by identity: survives changes */
     uint64_t sequence;
     uint32_t timeout_ms, try_timeout_ms, idle_timeout_ms;
+    uint32_t tunnel_idle_timeout_ms; /* 0: none */
     uint32_t retry_count, retry_on, retry_buffer_bytes;
     bool strip_prefix, preserve_host, idempotent;
     struct content_hash hash;             /* of its configuration and of what it was compiled with */

@@ -405,6 +405,17 @@ static void call_task(struct task *task)
     }
 }
 
+bool upstream_call_open_tunnel(struct upstream_call *call, struct tunnel_end *end_of_tunnel,
+                               struct upstream_lease *lease, struct error *error)
+{
+    if (call->state != CALL_ANSWERING || !call->try->stream.connection)
+        return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 502, "reset", "the backend has gone after its 101");
+    if (!try_open_tunnel(call->try, end_of_tunnel, lease))
+        return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
+    end(call);
+    return true;
+}
+
 /* --- time --- */
 
 /* The instance has been given all that has come of the request's body and asks for more. While nobody takes the body yet (it may be

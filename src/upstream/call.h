@@ -39,7 +39,7 @@ struct call_plan {
     uint32_t retry_buffer_bytes;
     bool repeatable; /* idempotent method, Idempotency-Key, or the route says so */
     bool wait_for_continue;
-    bool upgrade;
+    bool upgrade; /* ask for the protocol that the request's Upgrade field names; there is no body then */
     uint64_t client_hash;
 };
 
@@ -74,6 +74,17 @@ struct upstream_call {
  * request goes out again on a fresh one, beside retry_count and budget, unless a byte of a request that can't be repeated was sent
  * (502, stale-connection); see client_stream.h. A request body that is not needed any more is stopped. */
 void upstream_call_start(struct upstream_call *, struct upstream_worker *, const struct call_plan *);
+/* A place among an instance's requests in flight that outlives the call: a tunnel's. Zeroed: none. */
+struct upstream_lease {
+    struct upstream_worker *worker;
+    struct instance *instance; /* whoever holds the lease holds a service that keeps it */
+};
+
+/* After CALL_HEAD of a 101: what carried the call becomes the tunnel's end, all set by its owner, and the call is over (no DONE follows).
+ * The lease is the caller's, to be given back when the tunnel ends. False: *error; the backend has gone meanwhile or memory is short; the
+ * call is as before. */
+bool upstream_call_open_tunnel(struct upstream_call *, struct tunnel_end *, struct upstream_lease *, struct error *);
+void upstream_lease_give(struct upstream_lease *);
 /* Once for every started call, at any time, also after DONE: gives back everything, the buffers of heads and body included. A task of the
  * owner's that is queued already stays queued, but `events` is 0: an owner that frees itself dequeues its own task. */
 void upstream_call_cancel(struct upstream_call *);

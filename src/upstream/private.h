@@ -82,6 +82,8 @@ struct try *try_begin(struct upstream_call *, struct instance *, bool fresh, str
 bool try_collect(struct try *, struct error *) MUST_USE;
 /* Gives back whatever it holds, whatever its stage. The one place for that. */
 void try_end(struct try *);
+/* An open stream that has met a 101 becomes a tunnel; the lease goes to *lease. False: memory is short, nothing has changed. */
+bool try_open_tunnel(struct try *, struct tunnel_end *, struct upstream_lease *) MUST_USE;
 /* After try_end: its response is not the one that counts. Where it had sent interim heads, which the call's owner may still look at, it
  * is kept in call->earlier for the call to release, else released at once. */
 void try_discard_response(struct try *);

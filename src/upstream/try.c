@@ -55,11 +55,17 @@ static void take_lease(struct try *try)
     gauge_add(&worker->counters.leases, 1);
 }
 
+void upstream_lease_give(struct upstream_lease *lease)
+{
+    if (!lease->instance) return;
+    gauge_add(&lease->instance->lines[lease->worker->index].in_flight, -1);
+    gauge_add(&lease->worker->counters.leases, -1);
+    lease->instance = NULL;
+}
+
 static void give_lease_back(struct try *try)
 {
-    struct upstream_worker *worker = try->call->worker;
-    gauge_add(&try->instance->lines[worker->index].in_flight, -1);
-    gauge_add(&worker->counters.leases, -1);
+    upstream_lease_give(&(struct upstream_lease){ try->call->worker, try->instance });
 }
 
 static void open_stream(struct try *try, struct client_connection *connection)
@@ -110,15 +116,29 @@ bool try_collect(struct try *try, struct error *error)
     return true;
 }
 
+static void add_bytes(struct try *try)
+{
+    try->call->bytes_sent += try->stream.bytes_sent;
+    try->call->bytes_received += try->stream.bytes_received;
+}
+
+bool try_open_tunnel(struct try *try, struct tunnel_end *end, struct upstream_lease *lease)
+{
+    struct client_connection *connection = try->stream.connection;
+    if (!connection->operations->open_tunnel(connection, &try->stream, end)) return false;
+    *lease = (struct upstream_lease){ try->call->worker, try->instance };
+    add_bytes(try);
+    try->stage = TRY_OVER;
+    return true;
+}
+
 void try_end(struct try *try)
 {
     if (try->stage == TRY_OVER) return;
-    struct upstream_call *call = try->call;
-    if (try->stage == TRY_WAITS) upstream_pool_cancel(call->worker, &try->waiter);
+    if (try->stage == TRY_WAITS) upstream_pool_cancel(try->call->worker, &try->waiter);
     struct client_connection *connection = try->stream.connection;
     if (connection) connection->operations->cancel(connection, &try->stream);
-    call->bytes_sent += try->stream.bytes_sent;
-    call->bytes_received += try->stream.bytes_received;
+    add_bytes(try);
     give_lease_back(try);
     try->stage = TRY_OVER;
 }

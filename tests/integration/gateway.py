@@ -33,7 +33,7 @@ SANITIZER_REPORT = re.compile(
 
 # Gauges that must stand at their resting value once nothing is under way. Idle pooled connections are no lease.
 RESTING_GAUGES = ("sluice_connections_active", "sluice_exchanges_active", "sluice_upstream_leases",
-                  "sluice_buffer_bytes", "sluice_waits_active")
+                  "sluice_buffer_bytes", "sluice_waits_active", "sluice_tunnels_active")
 
 METRIC_LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|\Z)')
@@ -63,10 +63,12 @@ class Metrics:
 
 
 class Gateway:
-    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY):
+    def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY,
+                 inherit=(), listener=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
+        self.listener = listener or {}
         self.config = self._complete(config)
         self.file = self.directory / "sluice.yaml"
         self.control = self.directory / "control.sock"
@@ -81,14 +83,16 @@ class Gateway:
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
                 [binary, "run", "--config", str(self.file), "--control", str(self.control)],
-                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment)
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment,
+                pass_fds=inherit)
         if ready:
             self.wait_until_ready()
             self.resting = self.metrics()
 
     def _complete(self, config):
-        """The test's configuration with the listeners, the admin address, one worker and the log filled in."""
-        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}"}],
+        """The test's configuration with the listeners, the admin address, one worker and the log filled in. What `listener`
+        says besides its address belongs to the one listener."""
+        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}],
                  "admin": {"address": f"127.0.0.1:{self.admin_port}"}, "accessLog": {"path": "access.log"}}
         return {**whole, **config}
 

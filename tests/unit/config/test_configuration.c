@@ -123,6 +123,7 @@ static void what_is_left_out_has_its_documented_default(void **state)
     assert_int_equal(configuration->access_log.target, ACCESS_LOG_OFF);
     assert_string_equal(configuration->internal_response_headers.items[0].at, "X-Internal-*");
     assert_int_equal(configuration->drain_timeout_ms, 30000);
+    assert_int_equal(configuration->tunnel_drain_timeout_ms, 30000);
     assert_int_equal(configuration->stall_timeout_ms, 5000);
     assert_true(slice_is_absent(configuration->user));
     assert_false(configuration->merge_slashes);
@@ -141,6 +142,7 @@ static void what_is_left_out_has_its_documented_default(void **state)
     assert_int_equal(limits->connections_per_address, 0);
     assert_int_equal(limits->new_connections_per_address_per_second, 0);
     assert_int_equal(limits->buffer_bytes_per_worker, 256u << 20);
+    assert_int_equal(limits->tunnels_per_worker, 0);
 
     const struct service_config *service = service_at(configuration, 0);
     assert_int_equal(service->lb_algorithm, LB_ROUND_ROBIN);
@@ -153,6 +155,7 @@ static void what_is_left_out_has_its_documented_default(void **state)
     assert_int_equal(route->timeout_ms, 30000);
     assert_int_equal(route->try_timeout_ms, 0);
     assert_int_equal(route->idle_timeout_ms, 60000);
+    assert_int_equal(route->tunnel_idle_timeout_ms, 3600000);
     assert_int_equal(route->retry_count, 1);
     assert_int_equal(route->retry_on, RETRY_ON_5XX | RETRY_ON_RESET | RETRY_ON_CONNECT_FAILURE);
     assert_int_equal(route->retry_buffer_bytes, 65536);

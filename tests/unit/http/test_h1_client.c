@@ -1016,30 +1016,6 @@ static void a_stream_that_is_not_opened_gives_its_reserves_back(void **state)
     assert_int_equal(memory_ceiling_in_use(&f->bench.ceiling), 0);
 }
 
-static void a_tunnel_carries_bytes_both_ways_after_101(void **state)
-{
-    struct fixture *f = *state;
-    prepare(f, METHOD_GET, 0);
-    assert_true(headers_add(&f->request.headers, SLICE("Upgrade"), SLICE("echo")));
-    f->stream.upgrade = true;
-    f->stream.request_body = &f->body;
-    push(f, "early");
-    open_stream(f);
-    assert_received(&f->backend, "Connection: upgrade\r\nUpgrade: echo\r\n");
-    assert_not_received(&f->backend, "early");
-    reply(f, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhi");
-    assert_int_equal(f->stream.response.status, 101);
-    assert_soon(ends_with(&f->backend, "\r\n\r\nearly"));
-    push(f, " late");
-    settle(f);
-    assert_soon(ends_with(&f->backend, "early late"));
-    reply(f, " there");
-    backend_closes(f);
-    assert_string_equal(f->answer, "hi there");
-    assert_int_equal(f->stream.events & CLIENT_STREAM_DONE, CLIENT_STREAM_DONE);
-    assert_null(f->stream.failure.reason);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_UNCONNECTED(name) cmocka_unit_test_setup_teardown(name, set_up_unconnected, tear_down)
 
@@ -1099,7 +1075,6 @@ int main(void)
         TEST(at_the_ceiling_a_slow_reader_holds_its_reserves_only),
         TEST(at_the_ceiling_a_head_that_outgrows_its_reserve_fails),
         TEST(a_stream_that_is_not_opened_gives_its_reserves_back),
-        TEST(a_tunnel_carries_bytes_both_ways_after_101),
     };
     return cmocka_run_group_tests_name("h1 client", tests, NULL, NULL);
 }

@@ -1315,41 +1315,6 @@ static void an_aborted_connection_waits_for_its_streams_release(void **state)
     assert_soon(f->closed == 1);
 }
 
-static void a_tunnel_carries_bytes_both_ways_until_both_have_finished(void **state)
-{
-    struct fixture *f = *state;
-    struct error error;
-    f->keep_stream = true;
-    ask(f, "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly");
-    struct response_head *head = new_head(f, 101);
-    assert_true(headers_add(&head->headers, SLICE("Upgrade"), SLICE("echo")));
-    body_pipe_init(&f->answer, &f->bench.loop, BODY_LENGTH_UNKNOWN);
-    f->has_answer = true;
-    assert_true(server_stream_open_tunnel(f->stream, head, &f->answer, &error));
-    f->take_body = true;
-    body_pipe_attach_consumer(f->stream->request_body, &f->task);
-    settle(f);
-    assert_received(&f->client, "HTTP/1.1 101 Switching Protocols\r\n");
-    assert_received(&f->client, "Upgrade: echo\r\n");
-    ask(f, " bird");
-    assert_slice_is(slice_of(f->body, f->body_length), "early bird");
-    push_answer(f, "worm");
-    settle(f);
-    assert_soon(ends_with(&f->client, "\r\n\r\nworm"));
-    body_pipe_finish(&f->answer, NULL);
-    settle(f);
-    assert_soon(f->client.ended);
-    assert_true(f->sent > 0);
-    ask(f, "!");
-    shutdown(f->client.descriptor, SHUT_WR);
-    settle(f);
-    assert_soon(f->body_ended);
-    assert_slice_is(slice_of(f->body, f->body_length), "early bird!");
-    release(f);
-    settle(f);
-    assert_soon(f->closed == 1);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_started, tear_down)
 #define TEST_NOT_STARTED(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
@@ -1428,7 +1393,6 @@ int main(void)
         TEST(a_stream_that_is_reset_ends_the_connection),
         TEST(a_stream_released_without_an_answer_ends_the_connection),
         TEST(an_aborted_connection_waits_for_its_streams_release),
-        TEST(a_tunnel_carries_bytes_both_ways_until_both_have_finished),
     };
     return cmocka_run_group_tests_name("h1 server", tests, NULL, NULL);
 }

@@ -713,40 +713,234 @@ static void an_extended_connect_is_a_get_that_wants_to_upgrade(void **state)
     assert_idle_and_empty(f);
 }
 
-static void a_tunnel_carries_bytes_both_ways_until_both_have_ended(void **state)
+/* The owner of a tunnel's end. */
+struct tunnel {
+    struct tunnel_end end;
+    struct body_pipe from_client, to_client;
+    struct task task;
+    struct bench *bench;
+    char received[256];
+    size_t length;
+};
+
+static void tunnel_ran(struct task *task)
 {
-    struct fixture *f = *state;
+    struct tunnel *tunnel = CONTAINER_OF(task, struct tunnel, task);
+    struct iovec pieces[BODY_PIPE_PIECES];
+    int count = body_pipe_peek(&tunnel->from_client, pieces, BODY_PIPE_PIECES);
+    for (int i = 0; i < count; i++) {
+        memcpy(tunnel->received + tunnel->length, pieces[i].iov_base, pieces[i].iov_len);
+        tunnel->length += pieces[i].iov_len;
+        body_pipe_consume(&tunnel->from_client, pieces[i].iov_len);
+    }
+}
+
+static void open_tunnel(struct fixture *f, struct tunnel *tunnel)
+{
     struct error error;
-    ask_for_websocket(f);
-    h2_data(&f->client, 1, "too early, ", 0); /* a client should wait, but nothing is lost */
-    settle(f);
-    f->take_bodies = true;
+    *tunnel = (struct tunnel){ .task.run = tunnel_ran, .bench = &f->bench };
+    body_pipe_init(&tunnel->from_client, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    body_pipe_init(&tunnel->to_client, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    body_pipe_attach_consumer(&tunnel->from_client, &tunnel->task);
+    tunnel->end.from_peer = &tunnel->from_client;
+    tunnel->end.to_peer = &tunnel->to_client;
+    tunnel->end.owner_task = &tunnel->task;
     struct response_head *head = new_head(FIRST, 101);
     assert_true(headers_add(&head->headers, SLICE("Sec-WebSocket-Accept"), SLICE("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
     assert_true(headers_add(&head->headers, SLICE("Upgrade"), SLICE("websocket")));
     assert_true(headers_add(&head->headers, SLICE("Sec-WebSocket-Protocol"), SLICE("chat")));
-    body_pipe_init(&FIRST->answer, &f->bench.loop, BODY_LENGTH_UNKNOWN);
-    FIRST->has_answer = true;
-    assert_true(server_stream_open_tunnel(FIRST->stream, head, &FIRST->answer, &error));
-    body_pipe_attach_consumer(FIRST->stream->request_body, &FIRST->task);
+    assert_true(server_stream_open_tunnel(FIRST->stream, head, &tunnel->end, &error));
+}
+
+static void tunnel_say(struct tunnel *tunnel, const char *text)
+{
+    assert_true(body_pipe_push_copy(&tunnel->to_client, &tunnel->bench->slabs, slice_from_cstring(text)));
+}
+
+static void tunnel_close(struct tunnel *tunnel, bool reset)
+{
+    tunnel_end_close(&tunnel->end, reset);
+    loop_dequeue(&tunnel->bench->loop, &tunnel->task);
+    body_pipe_release(&tunnel->from_client);
+    body_pipe_release(&tunnel->to_client);
+}
+
+static void begin_tunnel(struct fixture *f, struct tunnel *tunnel)
+{
+    ask_for_websocket(f);
+    open_tunnel(f, tunnel);
+    assert_h2(&f->client, "HEADERS 1 :status=200 sec-websocket-protocol=chat date=");
+    assert_soon(f->sent == 1 && f->released == 1);
+}
+
+static void a_tunnel_carries_bytes_both_ways_until_both_have_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    ask_for_websocket(f);
+    h2_data(&f->client, 1, "too early, ", 0); /* a client should wait, but nothing is lost */
+    settle(f);
+    open_tunnel(f, &tunnel);
     assert_h2(&f->client, "HEADERS 1 :status=200 sec-websocket-protocol=chat date=");
     assert_not_h2(&f->client, "accept");
     assert_not_h2(&f->client, "upgrade");
     assert_not_h2(&f->client, "content-length");
+    assert_soon(f->sent == 1 && f->released == 1);
+    assert_int_equal(f->bench.arenas.bytes_taken, 0); /* the request's memory has gone */
     h2_data(&f->client, 1, "ping", 0);
-    push_answer(FIRST, "pong");
+    tunnel_say(&tunnel, "pong");
     assert_h2(&f->client, "DATA 1 pong\n");
-    body_pipe_finish(&FIRST->answer, NULL);
-    f->keep_streams = true;
+    body_pipe_finish(&tunnel.to_client, NULL);
     assert_h2(&f->client, "DATA 1  end\n");
+    assert_soon(tunnel.end.events == TUNNEL_END_SENT);
     assert_not_h2(&f->client, "RST_STREAM");
     h2_data(&f->client, 1, " and out", H2_END);
-    assert_soon(FIRST->body_ended);
-    assert_string_equal(FIRST->body, "too early, ping and out");
-    release(FIRST);
+    assert_soon(tunnel.end.events == (TUNNEL_END_SENT | TUNNEL_END_FINISHED));
+    assert_string_equal(tunnel.received, "too early, ping and out");
+    tunnel_close(&tunnel, false);
     settle(f);
     assert_not_h2(&f->client, "RST_STREAM");
     assert_idle_and_empty(f);
+}
+
+static void a_tunnel_whose_client_breaks_off_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    begin_tunnel(f, &tunnel);
+    h2_data(&f->client, 1, "half a mess", 0);
+    h2_reset(&f->client, 1, NGHTTP2_CANCEL);
+    assert_soon(tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    assert_int_equal(tunnel.from_client.state, BODY_ABORTED);
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+static void a_tunnel_ends_with_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    begin_tunnel(f, &tunnel);
+    shutdown(f->wire.descriptor, SHUT_WR);
+    assert_soon(tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    tunnel_close(&tunnel, false);
+    assert_soon(f->closed == 1);
+}
+
+static void whoever_closes_a_tunnel_hears_no_more_of_it(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    begin_tunnel(f, &tunnel);
+    tunnel_close(&tunnel, true);
+    assert_h2(&f->client, "RST_STREAM 1 8\n");
+    h2_data(&f->client, 1, "on its way", H2_END);
+    settle(f);
+    assert_int_equal(tunnel.end.events, 0);
+    assert_idle_and_empty(f);
+}
+
+static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    struct error error;
+    begin_tunnel(f, &tunnel);
+    error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, 0, "reset", "text");
+    body_pipe_abort(&tunnel.to_client, &error);
+    assert_h2(&f->client, "RST_STREAM 1 8\n");
+    assert_soon(tunnel.end.events == TUNNEL_END_GONE);
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+static void a_client_that_goes_before_the_tunnel_begins_is_told_by_its_end(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    f->keep_streams = true;
+    ask_for_websocket(f);
+    h2_reset(&f->client, 1, NGHTTP2_CANCEL);
+    assert_soon(f->gone == 1);
+    open_tunnel(f, &tunnel);
+    assert_soon(tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    release(FIRST);
+    tunnel_close(&tunnel, false);
+    settle(f);
+    assert_not_h2(&f->client, "HEADERS");
+    assert_idle_and_empty(f);
+}
+
+static void a_reset_between_the_head_and_the_release_ends_stream_and_tunnel(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    f->keep_streams = true;
+    ask_for_websocket(f);
+    open_tunnel(f, &tunnel);
+    assert_soon(f->sent == 1);
+    h2_reset(&f->client, 1, NGHTTP2_CANCEL);
+    assert_soon(f->gone == 1);
+    assert_soon(tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    release(FIRST);
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+/* A large message waits for the client's window, and what the other side sends waits with it. */
+static void a_tunnel_is_held_back_by_windows(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    static char block[8192];
+    h2_setting(&f->client, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1000);
+    begin_tunnel(f, &tunnel);
+    for (int i = 0; i < 8; i++)
+        assert_true(body_pipe_push_copy(&tunnel.to_client, &f->bench.slabs, slice_of(block, sizeof block)));
+    settle(f);
+    h2_parse(&f->client);
+    assert_int_equal(f->client.content, 1000);
+    h2_open_window(&f->client, 0, 100000);
+    h2_open_window(&f->client, 1, 100000);
+    assert_soon((h2_parse(&f->client), f->client.content == 8 * sizeof block));
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+static void requests_can_be_cut_without_the_tunnels(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    begin_tunnel(f, &tunnel);
+    h2_get(&f->client, 3, "/a");
+    assert_soon(f->opened == 2);
+    server_session_cut(f->session);
+    assert_h2(&f->client, "RST_STREAM 3 2\n");
+    assert_soon(f->gone == 1);
+    tunnel_say(&tunnel, "still here");
+    assert_h2(&f->client, "DATA 1 still here\n");
+    tunnel_close(&tunnel, true);
+    settle(f);
+    server_session_cut(f->session);
+    assert_int_equal(f->closed, 1);
+}
+
+/* A drain waits for the tunnel, which its owner ends in its time. */
+static void a_draining_connection_stays_while_a_tunnel_is_open(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    begin_tunnel(f, &tunnel);
+    server_session_drain(f->session);
+    assert_h2(&f->client, "GOAWAY 2147483647 0\n");
+    h2_frame(&f->client, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    assert_h2(&f->client, "GOAWAY 1 0\n");
+    tunnel_say(&tunnel, "bye");
+    assert_h2(&f->client, "DATA 1 bye\n");
+    assert_int_equal(f->closed, 0);
+    tunnel_close(&tunnel, false);
+    assert_h2(&f->client, "RST_STREAM 1 0\n");
+    assert_soon(f->wire.ended && !f->wire.was_reset);
 }
 
 /* --- refusals --- */
@@ -1065,6 +1259,32 @@ static void a_client_that_does_not_answer_the_notice_is_not_waited_for_long(void
     assert_soon(f->wire.ended);
 }
 
+static void a_client_that_is_yielded_may_go_on_until_it_knows(void **state)
+{
+    struct fixture *f = *state;
+    f->answer_at_once = "ok";
+    server_session_yield(f->session);
+    assert_h2(&f->client, "GOAWAY 2147483647 0\n");
+    bench_wait(&f->bench, &f->wire, 1050);
+    assert_not_h2(&f->client, "GOAWAY 0");
+    h2_get(&f->client, 1, "/a");
+    assert_h2(&f->client, "DATA 1 ok end\n");
+    h2_frame(&f->client, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "\0\0\0\0\0\0\0\0", 8);
+    assert_h2(&f->client, "GOAWAY 1 0\n");
+    assert_soon(f->wire.ended && !f->wire.was_reset);
+}
+
+static void a_yielded_client_can_be_drained(void **state)
+{
+    struct fixture *f = *state;
+    server_session_yield(f->session);
+    settle(f);
+    server_session_drain(f->session);
+    bench_wait(&f->bench, &f->wire, 1050);
+    assert_h2(&f->client, "GOAWAY 0 0\n");
+    assert_soon(f->wire.ended && !f->wire.was_reset);
+}
+
 static void a_client_that_says_goaway_gets_its_answers_and_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -1282,6 +1502,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_extended_connect_is_a_get_that_wants_to_upgrade, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_tunnel_carries_bytes_both_ways_until_both_have_ended, set_up_started,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_whose_client_breaks_off_is_gone, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_ends_with_its_connection, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(whoever_closes_a_tunnel_hears_no_more_of_it, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_whose_other_side_breaks_off_is_reset, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_goes_before_the_tunnel_begins_is_told_by_its_end, set_up_started,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_reset_between_the_head_and_the_release_ends_stream_and_tunnel, set_up_started,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_is_held_back_by_windows, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(requests_can_be_cut_without_the_tunnels, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_draining_connection_stays_while_a_tunnel_is_open, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_scheme_that_is_not_http_is_refused, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_path_that_climbs_above_the_root_is_refused, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_path_with_a_fragment_is_refused, set_up_started, tear_down),
@@ -1343,6 +1574,8 @@ int main(void)
                                         set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_does_not_answer_the_notice_is_not_waited_for_long, set_up_started,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_is_yielded_may_go_on_until_it_knows, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_yielded_client_can_be_drained, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_says_goaway_gets_its_answers_and_is_left, set_up_started,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_never_says_anything_is_left, set_up, tear_down),
