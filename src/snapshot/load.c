@@ -256,12 +256,12 @@ struct snapshot *snapshot_builder_load(struct snapshot_builder *builder, struct 
     struct snapshot *snapshot = NULL;
     if (problems->count == problems_before) {
         snapshot = commit(&loading);
-        keep_configuration(builder, configuration);
     } else {
         forget_numbers(&loading);
         drop_fresh(&loading);
     }
     drop_transports(&loading);
+    if (snapshot) keep_configuration(builder, configuration); /* where it goes, what was read of it goes too */
     transports_collect(builder);
     vector_release(&loading.fresh);
     vector_release(&loading.removed);

@@ -13,10 +13,12 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 pytest.register_assert_rewrite("gateway", "dns")
 
+import chromium as chromium_module  # noqa: E402
 from backend import Backend  # noqa: E402
 from dns import DNSMASQ, NameServer  # noqa: E402
 from gateway import BINARY, Gateway  # noqa: E402
 from h2_backend import H2Backend  # noqa: E402
+from pages import Pages  # noqa: E402
 
 
 def pytest_configure(config):
@@ -126,6 +128,23 @@ def module_gateway(tmp_path_factory):
     start, stop = _starter(lambda number: tmp_path_factory.mktemp("gateway"))
     yield start
     stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    if not chromium_module.PROGRAM:
+        pytest.fail("chromium is missing: make deps installs it")
+    browser = chromium_module.Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture(scope="session")
+def pages():
+    """tests/web and its packages on an origin of their own."""
+    served = Pages()
+    yield served
+    served.stop()
 
 
 @pytest.fixture

@@ -138,6 +138,10 @@ class Gateway:
         """The processes that carry traffic: all but the master."""
         return [pid for pid in self.processes() if pid != self.process.pid]
 
+    def serving_process(self):
+        """The gateway that commands go to. After an upgrade others may still drain: it is the one that was started last."""
+        return max(self.gateway_processes(), key=lambda pid: (started(pid), pid))
+
     def wait_for_gateway_process(self, other_than=(), timeout=5):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -282,6 +286,14 @@ class Gateway:
                 return [json.loads(line) for line in whole]
             assert time.monotonic() < deadline, f"{len(whole)} of {at_least} log lines after {timeout} s"
             time.sleep(0.02)
+
+
+def started(pid):
+    """When a process began, in the kernel's ticks; 0 for one that is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
 
 
 def is_sanitized():

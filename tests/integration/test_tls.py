@@ -14,6 +14,7 @@ from certificates import Authority
 from gateway import proxy, run_sluice
 from load import Load
 from tls import client_context, s_client, shown_certificate, tls_connect, tls_get
+from websocket import echo_frames, finish_opening, frame_bytes, handshake, switch
 from wire import request_bytes
 
 HELLO = {"routes": [{"name": "hello", "path": "/*", "respond": {"status": 200, "body": "hello\n"}}]}
@@ -84,6 +85,21 @@ def test_an_answer_that_ends_with_the_connection_ends_with_close_notify(gateway,
         wire.send(request_bytes(headers={"Connection": "close"}))
         assert wire.read_response().status == 200
         assert wire.read_until_close() == b""
+
+
+def test_a_websocket_over_tls_is_one_like_any_other(gateway, backend, server):
+    backend.on("/echo", switch(echo_frames))
+    running = gateway(proxy(backend), listener=secured(server))
+    with tls_connect(running.address) as wire:
+        wire.send(handshake("/echo") + frame_bytes(b"sent at once", masked=True))
+        ws = finish_opening(wire)
+        ws.expect(b"sent at once")
+        for size in (1, 126, 65536, 300_000):
+            payload = os.urandom(size)
+            ws.send(payload).expect(payload)
+        ws.close(1000).expect_close(1000)
+        assert ws.sees_end()
+    assert running.gauges_at_zero()
 
 
 # Versions, ciphers, ALPN
