@@ -15,7 +15,7 @@ import time
 from backend import answer, free_port
 from h2_backend import answer as h2_answer
 from h2_client import H2EventStream, H2Load, H2Tunnel, h2_over_tls
-from load import Echoes, EventStream, Load, NewConnections, NewTlsConnections, numbered_events
+from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, numbered_events
 from tls import client_context, tls_connect
 from websocket import WebSocket, echo_frames, finish_opening, handshake, switch
 
@@ -45,8 +45,8 @@ class FullLoad:
         self.parts = self._make_parts(per_second)
         self._stack = contextlib.ExitStack()
 
-    def config(self, **more):
-        return whole_config(self.backend, self.h2_backend, **self.more, **more)
+    def config(self):
+        return whole_config(self.backend, self.h2_backend, **self.more)
 
     def _make_parts(self, per_second):
         plain, secured = self.running.address, self.tls_address
@@ -55,7 +55,7 @@ class FullLoad:
         def over_tls(address):
             return tls_connect(address, context)
         return {
-            "new connections": NewConnections(plain, per_second),
+            "new connections": NewConnectionsApart(plain, per_second),
             "new TLS connections": NewTlsConnections(secured),
             "h1": Load(self.running, clients=2, think=0.002),
             "h1 to h1": Load(self.running, clients=1, target="/h1", think=0.005),
@@ -67,15 +67,15 @@ class FullLoad:
             "events": EventStream(plain, "/events"),
             "events over TLS": EventStream(secured, "/events", over_tls),
             "events on h2 over TLS": H2EventStream(secured, "/events", h2_over_tls),
-            **self.sockets("first "),
+            **self.sockets("first ", pause=0.01),
         }
 
-    def sockets(self, prefix=""):
+    def sockets(self, prefix="", pause=0.1):
         """WebSockets of each kind that are to be opened, by name."""
         plain, secured = self.running.address, self.tls_address
         return {
-            f"{prefix}WebSocket": Echoes(lambda: finish_opening(self.running.send(handshake("/echo")))),
-            f"{prefix}WebSocket over TLS": Echoes(lambda: finish_opening(tls_connect(secured).send(handshake("/echo")))),
+            f"{prefix}WebSocket": Echoes(lambda: finish_opening(self.running.send(handshake("/echo"))), pause),
+            f"{prefix}WebSocket over TLS": Echoes(lambda: finish_opening(tls_connect(secured).send(handshake("/echo"))), pause),
         }
 
     def __enter__(self):

@@ -5,7 +5,10 @@
         fresh.wait_for(300)
     assert fresh.faults() == []
 """
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -199,6 +202,45 @@ class NewTlsConnections(NewConnections):
             return answer
 
 
+class NewConnectionsApart(Traffic):
+    """NewConnections in a process of its own, so that whatever else a test's threads do takes nothing from its pace."""
+
+    def __init__(self, address, per_second=1000, target="/"):
+        super().__init__()
+        self._command = [sys.executable, __file__, address[0], str(address[1]), str(per_second), target]
+
+    def __enter__(self):
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return super().__enter__()
+
+    def end(self):
+        self._process.stdin.close()
+        super().end()
+        self._process.wait(10)
+
+    def _client(self):
+        line = "{}"
+        for line in self._process.stdout:
+            self.answers = json.loads(line)["answers"]
+        last = json.loads(line)
+        if "failures" not in last:
+            self._failed("its process has ended")
+        with self._lock:
+            self.failures += last.get("failures", [])
+            self.broken += last.get("broken", [])
+
+
+def tell_of_new_connections(host, port, per_second, target):
+    """What that process does: NewConnections until standard input ends, and what has come of it on standard output."""
+    ended = threading.Thread(target=sys.stdin.read, daemon=True)
+    with NewConnections((host, int(port)), float(per_second), target) as fresh:
+        ended.start()
+        while ended.is_alive():
+            ended.join(0.02)
+            print(json.dumps({"answers": fresh.answers}), flush=True)
+    print(json.dumps({"answers": fresh.answers, "failures": fresh.failures, "broken": fresh.broken}), flush=True)
+
+
 def numbered_events(ended, pause=0.005):
     """A backend's step: an event stream that counts, until it is told to end."""
     def step(wire, request):
@@ -290,3 +332,7 @@ class Echoes(Traffic):
         assert (frame.opcode, frame.payload) == (TEXT, message), (frame, message)
         self._answered()
         return True
+
+
+if __name__ == "__main__":
+    tell_of_new_connections(*sys.argv[1:])
