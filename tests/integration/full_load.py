@@ -14,13 +14,13 @@ import time
 
 from backend import answer, free_port
 from h2_backend import answer as h2_answer
-from h2_client import H2EventStream, H2Load, H2Tunnel, h2_over_tls
+from h2_client import H2EventStream, H2Load, h2_over_tls
 from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, numbered_events
 from tls import client_context, tls_connect
-from websocket import WebSocket, echo_frames, finish_opening, handshake, switch
+from websocket import echo_frames, finish_opening, handshake, switch
 
 
-def whole_config(backend, h2_backend, **more):
+def whole_config(backend, h2_backend):
     """Answers of the gateway itself, of an HTTP/1.1 backend and of an HTTP/2 one; a stream; a WebSocket."""
     def proxied(path, to="one", **fields):
         return {"name": path[1:], "path": path, "serviceId": to, **fields}
@@ -28,7 +28,6 @@ def whole_config(backend, h2_backend, **more):
         "services": [{"name": "one", "instances": [backend.address]}, {"name": "two", "instances": [h2_backend.address], "httpVersion": 2}],
         "routes": [proxied("/events", idleTimeoutMs=20000), proxied("/echo"), proxied("/h1"), proxied("/h2", to="two"),
                    {"name": "said", "path": "/*", "respond": {"status": 200, "body": "x"}}],
-        **more,
     }
 
 
@@ -46,7 +45,7 @@ class FullLoad:
         self._stack = contextlib.ExitStack()
 
     def config(self):
-        return whole_config(self.backend, self.h2_backend, **self.more)
+        return {**whole_config(self.backend, self.h2_backend), **self.more}
 
     def _make_parts(self, per_second):
         plain, secured = self.running.address, self.tls_address
@@ -72,7 +71,7 @@ class FullLoad:
 
     def sockets(self, prefix="", pause=0.1):
         """WebSockets of each kind that are to be opened, by name."""
-        plain, secured = self.running.address, self.tls_address
+        secured = self.tls_address
         return {
             f"{prefix}WebSocket": Echoes(lambda: finish_opening(self.running.send(handshake("/echo"))), pause),
             f"{prefix}WebSocket over TLS": Echoes(lambda: finish_opening(tls_connect(secured).send(handshake("/echo"))), pause),
@@ -96,11 +95,10 @@ class FullLoad:
             self._stack.enter_context(part)
 
     def wait_for_each(self, answers=10, more_of=()):
-        """Until each part has had so many more answers, and those in `more_of` ({name: answers}) theirs. Who was told goodbye has no more."""
+        """Until each part has had so many more answers, and those in `more_of` ({name: answers}) theirs. Who has come to its end has no more."""
         wanted = {name: part.answers + dict(more_of).get(name, answers) for name, part in self.parts.items()}
         deadline = time.monotonic() + 60
-        while late := [name for name, part in self.parts.items()
-                       if part.answers < wanted[name] and getattr(part, "goodbye", None) is None]:
+        while late := [name for name, part in self.parts.items() if part.answers < wanted[name] and part.goes_on()]:
             assert time.monotonic() < deadline, f"stands still: {late}; {self.faults()}"
             time.sleep(0.005)
 

@@ -93,15 +93,15 @@ class Answer:
 
 class H2Load(Traffic):
     """Each client has one connection with so many requests under way at all times. One that is told to go by GOAWAY finishes them and
-    connects anew, which `reconnects` counts."""
+    connects anew, which `reconnects` counts; unless `connects_anew` is False: then that is its end."""
 
-    def __init__(self, address, clients=1, streams=4, target="/", think=0.0, connecting=connect):
+    def __init__(self, address, clients=1, streams=4, target="/", think=0.0, connecting=connect, connects_anew=True):
         super().__init__(clients)
         self.address, self.streams, self.target, self.think, self.connecting = address, streams, target, think, connecting
-        self.reconnects = 0
+        self.connects_anew, self.reconnects = connects_anew, 0
 
     def _client(self):
-        while not self._ended.is_set():
+        while not self._ended.is_set() and (self.connects_anew or self.reconnects == 0):
             try:
                 with H2Client(self.address, self.connecting) as client:
                     self._use(client)
@@ -165,56 +165,3 @@ class H2EventStream(Traffic):
             self.was_told_to_go = client.last_stream is not None
             assert client.last_stream is None or stream <= client.last_stream
         assert answer.status == 200 and events.rest == b"", (answer.status, events.rest)
-
-
-class H2Tunnel:
-    """An extended CONNECT (RFC 8441) as the wire of a websocket.WebSocket, on a connection of its own."""
-
-    def __init__(self, address, target, connecting=connect):
-        self.client = H2Client(address, connecting)
-        self.timeout, self.buffer, self.ended = TIMEOUT_SECONDS, bytearray(), False
-        self.status = None
-        while not self.client.h2.remote_settings.enable_connect_protocol:
-            self.client.read()
-        self.stream = self.client.request(target, "CONNECT", [("sec-websocket-version", "13")], protocol="websocket")
-        while self.status is None:
-            self._read()
-        assert self.status == 200, self.status
-
-    def _read(self):
-        self.client.wire.timeout = self.timeout
-        for event in self.client.read():
-            if isinstance(event, h2.events.ResponseReceived):
-                self.status = int(dict(event.headers)[":status"])
-            elif isinstance(event, h2.events.DataReceived):
-                self.buffer += event.data
-            elif isinstance(event, h2.events.StreamEnded):
-                self.ended = True
-            elif isinstance(event, h2.events.StreamReset):
-                raise WireClosed(f"the stream was reset: {event}")
-
-    def send(self, data):
-        """What fits into the window; these are small."""
-        self.client.h2.send_data(self.stream, data)
-        self.client.flush()
-        return self
-
-    def read_exactly(self, count, timeout=None):
-        self.timeout = timeout or self.timeout
-        while len(self.buffer) < count:
-            if self.ended:
-                raise WireClosed(f"ended after {len(self.buffer)} of {count} bytes")
-            self._read()
-        piece = bytes(self.buffer[:count])
-        del self.buffer[:count]
-        return piece
-
-    def is_closed(self, timeout=5):
-        """Whether the stream ends, without a byte more."""
-        self.timeout = timeout
-        while not self.ended and not self.buffer:
-            self._read()
-        return not self.buffer
-
-    def close(self):
-        self.client.wire.close()

@@ -23,7 +23,7 @@ class Traffic:
     the start, what happened)."""
 
     def __init__(self, clients=1):
-        self.answers, self.failures, self.broken = 0, [], []
+        self.clients, self.answers, self.failures, self.broken = clients, 0, [], []
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(clients)]
@@ -50,6 +50,9 @@ class Traffic:
         while self.answers < wanted:
             assert time.monotonic() < deadline, f"{type(self).__name__} stands still: {self.faults()[-3:]}"
             time.sleep(0.005)
+
+    def goes_on(self):
+        return any(thread.is_alive() for thread in self._threads)
 
     def faults(self):
         return self.failures + self.broken
@@ -207,6 +210,7 @@ class NewConnectionsApart(Traffic):
 
     def __init__(self, address, per_second=1000, target="/"):
         super().__init__()
+        self.clients = 2
         self._command = [sys.executable, __file__, address[0], str(address[1]), str(per_second), target]
 
     def __enter__(self):
