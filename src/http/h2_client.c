@@ -58,8 +58,8 @@ static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void
 {
     struct h2_client *client = user_data;
     if (frame->hd.stream_id != 0) {
-        struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
-        if (slot && slot->stream) h2_answer_take_frame(slot, frame);
+        struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
+        if (slot && (slot->stream || slot->end)) h2_answer_take_frame(slot, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         client->base.is_streams_max_known = true;
         tell_capacity(client);
@@ -93,7 +93,7 @@ static nghttp2_session *create_session(struct h2_client *client)
     nghttp2_session *session = NULL;
     if (nghttp2_session_callbacks_new(&callbacks) != 0) return NULL;
     if (nghttp2_option_new(&options) == 0) {
-        h2_slot_set_callbacks(callbacks);
+        h2_client_slot_set_callbacks(callbacks);
         h2_answer_set_callbacks(callbacks);
         nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, take_frame);
         nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, note_complaint);
@@ -128,7 +128,7 @@ static void free_slots(struct h2_client *client)
 {
     struct list_link *link;
     while ((link = list_first(&client->slots)) != NULL)
-        h2_slot_recycle(CONTAINER_OF(link, struct h2_client_slot, link));
+        h2_client_slot_recycle(CONTAINER_OF(link, struct h2_client_slot, link));
     while ((link = list_first(&client->spare)) != NULL) {
         list_remove(link);
         free(CONTAINER_OF(link, struct h2_client_slot, link));
@@ -242,11 +242,14 @@ static void end_connection(struct h2_client *client, const struct error *error_o
     for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
         next = link->next;
         struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
-        if (!slot->stream) continue;
-        if (error_or_null)
-            h2_slot_fail(slot, error_or_null);
+        if (slot->end)
+            h2_client_tunnel_lost(slot);
+        else if (!slot->stream)
+            continue;
+        else if (error_or_null)
+            h2_client_slot_fail(slot, error_or_null);
         else
-            h2_slot_fail_for_end(slot, how);
+            h2_client_slot_fail_for_end(slot, how);
     }
     tell_capacity(client);
 }
@@ -466,6 +469,7 @@ static bool client_is_stale(struct client_connection *connection)
 static const struct client_connection_operations client_operations = {
     .open = h2_client_open,
     .cancel = h2_client_cancel,
+    .open_tunnel = h2_client_open_tunnel,
     .close = client_close,
     .is_stale = client_is_stale,
 };

@@ -56,7 +56,12 @@ static void lost(struct client_connection *connection, const struct error *error
     f->connection = NULL;
 }
 
-static const struct client_connection_events events = { connected, free_again, capacity_changed, lost };
+static const struct client_connection_events events = {
+    .connected = connected,
+    .free_again = free_again,
+    .capacity_changed = capacity_changed,
+    .lost = lost,
+};
 
 static void collect_answer(struct request *request)
 {
@@ -92,8 +97,11 @@ static void owner_ran(struct task *task)
         request->last_interim = stream->interim->head.status;
     }
     if (stream->events & CLIENT_STREAM_HEAD) {
-        if (request->heads++ == 0) body_pipe_attach_consumer(&stream->response_body, &request->task);
-        collect_answer(request);
+        request->heads++;
+        if (stream->response.status != 101) {
+            body_pipe_attach_consumer(&stream->response_body, &request->task);
+            collect_answer(request);
+        }
     }
     if (stream->events & CLIENT_STREAM_DONE) request->done = 1;
 }
@@ -195,10 +203,31 @@ static int set_up(void **state)
     return 0;
 }
 
+/* As the owner of one end. */
+struct tunnel {
+    struct tunnel_end end;
+    struct body_pipe from, to;
+    struct task task;
+    unsigned runs;
+};
+
+static struct tunnel the_tunnel;
+
+static void tunnel_ran(struct task *task) { CONTAINER_OF(task, struct tunnel, task)->runs++; }
+
+static void close_tunnel(struct fixture *f, bool reset)
+{
+    tunnel_end_close(&the_tunnel.end, reset);
+    loop_dequeue(&f->bench.loop, &the_tunnel.task);
+    body_pipe_release(&the_tunnel.from);
+    body_pipe_release(&the_tunnel.to);
+}
+
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
     for (unsigned i = 0; i < REQUESTS_MAX; i++) end_request(&f->requests[i]);
+    if (the_tunnel.end.operations) close_tunnel(f, false);
     settle(f);
     if (f->connection) f->connection->operations->close(f->connection);
     h2_peer_close(&f->backend);
@@ -514,31 +543,154 @@ static void an_answer_before_the_request_is_whole_ends_it(void **state)
     assert_h2(&f->backend, "RST_STREAM 1 0\n");
 }
 
-static void a_tunnel_needs_the_backends_offer(void **state)
+/* --- tunnels --- */
+
+static struct request *ask_for_tunnel(struct fixture *f, unsigned index)
 {
-    struct fixture *f = *state;
-    struct request *request = prepare(f, 0, METHOD_GET, BODY_LENGTH_UNKNOWN);
+    struct request *request = prepare(f, index, METHOD_GET, 0);
     request->stream.upgrade = true;
     assert_true(headers_add_known(&request->head.headers, HEADER_UPGRADE, SLICE("websocket")));
+    assert_true(headers_add(&request->head.headers, SLICE("Sec-WebSocket-Key"), SLICE("dGhlIHNhbXBsZSBub25jZQ==")));
     open_stream(request);
-    assert_failure(request, "no-tunnel", RETRY_NEVER, false);
+    return request;
+}
+
+static struct request *open_tunnel(struct fixture *f)
+{
     h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
     assert_soon(f->changed > 0);
     settle(f);
-    request = prepare(f, 1, METHOD_GET, BODY_LENGTH_UNKNOWN);
-    request->head.has_body = false;
-    request->stream.upgrade = true;
-    assert_true(headers_add_known(&request->head.headers, HEADER_UPGRADE, SLICE("websocket")));
-    open_stream(request);
+    struct request *request = ask_for_tunnel(f, 0);
     assert_h2(&f->backend, ":method=CONNECT :protocol=websocket");
-    push(request, "too early");
-    assert_not_h2(&f->backend, "too early");
     answer_head(f, 1, 0);
+    h2_data(&f->backend, 1, "early", 0);
     assert_soon(request->heads > 0);
-    assert_int_equal(request->stream.response.status, 101);
-    assert_h2(&f->backend, "DATA 1 too early\n");
-    h2_data(&f->backend, 1, "ping", 0);
-    assert_soon(request->answer_length == 4);
+    settle(f);
+    struct tunnel *tunnel = &the_tunnel;
+    *tunnel = (struct tunnel){ .task.run = tunnel_ran };
+    body_pipe_init(&tunnel->from, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    body_pipe_init(&tunnel->to, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    tunnel->end = (struct tunnel_end){ .from_peer = &tunnel->from,
+                                       .to_peer = &tunnel->to,
+                                       .owner_task = &tunnel->task };
+    assert_true(f->connection->operations->open_tunnel(f->connection, &request->stream, &tunnel->end));
+    assert_null(request->stream.connection);
+    return request;
+}
+
+static void push_tunnel(struct fixture *f, const char *text)
+{
+    assert_true(body_pipe_push_copy(&the_tunnel.to, &f->bench.slabs, slice_from_cstring(text)));
+    settle(f);
+}
+
+static void assert_from_peer(const char *text)
+{
+    struct body_pipe *from = &the_tunnel.from;
+    assert_soon(from->buffered == strlen(text));
+    for (struct body_piece piece; body_pipe_take(from, &piece); text += piece.length) {
+        assert_memory_equal(piece.at, text, piece.length);
+        slab_drop(piece.slab);
+    }
+}
+
+static void a_tunnel_needs_the_backends_offer(void **state)
+{
+    struct fixture *f = *state;
+    struct request *request = ask_for_tunnel(f, 0);
+    assert_failure(request, "no-tunnel", RETRY_NEVER, false);
+    assert_not_h2(&f->backend, "HEADERS");
+}
+
+/* What comes before its owner has opened it, too. */
+static void a_tunnel_carries_bytes_both_ways(void **state)
+{
+    struct fixture *f = *state;
+    struct request *request = prepare(f, 1, METHOD_GET, 0);
+    struct request *asked = open_tunnel(f);
+    assert_int_equal(asked->stream.response.status, 101);
+    struct slice accept = headers_find(&asked->stream.response.headers, SLICE("Sec-WebSocket-Accept"))->value;
+    assert_true(slice_equal(accept, SLICE("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))); /* RFC 6455 1.3 */
+    end_request(asked);
+    assert_from_peer("early");
+    push_tunnel(f, "to the backend");
+    assert_h2(&f->backend, "DATA 1 to the backend\n");
+    h2_data(&f->backend, 1, "and back", 0);
+    assert_from_peer("and back");
+    open_stream(request); /* others go on beside it */
+    answer_head(f, 3, H2_END);
+    assert_whole(request, 200, "");
+    assert_int_equal(f->freed, 1);
+    close_tunnel(f, false);
+    assert_h2(&f->backend, "RST_STREAM 1 0\n");
+    assert_soon(f->freed == 2);
+}
+
+static void each_side_of_a_tunnel_ends_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    assert_from_peer("early");
+    h2_data(&f->backend, 1, "last", H2_END);
+    assert_from_peer("last");
+    assert_soon(the_tunnel.end.events == TUNNEL_END_FINISHED);
+    assert_int_equal(f->freed, 0);
+    push_tunnel(f, "still");
+    assert_h2(&f->backend, "DATA 1 still\n");
+    body_pipe_finish(&the_tunnel.to, NULL);
+    assert_h2(&f->backend, "end\n");
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_FINISHED | TUNNEL_END_SENT | TUNNEL_END_GONE));
+    assert_int_equal(the_tunnel.end.bytes_sent, 5);
+    assert_soon(f->freed == 1);
+    assert_not_h2(&f->backend, "RST_STREAM");
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_that_the_backend_resets_is_broken(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    h2_reset(&f->backend, 1, NGHTTP2_CANCEL);
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    assert_int_equal(the_tunnel.from.state, BODY_ABORTED);
+    assert_int_equal(f->lost, 0);
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_ends_with_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    wire_reset(&f->wire);
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    assert_soon(f->lost == 1 && f->freed == 1);
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    end_request(open_tunnel(f));
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 0, "gone", "the client went");
+    body_pipe_abort(&the_tunnel.to, &error);
+    assert_h2(&f->backend, "RST_STREAM 1 8\n");
+    assert_soon(the_tunnel.end.events == TUNNEL_END_GONE);
+    close_tunnel(f, false);
+}
+
+static void a_refused_tunnel_is_an_answer_like_any_other(void **state)
+{
+    struct fixture *f = *state;
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
+    struct request *request = ask_for_tunnel(f, 0);
+    h2_headers(&f->backend, 1, 0, ":status", "403", NULL);
+    h2_data(&f->backend, 1, "no", H2_END);
+    assert_whole(request, 403, "no");
+    assert_h2(&f->backend, "RST_STREAM 1 0\n");
+    assert_int_equal(f->freed, 1);
 }
 
 /* --- many at once --- */
@@ -875,6 +1027,12 @@ int main(void)
         CASE(an_owner_that_wants_no_more_resets_the_stream),
         CASE(an_answer_before_the_request_is_whole_ends_it),
         CASE(a_tunnel_needs_the_backends_offer),
+        CASE(a_tunnel_carries_bytes_both_ways),
+        CASE(each_side_of_a_tunnel_ends_by_itself),
+        CASE(a_tunnel_that_the_backend_resets_is_broken),
+        CASE(a_tunnel_ends_with_its_connection),
+        CASE(a_tunnel_whose_other_side_breaks_off_is_reset),
+        CASE(a_refused_tunnel_is_an_answer_like_any_other),
         CASE(answers_find_their_requests_in_any_order),
         CASE(cancelling_one_leaves_the_others),
         CASE(requests_of_one_turn_go_out_in_one_write),
