@@ -76,6 +76,9 @@ struct filter {
     enum filter_result (*request)(struct exchange *, const void *compiled, void *state);
     enum filter_result (*response_head)(struct exchange *, const void *compiled, void *state); /* NEXT or WAIT */
     filter_stage *request_body, *response_body; /* NULL: bytes pass untouched */
+    /* Does this exchange's body need the stage? Asked behind `request` for the one side, behind `response_head` for the other; where
+     * no stage is needed a body keeps its declared length. NULL: always. */
+    bool (*stage_needed)(const struct exchange *, const void *compiled, const void *state, enum filter_side);
     /* Exactly once where the request came to the filter, on cancel too; also where it has nothing to do on that side. */
     void (*finish)(struct exchange *, const void *compiled, void *state);
 };

@@ -1,6 +1,7 @@
 /* cli/check.c: `sluice check FILE`: everything a start would refuse, without starting. */
 #include "base/memory.h"
 #include "cli/private.h"
+#include "gateway/entrance.h"
 #include "snapshot/snapshot.h"
 
 static void ignore(void *argument) { (void)argument; }
@@ -25,6 +26,17 @@ static bool compiles(struct configuration *configuration, const struct policy_re
     return snapshot != NULL;
 }
 
+/* Certificates are read, as a start would. */
+static bool can_be_entered(const struct configuration *configuration, struct problems *problems)
+{
+    struct ticket_ring ring;
+    ticket_ring_init(&ring);
+    struct entrances *entrances = entrances_create(configuration, &ring, ENTRANCES_WHOLE, problems);
+    entrances_drop(entrances);
+    ticket_ring_release(&ring);
+    return entrances != NULL;
+}
+
 int command_check(const struct command_line *line, const struct registries *registries)
 {
     struct problems problems;
@@ -32,7 +44,8 @@ int command_check(const struct command_line *line, const struct registries *regi
     size_t routes = 0;
     problems_init(&problems, line->file);
     struct configuration *configuration = configuration_load_file(line->file, &kinds, &problems);
-    bool good = configuration && compiles(configuration, registries->policies, &problems, &routes);
+    bool good = configuration && can_be_entered(configuration, &problems);
+    if (configuration) good &= compiles(configuration, registries->policies, &problems, &routes);
     if (good) {
         printf("%s: good, %zu routes\n", line->file, routes);
     } else {

@@ -9,6 +9,7 @@ struct table {
 
 static const struct table tables[] = {
     { "configuration", configuration_fields },
+    { "listener", listener_fields },
     { "limits", limits_fields },
     { "service", service_fields },
     { "route", route_fields },

@@ -59,6 +59,8 @@ bool plugin_read_config(struct schema_reading *, const struct node *, struct plu
 /* What no single field can tell (references.c): ids and names made and unique, references there, one ending a route. `root` is what
  * the configuration was read from. */
 void configuration_check_references(struct schema_reading *, const struct node *root, struct configuration *);
+/* The same of one listener, whose node is set, once trusted proxies are known (listeners.c). */
+void listener_check(struct schema_reading *, const struct configuration *, struct listener_config *);
 /* An instance's address, unless its host is a name. */
 void instance_find_address(struct instance_config *);
 

@@ -103,6 +103,7 @@ static void check_listeners(struct references *references, const struct node *li
     size_t index = 0;
     for (const struct node *item = list ? list->first : NULL; item; item = item->next, index++) {
         listeners[index].node = item;
+        listener_check(references->reading, references->configuration, &listeners[index]);
         for (size_t j = 0; j < index && listeners[index].address.any.sa_family != AF_UNSPEC; j++) {
             if (!address_equal(&listeners[index].address, &listeners[j].address)) continue;
             refuse_twice(references, item, "listener", listeners[index].address_text, listeners[j].node);
@@ -315,9 +316,9 @@ void configuration_check_references(struct schema_reading *reading, const struct
     map_init(&references.services);
     map_init(&references.routes);
     map_init(&references.plugins);
+    parse_trusted_proxies(&references);
     check_listeners(&references, list_if_read(root, "listeners", &configuration->listeners));
     check_admin(&references, node_find(root, "admin"));
-    parse_trusted_proxies(&references);
     check_services(&references, list_if_read(root, "services", &configuration->services));
     check_routes(&references, list_if_read(root, "routes", &configuration->routes));
     check_plugins(&references, list_if_read(root, "plugins", &configuration->plugins));

@@ -10,9 +10,37 @@
 #include "event/socket.h"
 #include "http/method.h"
 
+struct certificate_config {
+    struct slice certificate, key, ocsp; /* absolute paths; ocsp may be absent */
+};
+
+enum tls_version_min { TLS_VERSION_1_2, TLS_VERSION_1_3 };
+enum client_auth { CLIENT_AUTH_NONE, CLIENT_AUTH_OPTIONAL, CLIENT_AUTH_REQUIRED };
+
+struct listener_tls_config {
+    struct object_list certificates;     /* struct certificate_config */
+    int version_min;                     /* enum tls_version_min */
+    struct slice ciphers, cipher_suites; /* as OpenSSL reads them; absent: ours */
+    int client_auth;                     /* enum client_auth */
+    struct slice client_ca, client_crl;  /* absolute paths; absent: none */
+    struct slice_list ticket_keys;       /* absolute paths; none: keys of the process */
+};
+
+/* Who speaks the PROXY protocol; none: it is not spoken. */
+struct listener_proxy_config {
+    struct slice_list from_texts;
+    bool from_trusted_proxies;
+    struct address_range *from; /* either's */
+    size_t from_count;
+};
+
 struct listener_config {
     struct slice address_text; /* "127.0.0.1:8080" */
     struct address address;
+    bool has_tls;
+    struct listener_tls_config tls;
+    uint16_t redirect_port; /* every request goes there by https; 0: none does */
+    struct listener_proxy_config proxy;
     const struct node *node;
 };
 
@@ -32,9 +60,12 @@ struct limits_config {
     uint64_t body_timeout_ms;        /* 30,000: between two pieces of a request's body */
     uint64_t idle_timeout_ms;        /* 75,000: a kept connection without a request */
     uint64_t half_close_timeout_ms;  /* from a client's FIN to the start of its answer; 0: it counts as gone */
+    int64_t streams_per_connection;  /* 128 */
     int64_t connections_per_worker;  /* 10,000 */
     int64_t connections_per_address; /* 0: no limit */
     int64_t new_connections_per_address_per_second; /* 0: no limit */
+    uint64_t handshake_timeout_ms;                  /* 10,000 */
+    int64_t handshakes_per_address_per_second;      /* 0: no limit */
     uint64_t buffer_bytes_per_worker;               /* 256 MiB */
     int64_t tunnels_per_worker;                     /* 0: no limit */
 };
@@ -60,11 +91,13 @@ struct instance_config {
 };
 
 enum service_protocol { SERVICE_HTTP };
+enum service_http_version { SERVICE_HTTP_AUTO, SERVICE_HTTP_1, SERVICE_HTTP_2 };
 enum discovery_type { DISCOVERY_STATIC };
 
 struct service_config {
     struct slice id, name;                /* both there after loading: each is made from the other where it is absent */
     int protocol;                         /* enum service_protocol */
+    int http_version;                     /* enum service_http_version */
     int discovery_type;                   /* enum discovery_type */
     struct object_list instances;         /* struct instance_config */
     int lb_algorithm;                     /* enum lb_algorithm */
@@ -172,7 +205,7 @@ struct configuration {
 };
 
 /* The tables, for docs and OpenAPI. filter_fields are what every filter of a route takes beside its kind's own fields. */
-extern const struct field configuration_fields[], service_fields[], route_fields[], plugin_fields[], limits_fields[],
-    filter_fields[];
+extern const struct field configuration_fields[], listener_fields[], service_fields[], route_fields[], plugin_fields[],
+    limits_fields[], filter_fields[];
 
 #endif

@@ -76,6 +76,10 @@ static void write_rows(FILE *out, const char *prefix, const struct field *fields
 
 void schema_write_markdown(FILE *out, const struct field *fields)
 {
+    if (!fields->name) {
+        fputs("It has no fields of its own.\n", out);
+        return;
+    }
     fputs("| field | type | default | what |\n|---|---|---|---|\n", out);
     write_rows(out, "", fields);
 }

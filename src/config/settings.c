@@ -2,18 +2,6 @@
  * sentence on it. Docs are made from them. */
 #include "config/private.h"
 
-static const struct field listener_fields[] = {
-    { .name = "address",
-      .type = FIELD_CUSTOM,
-      .read = read_listener,
-      .required = true,
-      .type_text = "IP:port",
-      .summary = "Where requests come in: `0.0.0.0:8080` for all IPv4 addresses, `[::]:8080` for all IPv6 ones." },
-    NOT_YET("tls"),
-    NOT_YET("protocol"),
-    FIELDS_END,
-};
-
 static const struct field admin_fields[] = {
     { .name = "address",
       .type = FIELD_CUSTOM,
@@ -117,6 +105,30 @@ const struct field limits_fields[] = {
       .minimum = 0,
       .maximum = 10000000,
       .summary = "How many connections one client address may open in a second. 0: no limit." },
+    { .name = "streamsPerConnection",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct limits_config, streams_per_connection),
+      .fallback = "128",
+      .minimum = 1,
+      .maximum = 10000,
+      .summary =
+          "How many requests an HTTP/2 client may have under way at once on one connection; one more is refused, to be "
+          "sent again." },
+    { .name = "handshakeTimeoutMs",
+      .type = FIELD_MILLISECONDS,
+      .into = offsetof(struct limits_config, handshake_timeout_ms),
+      .fallback = "10000",
+      .minimum = 1,
+      .maximum = DAY_MS,
+      .summary =
+          "Time from a connection's start until TLS (and the PROXY header before it) is set up; then it is closed." },
+    { .name = "handshakesPerAddressPerSecond",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct limits_config, handshakes_per_address_per_second),
+      .fallback = "0",
+      .minimum = 0,
+      .maximum = 10000000,
+      .summary = "How many TLS handshakes one client address may begin in a second; one more is closed. 0: no limit." },
     { .name = "bufferBytesPerWorker",
       .type = FIELD_BYTES,
       .into = offsetof(struct limits_config, buffer_bytes_per_worker),
@@ -175,7 +187,8 @@ const struct field configuration_fields[] = {
       .fallback = "[127.0.0.1:8080]",
       .minimum = 1,
       .maximum = 1024,
-      .summary = "Where requests come in: addresses, or maps with one." },
+      .own_table = true,
+      .summary = "Where requests come in: addresses, or maps with one; below." },
     { .name = "admin",
       .type = FIELD_OBJECT,
       .into = offsetof(struct configuration, admin),

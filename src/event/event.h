@@ -10,5 +10,6 @@
 #include "event/socket.h"
 #include "event/stream.h"
 #include "event/timer.h"
+#include "event/tls.h"
 
 #endif

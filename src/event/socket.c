@@ -5,8 +5,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-/* Digits only, no leading zero, at most 65535. Port 0 ("any free one") is a bound socket's matter, so it is let through. */
-static bool parse_port(struct slice text, uint16_t *port)
+bool address_parse_port(struct slice text, uint16_t *port)
 {
     uint64_t value;
     if (text.length == 0 || text.length > 5 || (text.length > 1 && text.at[0] == '0')) return false;
@@ -42,7 +41,7 @@ bool address_parse(struct slice text, struct address *address)
     if (end == SLICE_NOT_FOUND) return false;
     struct slice ip = bracketed ? slice_after(slice_before(text, end), 1) : slice_before(text, end);
     uint16_t port;
-    if (!parse_port(slice_after(text, end + 1 + bracketed), &port)) return false;
+    if (!address_parse_port(slice_after(text, end + 1 + bracketed), &port)) return false;
     struct address parsed;
     if (!address_parse_ip(ip, port, &parsed) || (parsed.any.sa_family == AF_INET6) != bracketed) return false;
     *address = parsed;

@@ -23,6 +23,8 @@ struct address {
 bool address_parse(struct slice text, struct address *) MUST_USE;
 /* An IP without a port; the port is given. */
 bool address_parse_ip(struct slice text, uint16_t port, struct address *) MUST_USE;
+/* Digits only, no leading zero, at most 65535. Port 0 is let through here too. */
+bool address_parse_port(struct slice text, uint16_t *port) MUST_USE;
 /* With port, brackets round IPv6. Returns the length written (without NUL). */
 size_t address_write(const struct address *, char into[ADDRESS_TEXT_BYTES]);
 size_t address_write_ip(const struct address *,

@@ -2,8 +2,10 @@
  * no second event tells of the rest. A short read means "no more" without the extra call that would return EAGAIN; except where
  * the end came along with the data, as one event: then only the read that returns 0 or an error is the last.
  *
- * Each public call that moves bytes has the checks in common and then the plain socket's way; TLS joins there. */
-#include "event/stream.h"
+ * Each public call that moves bytes has the checks in common and then the plain socket's way, or that of TLS (tls.c). */
+#include "event/private.h"
+
+#include "event/tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,7 @@
 #define JOINED_BYTES_MAX 1024
 #define PEER_FINISHED (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
-static void fail(struct stream *stream, int system_error)
+void stream_fail(struct stream *stream, int system_error)
 {
     stream->failed = true;
     stream->system_error = system_error;
@@ -34,13 +36,14 @@ static void stream_ready(struct event_source *source, uint32_t events)
     if (was_connecting || events & EPOLLERR) {
         stream->connecting = false;
         int system_error = socket_pending_error(stream->source.descriptor);
-        if (system_error) fail(stream, system_error);
+        if (system_error) stream_fail(stream, system_error);
     }
     bool is_news = was_connecting || stream->failed > had_failed || finished > stream->peer_finished ||
                    may_read > stream->may_read || may_write > stream->may_write;
     stream->peer_finished |= finished;
     stream->may_read |= may_read;
     stream->may_write |= may_write;
+    if (stream->tls) tls_socket_ready(stream, may_read, may_write);
     if (is_news) stream->on_ready(stream);
 }
 
@@ -65,6 +68,12 @@ void stream_close(struct stream *stream, bool reset)
     int descriptor = stream->source.descriptor;
     if (descriptor < 0) return;
     if (reset) socket_reset_on_close(descriptor);
+    if (stream->tls) {
+        if (!reset) tls_say_goodbye(stream);
+        tls_detach(stream->tls);
+        tls_session_destroy(stream->tls);
+        stream->tls = NULL;
+    }
     loop_unwatch(stream->loop, &stream->source, true);
     close(descriptor);
 }
@@ -73,7 +82,14 @@ int stream_detach(struct stream *stream)
 {
     int descriptor = stream->source.descriptor;
     loop_unwatch(stream->loop, &stream->source, false);
+    if (stream->tls) tls_detach(stream->tls);
     return descriptor;
+}
+
+void stream_set_tls(struct stream *stream, struct tls_session *session)
+{
+    stream->tls = session;
+    tls_attach(stream, session);
 }
 
 /* Reading returned 0. After a failure this is a clean end only if the FIN had come before the RST, which the kernel tells by
@@ -86,31 +102,31 @@ static enum stream_result read_ended(const struct stream *stream)
 static enum stream_result read_failed(struct stream *stream, int system_error)
 {
     stream->may_read = false;
-    if (system_error != EAGAIN) fail(stream, system_error);
+    if (system_error != EAGAIN) stream_fail(stream, system_error);
     return stream->failed ? STREAM_FAIL : STREAM_WAIT;
 }
 
 /* After a failed write what had come before can still be read: a peer may answer early and then close. */
-static enum stream_result can_not_write(struct stream *stream, int system_error)
+enum stream_result stream_can_not_write(struct stream *stream, int system_error)
 {
     stream->may_write = false;
-    fail(stream, system_error);
+    stream_fail(stream, system_error);
     stream->may_read = stream->peer_finished = true;
     return STREAM_FAIL;
 }
 
 /* Most connections never find their socket full, so its room is asked about from the first time on. */
-static enum stream_result wait_for_room(struct stream *stream)
+enum stream_result stream_wait_for_room(struct stream *stream)
 {
     stream->may_write = false;
     if (stream->watches_writing) return STREAM_WAIT;
     stream->watches_writing = loop_watch_writing_too(stream->loop, &stream->source);
-    return stream->watches_writing ? STREAM_WAIT : can_not_write(stream, errno);
+    return stream->watches_writing ? STREAM_WAIT : stream_can_not_write(stream, errno);
 }
 
 static enum stream_result write_failed(struct stream *stream, int system_error)
 {
-    return system_error == EAGAIN ? wait_for_room(stream) : can_not_write(stream, system_error);
+    return system_error == EAGAIN ? stream_wait_for_room(stream) : stream_can_not_write(stream, system_error);
 }
 
 /* For a call that can't be made now. */
@@ -141,11 +157,25 @@ static ssize_t send_pieces(int descriptor, const struct iovec *pieces, int count
     return sendmsg(descriptor, &message, MSG_NOSIGNAL);
 }
 
-static enum stream_result plain_read(struct stream *stream, void *into, size_t size, size_t *moved)
+ssize_t stream_receive_bytes(const struct stream *stream, void *into, size_t size)
 {
     ssize_t got;
     do got = receive(stream->source.descriptor, into, size);
     while (got < 0 && errno == EINTR);
+    return got;
+}
+
+ssize_t stream_send_bytes(const struct stream *stream, const void *bytes, size_t size)
+{
+    ssize_t sent;
+    do sent = send_piece(stream->source.descriptor, bytes, size);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+static enum stream_result plain_read(struct stream *stream, void *into, size_t size, size_t *moved)
+{
+    ssize_t got = stream_receive_bytes(stream, into, size);
     if (got < 0) return read_failed(stream, errno);
     if (got == 0) return read_ended(stream);
     if ((size_t)got < size && !stream->peer_finished) stream->may_read = false;
@@ -157,7 +187,13 @@ enum stream_result stream_read(struct stream *stream, void *into, size_t size, s
 {
     *moved = 0;
     if (!stream->may_read) return not_now(stream);
-    return plain_read(stream, into, size, moved);
+    return stream->tls ? tls_read(stream, into, size, moved) : plain_read(stream, into, size, moved);
+}
+
+void stream_look_again(struct stream *stream)
+{
+    stream->may_read = true;
+    if (stream->tls) tls_look_again(stream->tls);
 }
 
 static enum stream_result plain_write(struct stream *stream, const struct iovec *pieces, int count, size_t *moved)
@@ -169,7 +205,7 @@ static enum stream_result plain_write(struct stream *stream, const struct iovec 
     while (sent < 0 && errno == EINTR);
     if (sent < 0) return write_failed(stream, errno);
     *moved = (size_t)sent;
-    if ((size_t)sent < wanted && wait_for_room(stream) == STREAM_FAIL) return STREAM_FAIL;
+    if ((size_t)sent < wanted && stream_wait_for_room(stream) == STREAM_FAIL) return STREAM_FAIL;
     return STREAM_OK;
 }
 
@@ -177,7 +213,7 @@ enum stream_result stream_write(struct stream *stream, const struct iovec *piece
 {
     *moved = 0;
     if (!stream->may_write || stream->failed) return not_now(stream);
-    return plain_write(stream, pieces, count, moved);
+    return stream->tls ? tls_write(stream, pieces, count, moved) : plain_write(stream, pieces, count, moved);
 }
 
 static ssize_t splice_bytes(int from, int to, size_t limit, unsigned more)
@@ -221,6 +257,10 @@ enum stream_result stream_splice_to(struct stream *stream, int kernel_pipe, size
 
 void stream_finish_writing(struct stream *stream)
 {
+    if (stream->tls) {
+        tls_finish_writing(stream);
+        return;
+    }
     shutdown(stream->source.descriptor, SHUT_WR); /* fails only where the connection is gone, which reading will tell */
     stream->may_write = false;
 }
@@ -233,6 +273,7 @@ int stream_connect_outcome(const struct stream *stream)
 
 enum stream_silence stream_look(struct stream *stream)
 {
+    if (stream->tls) return tls_look(stream);
     char byte;
     ssize_t unread;
     do unread = recv(stream->source.descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT);

@@ -67,3 +67,59 @@ bool edge_find_request_id(struct exchange *exchange)
     exchange->request_id = slice_of(text, REQUEST_ID_BYTES);
     return true;
 }
+
+/* --- to https --- */
+
+/* RFC 3986 2: these never stand in a URI, though some clients send them. */
+static bool is_uri_byte(char byte) { return byte > ' ' && byte < 0x7f && !strchr("\"<>\\^`{|}", byte); }
+
+static char *put_encoded(char *at, struct slice text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.length; i++) {
+        uint8_t byte = (uint8_t)text.at[i];
+        if (is_uri_byte(text.at[i])) {
+            *at++ = text.at[i];
+        } else {
+            *at++ = '%';
+            *at++ = digits[byte >> 4];
+            *at++ = digits[byte & 15];
+        }
+    }
+    return at;
+}
+
+/* The same place by https. Absent when memory is short. */
+static struct slice https_location(struct exchange *exchange, uint16_t port)
+{
+    const struct request_head *request = exchange->request;
+    struct slice path = request->target.path, query = request->target.query, host = request->host;
+    char *start = arena_allocate(exchange->arena, host.length + 3 * (path.length + query.length) + 32);
+    if (!start) return SLICE_ABSENT;
+    char *at = mempcpy(start, "https://", 8);
+    at = mempcpy(at, host.at, host.length);
+    if (port != 443) at += snprintf(at, 8, ":%u", port);
+    at = put_encoded(at, path);
+    if (!slice_is_absent(query)) {
+        *at++ = '?';
+        at = put_encoded(at, query);
+    }
+    return slice_of(start, (size_t)(at - start));
+}
+
+/* 308 keeps the method and the body (RFC 9110 15.4.9). */
+bool edge_redirects(struct exchange *exchange)
+{
+    uint16_t port = exchange->stream->peer->redirect_port;
+    if (LIKELY(port == 0)) return false;
+    if (exchange->request->host.length == 0) {
+        exchange_respond_problem(exchange, 400, "no-host", SLICE_ABSENT,
+                                 "requests are sent to https here, and this one names no host");
+        return true;
+    }
+    struct slice location = https_location(exchange, port);
+    exchange_respond(exchange, 308, SLICE_ABSENT, SLICE_ABSENT);
+    if (slice_is_absent(location) || !headers_add_known(&exchange->own_response.headers, HEADER_LOCATION, location))
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+    return true;
+}

@@ -125,6 +125,7 @@ static enum step_result step_edge(struct exchange *exchange)
         exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
         return STEP_ANSWER;
     }
+    if (edge_redirects(exchange)) return STEP_ANSWER;
     return STEP_GO_ON;
 }
 
@@ -229,7 +230,7 @@ static enum step_result step_handler(struct exchange *exchange)
             return STEP_ANSWER;
         }
     }
-    if (route->chain->has_request_stages && exchange->request_body) {
+    if (exchange->request_body && stages_are_needed(exchange, false)) {
         if (!stages_put(exchange, false, &exchange->request_body)) {
             exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
             return STEP_ANSWER;
@@ -298,7 +299,7 @@ static enum step_result step_reply(struct exchange *exchange)
         return STEP_PAUSE;
     }
     const struct compiled_route *route = exchange->route;
-    if (route && route->chain->has_response_stages && !status_has_no_content(exchange->response->status)) {
+    if (route && !status_has_no_content(exchange->response->status) && stages_are_needed(exchange, true)) {
         exchange->response->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
         if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body)) {
             server_stream_reset(exchange->stream);

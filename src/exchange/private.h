@@ -9,6 +9,8 @@
 /* edge.c: who the client is, and the request's id. */
 void edge_find_client(struct exchange *, const struct request_settings *);
 bool edge_find_request_id(struct exchange *) MUST_USE;
+/* True: the listener sends all requests elsewhere, and the answer is prepared. */
+bool edge_redirects(struct exchange *);
 
 /* wait.c */
 enum wait_state { WAIT_IDLE, WAIT_PENDING, WAIT_COMPLETED };
@@ -21,6 +23,8 @@ bool wait_collect(struct exchange *);
 
 /* stages.c: the filters' body stages between the session's pipe and the handler's, or back. */
 struct stage_runner;
+/* Would stages_put() put any? */
+bool stages_are_needed(const struct exchange *, bool response);
 /* Puts the chain's stages behind *pipe, which then is the last stage's output. False when memory is short. */
 bool stages_put(struct exchange *, bool response, struct body_pipe **pipe) MUST_USE;
 void stages_release(struct exchange *);

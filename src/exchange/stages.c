@@ -58,13 +58,39 @@ static struct stage_runner *stage_put(struct exchange *exchange, const struct ch
     return runner;
 }
 
+/* A link's stage for this exchange, or NULL. */
+static filter_stage *needed_stage(const struct exchange *exchange, const struct chain_link *link, bool response)
+{
+    filter_stage *run = response ? link->response_body : link->request_body;
+    if (!run || !link->filter->stage_needed) return run;
+    const void *state = exchange->filter_states + link->state_offset;
+    enum filter_side side = response ? FILTER_ON_RESPONSE : FILTER_ON_REQUEST;
+    return link->filter->stage_needed(exchange, link->compiled, state, side) ? run : NULL;
+}
+
+/* Of responses only the filters that saw the request take part. */
+static uint32_t links_begun(const struct exchange *exchange, bool response)
+{
+    return response ? exchange->filters_begun : exchange->route->chain->count;
+}
+
+bool stages_are_needed(const struct exchange *exchange, bool response)
+{
+    const struct chain *chain = exchange->route->chain;
+    if (LIKELY(!(response ? chain->has_response_stages : chain->has_request_stages))) return false;
+    for (uint32_t i = links_begun(exchange, response); i > 0; i--) {
+        if (needed_stage(exchange, &chain->links[i - 1], response)) return true;
+    }
+    return false;
+}
+
 bool stages_put(struct exchange *exchange, bool response, struct body_pipe **pipe)
 {
     const struct chain *chain = exchange->route->chain;
-    uint32_t count = response ? exchange->filters_begun : chain->count;
+    uint32_t count = links_begun(exchange, response);
     for (uint32_t i = 0; i < count; i++) {
         const struct chain_link *link = &chain->links[response ? count - 1 - i : i];
-        filter_stage *run = response ? link->response_body : link->request_body;
+        filter_stage *run = needed_stage(exchange, link, response);
         if (!run) continue;
         struct stage_runner *runner = stage_put(exchange, link, run, *pipe);
         if (!runner) return false;

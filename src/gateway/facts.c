@@ -66,6 +66,7 @@ struct facts *facts_create(const struct configuration *configuration)
     facts->drain_timeout_ms = configuration->drain_timeout_ms;
     facts->tunnel_drain_timeout_ms = configuration->tunnel_drain_timeout_ms;
     facts->stall_timeout_ms = configuration->stall_timeout_ms;
+    vector_init(&facts->certificates, sizeof(struct certificate_fact));
     return facts;
 }
 
@@ -112,6 +113,7 @@ void facts_destroy(struct facts *facts)
     if (facts->access_log_descriptor >= 0) close(facts->access_log_descriptor);
     for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
     free(facts->resolver_servers);
+    certificate_facts_release(&facts->certificates);
     free(facts->listeners);
     free(facts->listener_places);
     free(facts->access_log);
@@ -152,6 +154,7 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .body_timeout_ms = (uint32_t)limits->body_timeout_ms,
             .idle_timeout_ms = (uint32_t)limits->idle_timeout_ms,
             .splice_bytes_min = SPLICE_BYTES_MIN,
+            .streams_max = (uint32_t)limits->streams_per_connection,
             .half_close_timeout_ms = (uint32_t)limits->half_close_timeout_ms,
         },
         .client = { .limits = h1_limits, .splice_bytes_min = SPLICE_BYTES_MIN },
@@ -159,7 +162,9 @@ struct worker_settings facts_worker_settings(const struct configuration *configu
             .connections_max = (uint32_t)limits->connections_per_worker,
             .connections_per_address_max = (uint32_t)limits->connections_per_address,
             .new_connections_per_address_per_second = (uint32_t)limits->new_connections_per_address_per_second,
+            .handshakes_per_address_per_second = (uint32_t)limits->handshakes_per_address_per_second,
         },
+        .handshake_timeout_ms = (uint32_t)limits->handshake_timeout_ms,
         .buffer_bytes_max = limits->buffer_bytes_per_worker,
         .tunnels_max = (uint32_t)limits->tunnels_per_worker,
     };

@@ -4,6 +4,7 @@
 #define SLUICE_GATEWAY_FACTS_H
 
 #include "config/config.h"
+#include "gateway/entrance.h"
 #include "gateway/worker.h"
 
 #include <sys/types.h>
@@ -31,6 +32,7 @@ struct facts {
     size_t resolver_server_count;
     uint64_t resolver_ttl_minimum_ms, resolver_ttl_maximum_ms;
     uint64_t drain_timeout_ms, tunnel_drain_timeout_ms, stall_timeout_ms;
+    struct vector certificates; /* struct certificate_fact: of its listeners, once they were read */
 };
 
 struct facts *facts_create(const struct configuration *);

@@ -16,8 +16,9 @@
 
 #define LOG_PAGES_MAX 64
 #define JOB_THREADS 2
-#define TUNNELS_END_MS 6000       /* from when they are told; each has 5 s */
-#define EXIT_BAD_CONFIGURATION 78 /* sysexits' EX_CONFIG: the master does not try again */
+#define TICKET_KEY_MS (12 * 60 * 60 * 1000) /* and two times as long it still decrypts */
+#define TUNNELS_END_MS 6000                 /* from when they are told; each has 5 s */
+#define EXIT_BAD_CONFIGURATION 78           /* sysexits' EX_CONFIG: the master does not try again */
 
 static void begin_drain(struct gateway *, void (*drain_worker)(struct worker *));
 
@@ -198,6 +199,13 @@ static void link_ready(struct event_source *source, uint32_t events)
 
 /* --- up --- */
 
+static void renew_ticket_key(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, ticket_renewal);
+    ticket_ring_renew(&gateway->ticket_ring);
+    timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + TICKET_KEY_MS);
+}
+
 /* What the master passes on must not also arrive by the terminal. */
 static void set_signals(void)
 {
@@ -290,6 +298,7 @@ static void take_down(struct gateway *gateway)
     timer_clear(&gateway->loop.timers, &gateway->tunnel_limit);
     timer_clear(&gateway->loop.timers, &gateway->last_limit);
     timer_clear(&gateway->loop.timers, &gateway->patience);
+    timer_clear(&gateway->loop.timers, &gateway->ticket_renewal);
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
@@ -308,14 +317,17 @@ static void take_down(struct gateway *gateway)
     end_jobs(gateway);
     loop_turn(&gateway->loop, 0);
     publisher_destroy(gateway->publisher);
+    certificate_watch_release(&gateway->certificates);
     mailbox_release(&gateway->mailbox);
     loop_release(&gateway->loop);
+    ticket_ring_release(&gateway->ticket_ring);
     address_limits_release(&gateway->addresses);
     facts_destroy(gateway->facts);
     free(gateway->workers);
     free(gateway->signs);
     free(gateway->socket_failure);
     vector_release(&gateway->commands);
+    vector_release(&gateway->passed);
 }
 
 static bool create_control(struct gateway *gateway, struct error *error)
@@ -324,11 +336,15 @@ static bool create_control(struct gateway *gateway, struct error *error)
         return false;
     gateway->link.ready = link_ready;
     if (!loop_watch_level(&gateway->loop, &gateway->link, gateway->options->link, EPOLLIN, error)) return false;
+    certificate_watch_init(&gateway->certificates, &gateway->loop);
+    ticket_ring_init(&gateway->ticket_ring);
+    timer_set(&gateway->loop.timers, &gateway->ticket_renewal, gateway->loop.now_ms + TICKET_KEY_MS);
     gateway->jobs = jobs_create(JOB_THREADS, error);
     if (!gateway->jobs) return false;
     struct publisher_options options = {
         .gateway = gateway->options,
         .jobs = gateway->jobs,
+        .ticket_ring = &gateway->ticket_ring,
         .control = &gateway->mailbox,
         .events = &publisher_events,
         .owner = gateway,
@@ -346,6 +362,7 @@ static int serve(struct gateway *gateway, struct publication *first)
         log_error("%s", error.text);
         return 1;
     }
+    certificate_watch_take(&gateway->certificates, &gateway->facts->certificates);
     control_tell_bounds(gateway);
     control_hand_good_text_on(gateway);
     control_ask_for_all_sockets(gateway);
@@ -364,11 +381,13 @@ int gateway_run(const struct gateway_options *options)
     list_init(&gateway.names);
     vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
     vector_init(&gateway.commands, sizeof(uint64_t));
+    vector_init(&gateway.passed, sizeof(struct address));
     timer_init(&gateway.beat, control_beat);
     timer_init(&gateway.drain_limit, drain_limit_passed);
     timer_init(&gateway.tunnel_limit, tunnel_limit_passed);
     timer_init(&gateway.last_limit, last_limit_passed);
     timer_init(&gateway.patience, patience_ended);
+    timer_init(&gateway.ticket_renewal, renew_ticket_key);
     address_limits_init(&gateway.addresses);
     if (!create_control(&gateway, &error)) {
         log_error("%s", error.text);

@@ -35,7 +35,7 @@ static bool accept_one(struct listener *listener)
     struct address peer;
     int connection = socket_accept(listener->descriptor, &peer);
     if (connection >= 0) {
-        listener->accepted(connection, &peer, listener->owner);
+        listener->accepted(listener, connection, &peer, listener->owner);
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -65,8 +65,9 @@ static void pause_over(struct timer *timer)
 }
 
 struct listener *listener_create(struct loop *loop, int descriptor, const struct address *address,
-                                 void (*accepted)(int descriptor, const struct address *peer, void *owner), void *owner,
-                                 struct error *error)
+                                 void (*accepted)(struct listener *, int descriptor, const struct address *peer,
+                                                  void *owner),
+                                 void *owner, struct error *error)
 {
     struct listener *listener = memory_allocate(sizeof *listener);
     listener->loop = loop;
@@ -82,6 +83,13 @@ struct listener *listener_create(struct loop *loop, int descriptor, const struct
     close(descriptor);
     free(listener);
     return NULL;
+}
+
+void listener_change_entrance(struct listener *listener, const struct entrance *entrance)
+{
+    entrance_retain(entrance);
+    entrance_drop(listener->entrance);
+    listener->entrance = entrance;
 }
 
 /* What is in a queue when the last descriptor of its socket is closed gets a reset, and so it does by shutdown(2); a client that came
@@ -113,6 +121,7 @@ void listener_close(struct listener *listener)
     timer_clear(&listener->loop->timers, &listener->pause);
     for (int i = 0; i < ACCEPT_LAST_MAX && accept_one(listener); i++) {}
     list_remove(&listener->link);
+    listener_change_entrance(listener, NULL);
     close(listener->descriptor);
     loop_retire(listener->loop, &listener->retired, destroy_listener);
 }

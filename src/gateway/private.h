@@ -5,6 +5,7 @@
 
 #include "base/vector.h"
 #include "gateway/admin_worker.h"
+#include "gateway/certificate_watch.h"
 #include "gateway/gateway.h"
 #include "gateway/publisher.h"
 #include "resolve/resolver.h"
@@ -55,6 +56,9 @@ struct gateway {
     struct resolver *resolver;
     struct list_link names;
     struct address_limits addresses;
+    struct ticket_ring ticket_ring;
+    struct timer ticket_renewal;
+    struct certificate_watch certificates;
     struct worker **workers;
     unsigned worker_count; /* for the process's life; facts come and go while the admin thread sums figures */
     struct sign_of_life *signs;
@@ -62,6 +66,7 @@ struct gateway {
     struct metrics_source figures;
     uint64_t begun_ms, beat_ms; /* beat_ms: of the last look at the workers */
     unsigned sockets_pending;   /* LISTEN messages without an answer */
+    struct vector passed;       /* struct address: sockets that a service manager goes on with after us */
     char *socket_failure;       /* of the start or the reload under way; NULL: none */
     struct reload reload;
     struct vector commands; /* uint64_t: reloads that wait for the one under way */

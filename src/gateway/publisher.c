@@ -21,13 +21,15 @@ struct publisher {
     struct snapshot_builder *builder;
     struct publishing *first;        /* until every worker has given it back */
     struct worker_settings settings; /* of the newest configuration */
+    struct entrances *entrances;     /* the same */
     struct worker *const *workers;
     unsigned worker_count;
     bool prefilter_running;
     _Atomic uint64_t version, routes;
     struct configuration *pending; /* read, and not applied yet; NULL: none */
-    int pending_text;              /* its file's text; -1: none */
-    char *pending_log;             /* its access log; NULL: off */
+    struct entrances *pending_entrances;
+    int pending_text;  /* its file's text; -1: none */
+    char *pending_log; /* its access log; NULL: off */
     char *log_in_force;
     bool may_change_user;  /* as the process began: later it is who it was told to be */
     _Atomic int good_text; /* descriptor of the text that was good last, until the control thread takes it; -1: none */
@@ -182,6 +184,7 @@ static void deliver_adopted(struct message *message, void *receiver)
 static void end_publishing(struct publishing *publishing)
 {
     snapshot_destroy(publishing->publication.snapshot);
+    entrances_drop(publishing->publication.entrances);
     free(publishing);
 }
 
@@ -211,11 +214,13 @@ static struct publishing *make_publishing(struct publisher *publisher, struct sn
     publishing->publication = (struct publication){
         .snapshot = snapshot,
         .settings = publisher->settings,
+        .entrances = publisher->entrances,
         .to_adopt = workers,
         .holders = workers,
         .adopted = adopted,
         .returned = returned,
     };
+    entrances_retain(publisher->entrances);
     publishing->publisher = publisher;
     publishing->adopted.deliver = deliver_adopted;
     publishing->returned.deliver = deliver_returned;
@@ -343,16 +348,19 @@ static void destroy_builder(struct publisher *publisher)
     publisher->metrics = NULL;
 }
 
-/* Compiles, and takes the configuration over where that works; else it is destroyed. */
+/* Compiles, and takes the configuration and its entrances over where that works; else they are destroyed. */
 static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration,
-                                struct problems *problems)
+                                struct entrances *entrances, struct problems *problems)
 {
     struct worker_settings settings = facts_worker_settings(configuration);
     struct snapshot *snapshot = snapshot_builder_load(publisher->builder, configuration, problems);
     if (snapshot) {
         publisher->settings = settings;
+        entrances_drop(publisher->entrances);
+        publisher->entrances = entrances;
     } else {
         configuration_destroy(configuration);
+        entrances_drop(entrances);
     }
     /* The document was larger than what was made of it, and that lies behind it on the heap. */
     malloc_trim(0);
@@ -374,31 +382,49 @@ static char *take_text(struct problems *problems)
     return text;
 }
 
-/* NULL: something of the outside can't be had, and the configuration is destroyed. */
-static struct facts *prepare(struct publisher *publisher, struct configuration *configuration,
-                             struct problems *problems)
+/* What a configuration wants of the outside. */
+struct prepared {
+    struct facts *facts;
+    struct entrances *entrances;
+};
+
+static void forget_prepared(struct prepared *prepared)
 {
-    struct facts *facts = facts_create(configuration);
-    if (facts_prepare(facts, configuration, publisher->log_in_force, publisher->may_change_user, problems))
-        return facts;
-    facts_destroy(facts);
+    facts_destroy(prepared->facts);
+    entrances_drop(prepared->entrances);
+    *prepared = (struct prepared){ 0 };
+}
+
+/* False: something can't be had, and the configuration is destroyed. */
+static bool prepare(struct publisher *publisher, struct configuration *configuration, struct prepared *prepared,
+                    struct problems *problems)
+{
+    prepared->facts = facts_create(configuration);
+    prepared->entrances = entrances_create(configuration, publisher->options.ticket_ring, ENTRANCES_WHOLE, problems);
+    bool good = facts_prepare(prepared->facts, configuration, publisher->log_in_force, publisher->may_change_user,
+                              problems);
+    if (good && prepared->entrances) {
+        entrances_list_certificates(prepared->entrances, &prepared->facts->certificates);
+        return true;
+    }
+    forget_prepared(prepared);
     configuration_destroy(configuration);
-    return NULL;
+    return false;
 }
 
 static char *copy_or_null(const char *text) { return text ? memory_copy_slice(slice_from_cstring(text)) : NULL; }
 
-/* `fresh` are the configuration's facts: *facts where it works, destroyed else. */
+/* The prepared facts go to *facts where it works; else all is destroyed. */
 static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration,
-                                      struct facts *fresh, struct facts **facts, struct problems *problems)
+                                      struct prepared *prepared, struct facts **facts, struct problems *problems)
 {
-    create_builder(publisher, fresh->workers);
-    struct snapshot *snapshot = compile(publisher, configuration, problems);
+    create_builder(publisher, prepared->facts->workers);
+    struct snapshot *snapshot = compile(publisher, configuration, prepared->entrances, problems);
     if (snapshot) {
-        *facts = fresh;
-        publisher->log_in_force = copy_or_null(fresh->access_log);
+        *facts = prepared->facts;
+        publisher->log_in_force = copy_or_null(prepared->facts->access_log);
     } else {
-        facts_destroy(fresh);
+        facts_destroy(prepared->facts);
         destroy_builder(publisher); /* another configuration may want other numbers of workers */
     }
     return snapshot;
@@ -407,11 +433,13 @@ static struct snapshot *compile_first(struct publisher *publisher, struct config
 static struct snapshot *load_file(struct publisher *publisher, struct facts **facts, char **failure)
 {
     struct problems problems;
+    struct prepared prepared;
+    struct snapshot *snapshot = NULL;
     int text;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_configuration(publisher, &text, &problems);
-    struct facts *fresh = configuration ? prepare(publisher, configuration, &problems) : NULL;
-    struct snapshot *snapshot = fresh ? compile_first(publisher, configuration, fresh, facts, &problems) : NULL;
+    if (configuration && prepare(publisher, configuration, &prepared, &problems))
+        snapshot = compile_first(publisher, configuration, &prepared, facts, &problems);
     if (snapshot) {
         keep_good_text(publisher, text);
         problems_release(&problems);
@@ -422,30 +450,39 @@ static struct snapshot *load_file(struct publisher *publisher, struct facts **fa
     return snapshot;
 }
 
-/* To serve without a log is better than not to: the writer tries to open it with each page. */
-static struct facts *prepare_what_can_be_had(const struct publisher *publisher,
-                                             const struct configuration *configuration)
+/* To serve without a log is better than not to: the writer tries to open it with each page. So it is with a listener's certificates. */
+static struct prepared prepare_what_can_be_had(const struct publisher *publisher,
+                                               const struct configuration *configuration)
 {
     struct problems problems;
     problems_init(&problems, publisher->options.gateway->config_path);
-    struct facts *facts = facts_create(configuration);
-    if (!facts_prepare(facts, configuration, NULL, publisher->may_change_user, &problems)) {
+    struct prepared prepared = {
+        .facts = facts_create(configuration),
+        .entrances = entrances_create(configuration, publisher->options.ticket_ring, ENTRANCES_WHAT_CAN_BE_HAD,
+                                      &problems),
+    };
+    entrances_list_certificates(prepared.entrances, &prepared.facts->certificates);
+    bool all_good = facts_prepare(prepared.facts, configuration, NULL, publisher->may_change_user, &problems);
+    if (!all_good || problems.count > 0) {
         char *text = problems_to_text(&problems);
         log_lines(LOG_LEVEL_WARNING, text);
         free(text);
     }
     problems_release(&problems);
-    return facts;
+    return prepared;
 }
 
 /* After a crash, with a file that has been broken meanwhile: what was in force before the crash. */
 static struct snapshot *load_fallback(struct publisher *publisher, struct facts **facts)
 {
     struct problems problems;
+    struct snapshot *snapshot = NULL;
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_text(publisher, publisher->options.gateway->fallback, &problems);
-    struct facts *fresh = configuration ? prepare_what_can_be_had(publisher, configuration) : NULL;
-    struct snapshot *snapshot = fresh ? compile_first(publisher, configuration, fresh, facts, &problems) : NULL;
+    if (configuration) {
+        struct prepared prepared = prepare_what_can_be_had(publisher, configuration);
+        snapshot = compile_first(publisher, configuration, &prepared, facts, &problems);
+    }
     problems_release(&problems);
     return snapshot;
 }
@@ -479,9 +516,11 @@ struct order {
 static void forget_pending(struct publisher *publisher)
 {
     if (publisher->pending) configuration_destroy(publisher->pending);
+    entrances_drop(publisher->pending_entrances);
     if (publisher->pending_text >= 0) close(publisher->pending_text);
     free(publisher->pending_log);
     publisher->pending = NULL;
+    publisher->pending_entrances = NULL;
     publisher->pending_text = -1;
     publisher->pending_log = NULL;
 }
@@ -495,12 +534,13 @@ static void deliver_read_order(struct message *message, void *receiver)
     forget_pending(publisher);
     problems_init(&problems, publisher->options.gateway->config_path);
     struct configuration *configuration = read_configuration(publisher, &publisher->pending_text, &problems);
-    struct facts *facts = configuration ? prepare(publisher, configuration, &problems) : NULL;
-    if (facts) {
+    struct prepared prepared;
+    if (configuration && prepare(publisher, configuration, &prepared, &problems)) {
         problems_release(&problems);
         publisher->pending = configuration;
-        publisher->pending_log = copy_or_null(facts->access_log);
-        tell_read(publisher, facts, NULL);
+        publisher->pending_entrances = prepared.entrances;
+        publisher->pending_log = copy_or_null(prepared.facts->access_log);
+        tell_read(publisher, prepared.facts, NULL);
     } else {
         tell_read(publisher, NULL, take_text(&problems));
     }
@@ -513,9 +553,11 @@ static void deliver_apply(struct message *message, void *receiver)
     free(CONTAINER_OF(message, struct order, message));
     if (publisher->stopped) return;
     struct configuration *configuration = publisher->pending;
+    struct entrances *entrances = publisher->pending_entrances;
     publisher->pending = NULL;
+    publisher->pending_entrances = NULL;
     problems_init(&problems, publisher->options.gateway->config_path);
-    struct snapshot *snapshot = compile(publisher, configuration, &problems);
+    struct snapshot *snapshot = compile(publisher, configuration, entrances, &problems);
     if (snapshot) {
         problems_release(&problems);
         keep_good_text(publisher, publisher->pending_text);
@@ -641,6 +683,7 @@ void publisher_destroy(struct publisher *publisher)
     destroy_builder(publisher);
     keep_good_text(publisher, -1);
     forget_pending(publisher);
+    entrances_drop(publisher->entrances);
     free(publisher->log_in_force);
     loop_release(&publisher->loop);
     free((void *)(uintptr_t)publisher->kinds.items);

@@ -26,6 +26,7 @@ struct publisher_events {
 struct publisher_options {
     const struct gateway_options *gateway;
     struct jobs *jobs;
+    struct ticket_ring *ticket_ring; /* outlives it */
     struct mailbox *control;
     const struct publisher_events *events;
     void *owner;

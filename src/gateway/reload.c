@@ -62,6 +62,14 @@ static void close_sockets(struct fresh_sockets *fresh)
     *fresh = (struct fresh_sockets){ 0 };
 }
 
+static bool is_passed(const struct gateway *gateway, const struct address *address)
+{
+    for (size_t i = 0; i < gateway->passed.count; i++) {
+        if (address_equal(vector_at(&gateway->passed, i), address)) return true;
+    }
+    return false;
+}
+
 static void take_sockets(struct gateway *gateway, struct supervision_message *message)
 {
     struct fresh_sockets fresh = { .count = message->descriptor_count };
@@ -69,6 +77,7 @@ static void take_sockets(struct gateway *gateway, struct supervision_message *me
     fresh.descriptors = memory_allocate_array(fresh.count + 1, sizeof *fresh.descriptors);
     memcpy(fresh.descriptors, message->descriptors, fresh.count * sizeof *fresh.descriptors);
     message->descriptor_count = 0;
+    if (message->number && !is_passed(gateway, &fresh.address)) vector_push_copy(&gateway->passed, &fresh.address);
     if (!share_sockets(gateway, &fresh) && !gateway->socket_failure)
         gateway->socket_failure = memory_format("cannot share the sockets of %s among the workers: %m", message->text);
     if (gateway->reload.running) {
@@ -191,9 +200,11 @@ static void worker_unlistened(void *argument)
     mailbox_post(&unlistening->gateway->mailbox, &unlistening->message);
 }
 
-/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. */
+/* For good: nobody shall listen on these sockets again, so nobody new is let into their queues. That would also hold for whoever gets a
+ * passed socket after us. */
 static void stop_listening(struct gateway *gateway, const struct address *address, bool for_good)
 {
+    for_good = for_good && !is_passed(gateway, address);
     struct unlistening *unlistening = memory_allocate(sizeof *unlistening);
     unlistening->message.deliver = deliver_unlistened;
     unlistening->gateway = gateway;
@@ -228,13 +239,14 @@ void control_give_up_address(struct gateway *gateway, const char *text)
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)
 {
     if (after->workers != before->workers) {
-        log_warning("workers: %u takes effect when Sluice is started again; %u go on", after->workers, before->workers);
+        log_warning("workers: %u takes effect with the next `sluice upgrade` or start; %u go on", after->workers,
+                    before->workers);
     }
     if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
-        log_warning("admin: another address takes effect when Sluice is started again");
+        log_warning("admin: another address takes effect with the next `sluice upgrade` or start");
     }
     if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
-        log_warning("user: another one takes effect when Sluice is started again");
+        log_warning("user: another one takes effect with the next `sluice upgrade` or start");
     }
 }
 
@@ -319,8 +331,8 @@ static char *find_listener_on_admin(const struct gateway *gateway)
     address_write(admin, text);
     char *stands = where_it_stands(gateway, admin);
     char *failure = memory_format(
-        "%scannot listen on %s: it is the address of the running admin listener, which changes only when "
-        "Sluice is started again (do that, or name another address)",
+        "%scannot listen on %s: it is the address of the running admin listener, which changes only "
+        "with the next upgrade or start (say `sluice upgrade`, or name another address)",
         stands, text);
     free(stands);
     return failure;
@@ -381,6 +393,7 @@ static void take_over_facts(struct gateway *gateway)
     facts->admin_enabled = before->admin_enabled;
     gateway->facts = facts;
     gateway->reload.facts = NULL;
+    certificate_watch_take(&gateway->certificates, &facts->certificates);
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;

@@ -1,6 +1,7 @@
 /* gateway/status.c: see status.h. One table says each figure's name, kind and meaning. */
 #include "gateway/status.h"
 
+#include "base/memory.h"
 #include "json/writer.h"
 
 static const struct {
@@ -13,6 +14,7 @@ static const struct {
 #define GAUGE(member) true, offsetof(struct worker_figures, member)
 #define COUNTER(member) false, offsetof(struct worker_figures, member)
     { "sluice_connections_active", "connections", GAUGE(connections), "Open client connections." },
+    { "sluice_tls_handshakes_active", NULL, GAUGE(handshakes), "Client connections that TLS is being set up on." },
     { "sluice_exchanges_active", "exchanges", GAUGE(exchanges), "Requests under way." },
     { "sluice_waits_active", NULL, GAUGE(waits), "Filters and handlers that wait for something." },
     { "sluice_tunnels_active", "tunnels", GAUGE(tunnels), "Open WebSockets." },
@@ -84,6 +86,37 @@ void status_write(const struct status *status, char *into, size_t size)
     }
 }
 
+static void write_labelled(struct metrics_text *text, const char *name, char *labels, uint64_t value)
+{
+    metrics_text_line(text, name, labels, value);
+    free(labels);
+}
+
+static void write_handshakes(struct metrics_text *text, const struct worker_figures *sum)
+{
+    static const char done[] = "sluice_tls_handshakes_total", failed[] = "sluice_tls_handshake_failures_total";
+    static const char *const versions[] = { "1.2", "1.3" }, *const resumed[] = { "false", "true" };
+    metrics_text_head(text, done, "counter",
+                      "TLS handshakes with clients, by version, and whether a session was resumed.");
+    for (unsigned i = 0; i < 4; i++) {
+        char *labels = memory_format("version=\"%s\",resumed=\"%s\"", versions[i / 2], resumed[i % 2]);
+        write_labelled(text, done, labels, sum->handshakes_completed[i / 2][i % 2]);
+    }
+    metrics_text_head(text, failed, "counter", "TLS handshakes with clients that came to nothing, by reason.");
+    for (size_t i = 0; handshake_failure_word(i); i++)
+        write_labelled(text, failed, memory_format("reason=\"%s\"", handshake_failure_word(i)),
+                       sum->handshakes_failed[i]);
+}
+
+static void write_proxies(struct metrics_text *text, const struct worker_figures *sum)
+{
+    static const char name[] = "sluice_proxy_protocol_failures_total";
+    metrics_text_head(text, name, "counter",
+                      "Connections closed because a stranger came, or no good PROXY header in time, by reason.");
+    metrics_text_line(text, name, "reason=\"untrusted\"", sum->proxies_untrusted);
+    metrics_text_line(text, name, "reason=\"header\"", sum->proxies_mute);
+}
+
 void figures_write_metrics(struct metrics_text *text, const struct worker_figures *sum)
 {
     struct worker_figures figures_now = *sum;
@@ -92,4 +125,6 @@ void figures_write_metrics(struct metrics_text *text, const struct worker_figure
         metrics_text_head(text, figures[i].metric, figures[i].is_gauge ? "gauge" : "counter", figures[i].help);
         metrics_text_line_signed(text, figures[i].metric, NULL, value_of(&figures_now, i));
     }
+    write_handshakes(text, sum);
+    write_proxies(text, sum);
 }

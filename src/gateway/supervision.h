@@ -25,9 +25,10 @@ enum supervision_kind {
     SUPERVISION_GOOD_TEXT = 7,
     SUPERVISION_DRAIN_BOUND = 14, /* number: ms within which a gateway that drains or yields has ended by itself */
     /* master -> gateway */
-    SUPERVISION_LISTENING = 8, /* text: address; the sockets */
-    SUPERVISION_REFUSED = 9,   /* text: the address and why not */
-    SUPERVISION_RELOAD = 10,   /* number: to be answered */
+    SUPERVISION_LISTENING =
+        8, /* text: address; the sockets; number: 1 where a service manager goes on with them after us */
+    SUPERVISION_REFUSED = 9, /* text: the address and why not */
+    SUPERVISION_RELOAD = 10, /* number: to be answered */
     /* number: to be answered with one JSON object; text: how many gateways of before an upgrade still drain. */
     SUPERVISION_STATUS = 11,
     SUPERVISION_REOPEN = 12, /* reopen the access log */

@@ -102,6 +102,7 @@ void control_write_figures(struct metrics_text *text, void *argument)
     struct worker_figures sum;
     sum_figures(gateway, &sum);
     figures_write_metrics(text, &sum);
+    certificate_watch_write_metrics(&gateway->certificates, text);
     metrics_text_head(text, "sluice_snapshot_version", "gauge", "Version of the configuration in force.");
     metrics_text_line(text, "sluice_snapshot_version", NULL, publisher_version(gateway->publisher));
     metrics_text_head(text, "sluice_access_log_lines_dropped_total", "counter",

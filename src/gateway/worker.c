@@ -35,6 +35,7 @@ struct worker {
     struct exchange_worker exchanges;
     struct connection_table connections;
     struct list_link listeners;
+    struct entrances *entrances; /* of the newest publication; one reference */
     struct list_link held;
     struct timer second, log_flush;
     struct gauge buffer_bytes; /* what others read; the pools' own counts are not atomic */
@@ -46,6 +47,19 @@ struct worker {
 
 /* --- publications --- */
 
+/* A listener whose address is in the configuration no more keeps what it has until it is closed. */
+static void change_entrances(struct worker *worker, struct entrances *entrances)
+{
+    entrances_retain(entrances);
+    entrances_drop(worker->entrances);
+    worker->entrances = entrances;
+    for (struct list_link *link = worker->listeners.next; link != &worker->listeners; link = link->next) {
+        struct listener *listener = CONTAINER_OF(link, struct listener, link);
+        const struct entrance *entrance = entrances_find(entrances, &listener->address);
+        if (entrance) listener_change_entrance(listener, entrance);
+    }
+}
+
 static void hold(struct worker *worker, struct publication *publication)
 {
     struct held_publication *held = memory_allocate(sizeof *held);
@@ -56,6 +70,8 @@ static void hold(struct worker *worker, struct publication *publication)
     worker->server_settings = publication->settings.server;
     worker->upstream.client_settings = publication->settings.client;
     worker->connections.limits = publication->settings.connections;
+    worker->connections.handshakes.timeout_ms = publication->settings.handshake_timeout_ms;
+    change_entrances(worker, publication->entrances);
     worker->memory.bytes_max = publication->settings.buffer_bytes_max;
     worker->exchanges.tunnels_max = publication->settings.tunnels_max;
 }
@@ -85,10 +101,10 @@ static void switch_to(struct worker *worker, struct publication *publication)
 
 /* --- what the loop calls --- */
 
-static void accepted(int descriptor, const struct address *peer, void *owner)
+static void accepted(struct listener *listener, int descriptor, const struct address *peer, void *owner)
 {
     struct worker *worker = owner;
-    connection_accept(&worker->connections, descriptor, peer);
+    connection_accept(&worker->connections, descriptor, peer, listener->entrance);
 }
 
 static void request_came(struct server_stream *stream, void *owner)
@@ -255,6 +271,7 @@ void worker_destroy(struct worker *worker)
     exchange_worker_release(&worker->exchanges);
     struct list_link *link;
     while ((link = list_first(&worker->held)) != NULL) let_go(CONTAINER_OF(link, struct held_publication, link));
+    entrances_drop(worker->entrances);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
     slab_pool_release(&worker->slabs);
@@ -304,6 +321,7 @@ static void deliver_listen(struct message *message, void *receiver)
         struct listener *listener = listener_create(&worker->loop, mail->descriptor, &mail->address, accepted, worker,
                                                     &error);
         if (listener) {
+            listener_change_entrance(listener, entrances_find(worker->entrances, &listener->address));
             list_push_back(&worker->listeners, &listener->link);
         } else {
             log_error("%s: %s", worker->options.name, error.text);
@@ -419,12 +437,24 @@ pthread_t worker_thread(const struct worker *worker) { return worker->thread; }
 
 const char *worker_name(const struct worker *worker) { return worker->options.name; }
 
+static void add_handshakes(const struct handshake_figures *figures, struct worker_figures *sum)
+{
+    sum->handshakes += gauge_read(&figures->active);
+    for (unsigned i = 0; i < 4; i++)
+        sum->handshakes_completed[i / 2][i % 2] += counter_read(&figures->completed[i / 2][i % 2]);
+    for (unsigned i = 0; i < HANDSHAKE_FAILURES_MAX; i++)
+        sum->handshakes_failed[i] += counter_read(&figures->failed[i]);
+    sum->proxies_untrusted += counter_read(&figures->proxies_untrusted);
+    sum->proxies_mute += counter_read(&figures->proxies_mute);
+}
+
 void worker_add_figures(const struct worker *worker, struct worker_figures *sum)
 {
     const struct upstream_counters *upstream = &worker->upstream.counters;
     sum->connections += gauge_read(&worker->connections.count);
     sum->connections_accepted += counter_read(&worker->connections.accepted);
     sum->connections_turned_away += counter_read(&worker->connections.turned_away);
+    add_handshakes(&worker->connections.handshakes.figures, sum);
     sum->exchanges += gauge_read(&worker->exchanges.active);
     sum->waits += gauge_read(&worker->exchanges.waiting);
     sum->tunnels += gauge_read(&worker->exchanges.tunnels_open);

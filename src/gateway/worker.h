@@ -17,6 +17,7 @@ struct worker_settings {
     struct server_settings server;
     struct client_settings client;
     struct connection_limits connections;
+    uint32_t handshake_timeout_ms;
     uint64_t buffer_bytes_max;
     uint32_t tunnels_max; /* 0: no limit */
 };
@@ -25,8 +26,9 @@ struct worker_settings {
 struct publication {
     struct snapshot *snapshot;
     struct worker_settings settings;
-    _Atomic uint32_t to_adopt; /* workers that have not switched to it yet */
-    _Atomic uint32_t holders;  /* workers that may still look at it */
+    struct entrances *entrances; /* its own reference; NULL: all listeners are plain */
+    _Atomic uint32_t to_adopt;   /* workers that have not switched to it yet */
+    _Atomic uint32_t holders;    /* workers that may still look at it */
     /* On a worker's thread, by the last one: */
     void (*adopted)(struct publication *);
     void (*returned)(struct publication *);
@@ -81,6 +83,10 @@ struct worker_figures {
     uint64_t connections_accepted, connections_turned_away, exchanges_begun, exchanges_beyond_snapshot;
     uint64_t upstream_connects, upstream_connect_failures, upstream_retries, upstream_retries_refused,
         upstream_stale_retries;
+    int64_t handshakes;
+    uint64_t handshakes_completed[2][2]; /* as in struct handshake_figures */
+    uint64_t handshakes_failed[HANDSHAKE_FAILURES_MAX];
+    uint64_t proxies_untrusted, proxies_mute;
 };
 void worker_add_figures(const struct worker *, struct worker_figures *sum);
 

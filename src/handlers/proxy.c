@@ -70,12 +70,18 @@ static const enum header_id our_fields[] = {
     HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
 };
 
+/* What a client's certificate says is ours to say, once it was verified. */
+static const struct slice certificate_family = SLICE("X-Client-Certificate-");
+
+static bool begins_like(struct slice name, struct slice family)
+{
+    return name.length > family.length && looks_like(slice_before(name, family.length), family);
+}
+
 /* What only a proxy may say of a request, whichever of its many names it goes by. */
 static bool is_a_proxys_word(struct slice name)
 {
-    const struct slice family = SLICE("X-Forwarded-");
-    return (name.length > family.length && looks_like(slice_before(name, family.length), family)) ||
-           looks_like(name, SLICE("X-Real-IP"));
+    return begins_like(name, SLICE("X-Forwarded-")) || looks_like(name, SLICE("X-Real-IP"));
 }
 
 static bool is_forged(struct slice name, bool from_trusted_proxy)
@@ -83,7 +89,7 @@ static bool is_forged(struct slice name, bool from_trusted_proxy)
     for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
         if (looks_like(name, header_id_name(our_fields[i]))) return true;
     }
-    return !from_trusted_proxy && is_a_proxys_word(name);
+    return begins_like(name, certificate_family) || (!from_trusted_proxy && is_a_proxys_word(name));
 }
 
 static void remove_forged(struct headers *headers, bool from_trusted_proxy)
@@ -92,6 +98,15 @@ static void remove_forged(struct headers *headers, bool from_trusted_proxy)
         if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
         if (is_forged(header->name, from_trusted_proxy)) headers_remove_one(headers, header);
     }
+}
+
+static bool set_certificate(struct headers *headers, const struct peer_certificate *certificate)
+{
+    if (LIKELY(!certificate)) return true;
+    return headers_add(headers, SLICE("X-Client-Certificate-Subject"), certificate->subject) &&
+           headers_add(headers, SLICE("X-Client-Certificate-Fingerprint"), certificate->fingerprint) &&
+           (certificate->alternatives.length == 0 ||
+            headers_add(headers, SLICE("X-Client-Certificate-San"), certificate->alternatives));
 }
 
 static bool prepare_request(struct exchange *exchange)
@@ -109,6 +124,7 @@ static bool prepare_request(struct exchange *exchange)
            headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
+           set_certificate(headers, exchange->stream->peer->certificate) &&
            headers_add_known(headers, HEADER_VIA,
                              exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
 }

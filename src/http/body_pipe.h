@@ -91,6 +91,8 @@ void body_pipe_release(struct body_pipe *);
 size_t body_pipe_credit(struct body_pipe *);
 /* Takes over one reference of `slab`. After a credit > 0, asked for each push; neighbours in one slab become one piece. */
 void body_pipe_push(struct body_pipe *, struct slab *, const char *at, size_t length);
+/* How much body_pipe_push_copy can put behind the last piece without a new slab. */
+size_t body_pipe_tail_room(const struct body_pipe *);
 /* Copies into the tail piece's slab or a new one; for small bytes that are not in a slab. False: no memory (then abort). */
 bool body_pipe_push_copy(struct body_pipe *, struct slab_pool *, struct slice bytes) MUST_USE;
 void body_pipe_finish(struct body_pipe *, struct headers *trailers_or_null);
@@ -108,6 +110,11 @@ void body_pipe_attach_consumer(struct body_pipe *, struct task *);
 /* The pieces in order as iovecs; returns how many (<= limit). They hold until consumed. */
 struct iovec;
 int body_pipe_peek(const struct body_pipe *, struct iovec *into, int limit);
+/* The first piece; it holds until consumed. NULL: there is none. */
+static inline const struct body_piece *body_pipe_first(const struct body_pipe *pipe)
+{
+    return pipe->count ? &pipe->pieces[pipe->first] : NULL;
+}
 void body_pipe_consume(struct body_pipe *, size_t length);
 /* Over, and nothing is left to consume. */
 static inline bool body_pipe_is_drained(const struct body_pipe *pipe)

@@ -196,8 +196,8 @@ static bool keep_line_bytes(struct h1_chunked *chunked, struct slice bytes, stru
     return true;
 }
 
-/* '_' is read as '-', as backends do that know CGI's names only (see is_framing_twin in h1_fields.c). */
-static bool is_allowed_late(struct slice name)
+/* '_' is read as '-', as backends do that know CGI's names only (see http_is_framing_twin). */
+bool http_is_allowed_in_trailers(struct slice name)
 {
     char plain[LATE_NAME_BYTES_MAX];
     if (name.length > sizeof plain) return true;
@@ -222,7 +222,7 @@ static enum h1_chunk_result add_trailer(struct h1_chunked *chunked, struct slice
         return refuse(chunked, error, 431, "headers-too-large", "too many trailers");
     chunked->line = NULL; /* the fields keep it now */
     chunked->line_length = 0;
-    if (is_allowed_late(name) && !headers_add_from_wire(trailers, name, value)) {
+    if (http_is_allowed_in_trailers(name) && !headers_add_from_wire(trailers, name, value)) {
         h1_no_memory(error);
         return H1_CHUNK_BAD;
     }

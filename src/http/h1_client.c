@@ -84,6 +84,8 @@ struct client_connection *h1_client_connect(struct http_worker *worker, const st
         .owner = owner,
         .address = *address,
         .idle_since_ms = worker->loop->now_ms,
+        .streams_max = 1,
+        .is_streams_max_known = true,
     };
     list_init(&client->base.link);
     client->worker = worker;

@@ -71,9 +71,7 @@ const char *h1_field_complaint(struct slice line)
     return "a field name with a character that isn't allowed";
 }
 
-/* Content_Length and Transfer_Encoding are other names to HTTP and the same ones to backends that turn '-' into '_'
- * (CGI, RFC 3875 4.1.18): two readings. */
-static bool is_framing_twin(struct slice name)
+bool http_is_framing_twin(struct slice name)
 {
     static const struct slice twins[] = { { "Content_Length", 14 }, { "Transfer_Encoding", 17 } };
     for (size_t i = 0; i < COUNT_OF(twins); i++) {
@@ -94,7 +92,7 @@ static enum h1_result add_field(struct h1_reading *reading, struct headers *head
         return h1_refuse(reading->sender, reading->error, 400, "bad-field", h1_field_complaint(line));
     if (headers->count >= reading->limits->header_count) return refuse_too_large(reading, "too many fields");
     if (!headers_add_from_wire(headers, name, value)) return h1_no_memory(reading->error);
-    if (headers->items[headers->count - 1].id == HEADER_OTHER && is_framing_twin(name))
+    if (headers->items[headers->count - 1].id == HEADER_OTHER && http_is_framing_twin(name))
         return h1_refuse(reading->sender, reading->error, 400, "ambiguous-framing",
                          "a field named like a framing one, with '_'");
     return H1_MORE;

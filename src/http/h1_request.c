@@ -2,15 +2,11 @@
  * connection. */
 #include "http/private.h"
 
-/* Longer than any registered method; beyond it RFC 9112 3 asks for 501. */
-#define METHOD_BYTES_MAX 32
-
 static enum h1_result read_request_line(struct h1_reading *, struct request_head *);
 static enum h1_result split_request_line(struct h1_reading *, struct slice line, struct request_head *);
 static enum h1_result check_target_form(struct h1_reading *, struct request_head *);
 static enum h1_result read_host(struct h1_reading *, struct request_head *);
 static enum h1_result read_body(struct h1_reading *, struct request_head *);
-static enum h1_result read_expectation(struct h1_reading *, struct request_head *);
 
 static enum h1_result refuse(struct h1_reading *reading, unsigned status, const char *reason, const char *text)
 {
@@ -26,7 +22,7 @@ enum h1_result h1_parse_request(struct h1_parser *parser, const char *bytes, siz
     if (result == H1_COMPLETE) result = h1_read_fields(&reading, &head->headers);
     if (result == H1_COMPLETE) result = read_host(&reading, head);
     if (result == H1_COMPLETE) result = read_body(&reading, head);
-    if (result == H1_COMPLETE) result = read_expectation(&reading, head);
+    if (result == H1_COMPLETE && !http_settle_expectation(head, error)) result = H1_BAD;
     if (result == H1_COMPLETE) result = h1_read_connection(&reading, head->version, &head->headers);
     if (result != H1_COMPLETE) return result;
 
@@ -118,38 +114,51 @@ static enum h1_result check_target_form(struct h1_reading *reading, struct reque
     return H1_COMPLETE;
 }
 
+static bool refuse_host(struct error *error, const char *text)
+{
+    h1_refuse(H1_FROM_CLIENT, error, 400, "bad-host", text);
+    return false;
+}
+
 static uint16_t port_or_default(uint16_t port, struct slice scheme)
 {
     if (port) return port;
     return slice_equal_ignore_case(scheme, SLICE("https")) ? 443 : 80;
 }
 
-/* RFC 9112 3.2: exactly one good Host. That it must agree with an absolute target is stricter than 3.2.2, where the
+/* RFC 9112 3.2: at most one good Host. That it must agree with an absolute target is stricter than 3.2.2, where the
  * target wins: whoever logs, routes or caches by the other one would see another site. */
-static enum h1_result read_host(struct h1_reading *reading, struct request_head *head)
+bool http_settle_host(struct request_head *head, struct slice authority, struct slice scheme, struct error *error)
 {
-    const struct target *target = &head->target;
     struct arena *arena = head->headers.arena;
     const struct header *field = headers_find_known(&head->headers, HEADER_HOST);
-    if (!field && head->version != HTTP_1_0) return refuse(reading, 400, "bad-host", "no Host");
-    if (field && headers_find_next(&head->headers, field))
-        return refuse(reading, 400, "bad-host", "more than one Host");
+    if (field && headers_find_next(&head->headers, field)) return refuse_host(error, "more than one Host");
     if (field && !target_parse_authority(field->value, arena, &head->host, &head->port))
-        return refuse(reading, 400, "bad-host", "a Host that is no host name");
+        return refuse_host(error, "a Host that is no host name");
     if (field) head->authority = field->value;
-    if (slice_is_absent(target->authority)) return H1_COMPLETE;
+    if (slice_is_absent(authority)) return true;
 
     struct slice host;
     uint16_t port;
-    if (!target_parse_authority(target->authority, arena, &host, &port))
-        return h1_no_memory(reading->error); /* it was good before */
-    if (field && (!slice_equal(host, head->host) ||
-                  port_or_default(port, target->scheme) != port_or_default(head->port, target->scheme)))
-        return refuse(reading, 400, "bad-host", "a Host that disagrees with its target");
-    head->authority = target->authority;
+    if (!target_parse_authority(authority, arena, &host, &port)) { /* it was good before */
+        h1_no_memory(error);
+        return false;
+    }
+    if (field &&
+        (!slice_equal(host, head->host) || port_or_default(port, scheme) != port_or_default(head->port, scheme)))
+        return refuse_host(error, "a Host that disagrees with its target");
+    head->authority = authority;
     head->host = host;
     head->port = port;
-    return H1_COMPLETE;
+    return true;
+}
+
+static enum h1_result read_host(struct h1_reading *reading, struct request_head *head)
+{
+    const struct target *target = &head->target;
+    if (head->version != HTTP_1_0 && !headers_find_known(&head->headers, HEADER_HOST))
+        return refuse(reading, 400, "bad-host", "no Host");
+    return http_settle_host(head, target->authority, target->scheme, reading->error) ? H1_COMPLETE : H1_BAD;
 }
 
 static enum h1_result read_body(struct h1_reading *reading, struct request_head *head)
@@ -165,12 +174,14 @@ static enum h1_result read_body(struct h1_reading *reading, struct request_head 
 }
 
 /* RFC 9110 10.1.1. Without a body there is nothing to wait for; HTTP/1.0 knows no interim answers. */
-static enum h1_result read_expectation(struct h1_reading *reading, struct request_head *head)
+bool http_settle_expectation(struct request_head *head, struct error *error)
 {
     const struct header *field = headers_find_known(&head->headers, HEADER_EXPECT);
-    if (!field || head->version == HTTP_1_0) return H1_COMPLETE;
-    if (!slice_equal_ignore_case(field->value, SLICE("100-continue")) || headers_find_next(&head->headers, field))
-        return refuse(reading, 417, "expectation-failed", "an Expect other than \"100-continue\"");
+    if (!field || head->version == HTTP_1_0) return true;
+    if (!slice_equal_ignore_case(field->value, SLICE("100-continue")) || headers_find_next(&head->headers, field)) {
+        h1_refuse(H1_FROM_CLIENT, error, 417, "expectation-failed", "an Expect other than \"100-continue\"");
+        return false;
+    }
     head->expects_continue = head->body_length > 0;
-    return H1_COMPLETE;
+    return true;
 }

@@ -8,6 +8,7 @@
  * the task after the release, never by recursion. A request whose head came in one piece costs one recv, one send and no timer. */
 #include "http/h1_server_private.h"
 
+#include "http/refusal.h"
 #include "http/status.h"
 
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #define TURNED_AWAY_LINGER_MS 500
 #define TURNED_AWAY_LINGER_BYTES (16 * 1024)
 #define REQUESTS_A_TURN 16
-#define RETRY_AFTER_SECONDS 1
 
 static void server_ready(struct stream *);
 static void server_task(struct task *);
@@ -46,13 +46,16 @@ static struct h1_server *create(struct http_worker *worker, const struct server_
     struct h1_server *server = calloc(1, sizeof *server);
     if (!server) {
         close(socket.descriptor);
+        tls_session_destroy(socket.tls);
         return NULL;
     }
     struct error error;
     if (!stream_open(&server->stream, worker->loop, socket.descriptor, false, server_ready, &error)) {
+        tls_session_destroy(socket.tls);
         free(server);
         return NULL;
     }
+    if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     server->session.operations = &h1_server_operations;
     server->worker = worker;
     server->settings = settings;
@@ -147,17 +150,14 @@ static size_t write_refusal(const struct h1_server *server, const struct error *
                             bool with_body, char *into, size_t size)
 {
     struct slice title = status_reason(error->status);
-    char body[256], retry_after[32] = "";
-    int length = snprintf(body, sizeof body,
-                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%u,\"detail\":\"%s\","
-                          "\"requestId\":\"%.*s\"}\n",
-                          SLICE_PRINT(title), error->status, error->reason, SLICE_PRINT(request_id));
-    if (error->status == 503) snprintf(retry_after, sizeof retry_after, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    char body[REFUSAL_BYTES_MAX];
+    size_t length = refusal_write(error, request_id, body);
+    const char *retry_after = error->status == 503 ? "Retry-After: " REFUSAL_RETRY_AFTER "\r\n" : "";
     int total = snprintf(into, size,
                          "HTTP/1.1 %u %.*s\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
-                         "Content-Length: %d\r\n%sConnection: close\r\n\r\n%s",
+                         "Content-Length: %zu\r\n%sConnection: close\r\n\r\n%.*s",
                          error->status, SLICE_PRINT(title), server->worker->date, length, retry_after,
-                         with_body ? body : "");
+                         with_body ? (int)length : 0, body);
     return (size_t)total < size ? (size_t)total : size - 1;
 }
 
@@ -202,17 +202,16 @@ static void refuse_for_memory(struct h1_server *server)
 
 /* Where the answer finds no room either, or nobody is there, lingering finds out. */
 struct server_session *h1_server_turn_away(struct http_worker *worker, const struct server_settings *const *settings,
-                                           struct session_socket socket, const struct peer *peer,
-                                           const struct server_session_events *events, void *owner)
+                                           struct session_socket socket, const struct error *answer,
+                                           const struct peer *peer, const struct server_session_events *events,
+                                           void *owner)
 {
     struct h1_server *server = create(worker, settings, socket, peer, events, owner);
     if (!server) return NULL;
-    struct error error;
-    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "no room for another connection");
     char id[REQUEST_ID_BYTES];
     request_id_write(&worker->ids, id);
     size_t sent;
-    bool is_sent = send_refusal(server, &error, slice_of(id, sizeof id), true, &sent);
+    bool is_sent = send_refusal(server, answer, slice_of(id, sizeof id), true, &sent);
     (void)is_sent;
     linger_within(server, TURNED_AWAY_LINGER_MS, TURNED_AWAY_LINGER_BYTES);
     return &server->session;
@@ -312,7 +311,7 @@ static bool may_become_h2(const struct h1_server *server, struct slice bytes)
 
 static void hand_over(struct h1_server *server, struct slice bytes)
 {
-    struct session_socket socket = { .early = server->input.slab, .early_bytes = bytes };
+    struct session_socket socket = { .tls = server->stream.tls, .early = server->input.slab, .early_bytes = bytes };
     slab_retain(socket.early);
     socket.descriptor = stream_detach(&server->stream);
     server->state = SERVER_CLOSED;
@@ -402,7 +401,7 @@ static void next_request(struct h1_server *server)
     drop_slot(server);
     server->state = SERVER_IDLE;
     set_deadline(server, h1_server_settings_of(server)->idle_timeout_ms);
-    if (server->closes_idle) server->stream.may_read = true;
+    if (server->closes_idle) stream_look_again(&server->stream);
     if (h1_input_is_empty(&server->input)) h1_input_drop(&server->input);
     if (!server->input.slab && !server->stream.may_read) return;
     if (has_used_up_turn(server))
@@ -518,7 +517,7 @@ static void drain(struct server_session *session)
     if (server->closes_idle) return;
     server->draining = server->closes_idle = true;
     if (server->state != SERVER_IDLE) return;
-    server->stream.may_read = true; /* look once more, whatever the events said */
+    stream_look_again(&server->stream);
     come_back(server);
 }
 

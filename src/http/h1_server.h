@@ -15,11 +15,11 @@
 struct server_session *h1_server_start(struct http_worker *, const struct server_settings *const *settings,
                                        struct session_socket, const struct peer *, const struct server_session_events *,
                                        void *owner);
-/* The same for a client that there is no room for. It is answered 503 with Retry-After, whatever it has to say, which is read away for up
- * to 500 ms and 16 KiB: closing with bytes unread would reset the connection, and the answer with it. Of the events only `closed` is
- * told, later. */
+/* The same for a client that is not let in. It is answered `answer`'s status (503: with Retry-After), whatever it has to say, which is read
+ * away for up to 500 ms and 16 KiB: closing with bytes unread would reset the connection, and the answer with it. Of the events only
+ * `closed` is told, later. */
 struct server_session *h1_server_turn_away(struct http_worker *, const struct server_settings *const *settings,
-                                           struct session_socket, const struct peer *,
+                                           struct session_socket, const struct error *answer, const struct peer *,
                                            const struct server_session_events *, void *owner);
 
 #endif

@@ -7,12 +7,6 @@
 #define OWN_FIELDS_BYTES_MAX 192
 #define DATE_BYTES_MAX 32
 
-/* Never copied: this hop's own business (RFC 9110 7.6.1), or framing, which is decided anew. */
-#define HOP_FIELDS                                                                                         \
-    (HEADER_BIT(HEADER_CONNECTION) | HEADER_BIT(HEADER_KEEP_ALIVE) | HEADER_BIT(HEADER_PROXY_CONNECTION) | \
-     HEADER_BIT(HEADER_TE) | HEADER_BIT(HEADER_TRAILER) | HEADER_BIT(HEADER_TRANSFER_ENCODING) |           \
-     HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_CONTENT_LENGTH))
-
 static char *put(char *into, struct slice bytes) { return bytes.length ? mempcpy(into, bytes.at, bytes.length) : into; }
 
 #define PUT_TEXT(into, text) ((char *)mempcpy((into), (text), sizeof(text) - 1))
@@ -22,7 +16,8 @@ static char *put_fields(char *into, const struct headers *, uint64_t skipped, st
 static char *put_framing(char *into, enum h1_framing, uint64_t body_length);
 static char *put_connection(char *into, bool keep_alive, enum http_version to);
 static char *put_upgrade(char *into, const struct headers *);
-static bool is_clean(struct slice text);
+static bool wants_trailers(const struct headers *);
+static char *put_wish_for_trailers(char *into, bool keep_alive);
 
 size_t h1_request_head_size(const struct request_head *head, struct slice target)
 {
@@ -33,7 +28,8 @@ size_t h1_request_head_size(const struct request_head *head, struct slice target
 char *h1_write_request_head(const struct request_head *head, struct slice target, enum h1_framing framing,
                             bool keep_alive, bool upgrade, char *into, struct error *error)
 {
-    if (!is_clean(target) || !header_name_is_valid(head->method_text) || !is_clean(head->authority)) {
+    if (!http_is_clean_to_send(target) || !header_name_is_valid(head->method_text) ||
+        !http_is_clean_to_send(head->authority)) {
         error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-request-line",
                   "a method, target or host to send holds a character that can't be");
         return NULL;
@@ -44,11 +40,13 @@ char *h1_write_request_head(const struct request_head *head, struct slice target
     into = PUT_TEXT(into, " HTTP/1.1\r\nHost: ");
     into = put(into, head->authority);
     into = PUT_TEXT(into, "\r\n");
-    into = put_fields(into, &head->headers, HOP_FIELDS | HEADER_BIT(HEADER_HOST), error);
+    into = put_fields(into, &head->headers, HTTP_HOP_FIELDS | HEADER_BIT(HEADER_HOST), error);
     if (!into) return NULL;
     into = put_framing(into, framing, head->body_length);
     if (upgrade)
         into = put_upgrade(into, &head->headers);
+    else if (wants_trailers(&head->headers))
+        into = put_wish_for_trailers(into, keep_alive);
     else
         into = put_connection(into, keep_alive, HTTP_1_1);
     return PUT_TEXT(into, "\r\n");
@@ -76,7 +74,7 @@ char *h1_write_response_head(const struct response_head *head, enum h1_framing f
 {
     PROMISE(date.length <= DATE_BYTES_MAX);
     into = put_status_line(into, head->status);
-    into = put_fields(into, &head->headers, HOP_FIELDS, error);
+    into = put_fields(into, &head->headers, HTTP_HOP_FIELDS, error);
     if (!into) return NULL;
     if (head->status >= 200 && head->status < 500 && !headers_find_known(&head->headers, HEADER_DATE)) {
         into = PUT_TEXT(into, "Date: ");
@@ -108,7 +106,7 @@ size_t h1_trailer_size(const struct headers *trailers)
 char *h1_write_trailers(const struct headers *trailers, char *into, struct error *error)
 {
     into = PUT_TEXT(into, "0\r\n");
-    if (trailers) into = put_fields(into, trailers, HOP_FIELDS | HEADER_BIT(HEADER_HOST), error);
+    if (trailers) into = put_fields(into, trailers, HTTP_HOP_FIELDS | HEADER_BIT(HEADER_HOST), error);
     return into ? PUT_TEXT(into, "\r\n") : NULL;
 }
 
@@ -120,8 +118,7 @@ static size_t fields_size(const struct headers *headers)
     return size;
 }
 
-/* A method, target or host from a filter could carry a second request. */
-static bool is_clean(struct slice text)
+bool http_is_clean_to_send(struct slice text)
 {
     for (size_t i = 0; i < text.length; i++) {
         if ((uint8_t)text.at[i] <= ' ' || text.at[i] == 0x7f) return false;
@@ -129,8 +126,7 @@ static bool is_clean(struct slice text)
     return true;
 }
 
-/* A filter's field: what would end its line, or name another, is stopped here for all filters at once. */
-static bool check_field(const struct header *item, struct error *error)
+bool http_check_field_to_send(const struct header *item, struct error *error)
 {
     if (header_name_is_valid(item->name) && header_value_is_valid(item->value)) return true;
     return error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-field",
@@ -142,7 +138,7 @@ static char *put_fields(char *into, const struct headers *headers, uint64_t skip
     for (unsigned i = 0; i < headers->count; i++) {
         const struct header *item = &headers->items[i];
         if (!item->name.at || (skipped & HEADER_BIT(item->id))) continue;
-        if (!item->from_wire && !check_field(item, error)) return NULL;
+        if (!item->from_wire && !http_check_field_to_send(item, error)) return NULL;
         into = put(into, item->name);
         into = PUT_TEXT(into, ": ");
         into = put(into, item->value);
@@ -178,6 +174,20 @@ static char *put_connection(char *into, bool keep_alive, enum http_version to)
 {
     if (!keep_alive) return PUT_TEXT(into, "Connection: close\r\n");
     return to == HTTP_1_0 ? PUT_TEXT(into, "Connection: keep-alive\r\n") : into;
+}
+
+/* One of our own; what a client wrote was for its hop. */
+static bool wants_trailers(const struct headers *headers)
+{
+    const struct header *field = headers_find_known(headers, HEADER_TE);
+    return field && !field->from_wire && slice_equal(field->value, SLICE("trailers"));
+}
+
+/* Some servers send trailers only to who says that it takes them (RFC 9110 6.5.1, 10.1.4). */
+static char *put_wish_for_trailers(char *into, bool keep_alive)
+{
+    into = PUT_TEXT(into, "TE: trailers\r\n");
+    return keep_alive ? PUT_TEXT(into, "Connection: TE\r\n") : PUT_TEXT(into, "Connection: TE, close\r\n");
 }
 
 static char *put_upgrade(char *into, const struct headers *headers)

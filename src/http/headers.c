@@ -76,9 +76,8 @@ _Static_assert(HEADER_ID_COUNT <= 64, "struct headers keeps one bit an id");
      HEADER_BIT(HEADER_X_REQUEST_ID))
 
 static const uint8_t hop_by_hop_ids[] = {
-    HEADER_CONNECTION, HEADER_KEEP_ALIVE,         HEADER_PROXY_CONNECTION,
-    HEADER_TE,         HEADER_TRANSFER_ENCODING,  HEADER_UPGRADE,
-    HEADER_TRAILER,    HEADER_PROXY_AUTHENTICATE, HEADER_PROXY_AUTHORIZATION,
+    HEADER_CONNECTION, HEADER_KEEP_ALIVE, HEADER_PROXY_CONNECTION,   HEADER_TRANSFER_ENCODING,
+    HEADER_UPGRADE,    HEADER_TRAILER,    HEADER_PROXY_AUTHENTICATE, HEADER_PROXY_AUTHORIZATION,
 };
 
 static bool name_matches(struct slice sent, struct slice known);
@@ -257,12 +256,20 @@ void headers_remove_options(struct headers *headers, struct slice connection_opt
     }
 }
 
+static void remove_sent_te(struct headers *headers)
+{
+    for (struct header *item = headers_next(headers, NULL); item; item = headers_next(headers, item)) {
+        if (item->id == HEADER_TE && item->from_wire) headers_remove_one(headers, item);
+    }
+}
+
 void headers_remove_hop_by_hop(struct headers *headers)
 {
     for (struct header *item = headers_find_known(headers, HEADER_CONNECTION); item;
          item = headers_find_next(headers, item))
         headers_remove_options(headers, item->value);
     for (size_t i = 0; i < COUNT_OF(hop_by_hop_ids); i++) headers_remove_known(headers, hop_by_hop_ids[i]);
+    if (headers_may_have(headers, HEADER_TE)) remove_sent_te(headers);
 }
 
 void headers_rebase(struct headers *headers, const char *old_base, size_t length, const char *new_base)

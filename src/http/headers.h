@@ -107,7 +107,7 @@ struct slice headers_combined(const struct headers *, enum header_id);
 /* Does any field of that id hold `token` in its comma list? Ignores case (Connection, Upgrade, TE ...). */
 bool headers_list_has(const struct headers *, enum header_id, struct slice token);
 /* Takes out what is for one hop only: Connection and the fields it names (never Host, Content-Length and the like, which a
- * sender can't make hop-by-hop, nor any that didn't come from the wire), Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade, Trailer, Proxy-Authenticate
+ * sender can't make hop-by-hop, nor any that didn't come from the wire), Keep-Alive, Proxy-Connection, TE (but for one of our own, to the next hop), Transfer-Encoding, Upgrade, Trailer, Proxy-Authenticate
  * and Proxy-Authorization (RFC 9110 7.6.1). */
 void headers_remove_hop_by_hop(struct headers *);
 /* The same for fields that the options of another list's Connection name: a message's trailers, by its head's. */

@@ -18,6 +18,9 @@ enum method {
     METHOD_COUNT
 };
 
+/* Longer than any registered method; beyond it RFC 9112 3 asks for 501. */
+#define METHOD_BYTES_MAX 32
+
 enum method method_find(struct slice token);
 /* "GET"; "OTHER" for METHOD_OTHER (metrics). Static. */
 struct slice method_name(enum method);

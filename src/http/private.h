@@ -125,6 +125,29 @@ enum h1_result h1_read_connection(struct h1_reading *, enum http_version, const 
 /* "HTTP/1.1" and the like: 8 bytes. False: no version at all. `major` other than 1 leaves *version as it is. */
 bool h1_read_version(const char *at, unsigned *major, enum http_version *version);
 
+/* What a request of any version is held to. */
+/* Content_Length and Transfer_Encoding are other names to HTTP and the same ones to backends that turn '-' into '_'
+ * (CGI, RFC 3875 4.1.18): two readings. */
+bool http_is_framing_twin(struct slice name);
+/* RFC 9110 6.5.1. */
+bool http_is_allowed_in_trailers(struct slice name);
+/* Fills authority, host and port from the Host field and from what the target says, which is absent or good already. At most one good
+ * Host, and it must agree with the target: else false and *error. */
+bool http_settle_host(struct request_head *, struct slice authority, struct slice scheme, struct error *) MUST_USE;
+/* RFC 9110 10.1.1; body_length is known. False: 417. */
+bool http_settle_expectation(struct request_head *, struct error *) MUST_USE;
+
+/* What no message is sent with, whatever version it is in. */
+/* Never copied: this hop's own business (RFC 9110 7.6.1, RFC 9113 8.2.2), or framing, which is decided anew. */
+#define HTTP_HOP_FIELDS                                                                                    \
+    (HEADER_BIT(HEADER_CONNECTION) | HEADER_BIT(HEADER_KEEP_ALIVE) | HEADER_BIT(HEADER_PROXY_CONNECTION) | \
+     HEADER_BIT(HEADER_TE) | HEADER_BIT(HEADER_TRAILER) | HEADER_BIT(HEADER_TRANSFER_ENCODING) |           \
+     HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_CONTENT_LENGTH))
+/* A filter's field: what would end its line, or name another, is stopped here for all filters at once. */
+bool http_check_field_to_send(const struct header *, struct error *);
+/* A method, target or host from a filter could carry a second request. */
+bool http_is_clean_to_send(struct slice);
+
 /* A slice that points into [old_base, old_base + length) follows to new_base. */
 void slice_rebase(struct slice *, const char *old_base, size_t length, const char *new_base);
 

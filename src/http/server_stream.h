@@ -12,12 +12,22 @@
 
 struct server_stream;
 
+/* A client's certificate that was verified, as texts that may stand in a header field. */
+struct peer_certificate {
+    struct slice subject;      /* RFC 2253: "CN=alice,O=Example" */
+    struct slice alternatives; /* "DNS:a.example.com, URI:spiffe://example.com/a, email:a@example.com, IP:192.0.2.1" */
+    struct slice serial;       /* hexadecimal */
+    struct slice fingerprint;  /* SHA-256, hexadecimal */
+};
+
 /* Who is at the other end of the connection; lives as long as its streams. */
 struct peer {
     struct address address;           /* of the client as the connection (or the PROXY protocol) says */
     char ip_text[ADDRESS_TEXT_BYTES]; /* of address, without port: written once a connection, read once a request */
     uint8_t ip_length;
     bool tls;
+    uint16_t redirect_port;                     /* its requests are sent there, by https; 0: they are not */
+    const struct peer_certificate *certificate; /* NULL: none was shown */
 };
 
 enum {

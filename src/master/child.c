@@ -210,6 +210,13 @@ void child_kill(struct child *child)
     if (child->pid > 0) kill(child->pid, SIGKILL);
 }
 
+void child_reload(struct master *master)
+{
+    uint64_t command = ++master->commands;
+    if (child_send(master->serving, SUPERVISION_RELOAD, command, NULL, NULL, 0))
+        service_manager_reloading(master, command);
+}
+
 /* It ends by itself within its bound. */
 static void expect_end(struct child *child)
 {
@@ -269,7 +276,7 @@ static void answer_listen(struct child *child, const struct supervision_message 
     struct held_address *held = sockets_get(child->master, child->bit, message->text, (uint32_t)message->number,
                                             &error);
     if (held) {
-        child_send(child, SUPERVISION_LISTENING, 0, held->text, held->sockets, held->count);
+        child_send(child, SUPERVISION_LISTENING, held->is_passed, held->text, held->sockets, held->count);
     } else {
         child_send(child, SUPERVISION_REFUSED, 0, error.text, NULL, 0);
     }
@@ -286,6 +293,9 @@ static void is_ready(struct child *child, uint64_t version)
     sockets_leave_all(master, child->inherit); /* what its predecessor had and it did not ask for */
     child->inherit = 0;
     if (child == master->upgrade.newcomer) upgrade_newcomer_is_ready(master);
+    if (child != master->serving) return;
+    sockets_warn_of_unused(master);
+    service_manager_serving(master);
 }
 
 static void keep_good_text(struct child *child, struct supervision_message *message)
@@ -307,7 +317,10 @@ static void handle_message(struct child *child, struct supervision_message *mess
     case SUPERVISION_BEAT_BOUND: child->beat_bound_ms = message->number; break;
     case SUPERVISION_DRAIN_BOUND: child->drain_bound_ms = message->number; break;
     case SUPERVISION_GOOD_TEXT: keep_good_text(child, message); break;
-    case SUPERVISION_ANSWER: control_answer(child->master, message->number, message->text); break;
+    case SUPERVISION_ANSWER:
+        service_manager_answered(child->master, message->number);
+        control_answer(child->master, message->number, message->text);
+        break;
     default: log_warning("unknown message %u from the gateway", message->kind);
     }
 }
@@ -359,6 +372,7 @@ uint64_t child_back_off_ms(unsigned *crashes_in_a_row, uint64_t lived_ms)
 
 static void restart(struct master *master, uint64_t lived_ms)
 {
+    service_manager_not_serving(master, "the gateway has ended; another one is started");
     uint64_t delay_ms = child_back_off_ms(&master->crashes_in_a_row, lived_ms);
     if (delay_ms == 0) {
         log_warning("starting a new gateway; the listening sockets stayed open");
@@ -388,21 +402,6 @@ static void serving_ended(struct child *child, int status)
     }
 }
 
-/* An upgrade that was given up before has told its story. */
-static void newcomer_ended(struct child *child, int status)
-{
-    char why[80];
-    if (child != child->master->upgrade.newcomer) return;
-    if (child->condemned) {
-        snprintf(why, sizeof why, "did not serve within %llu s", (unsigned long long)child->start_bound_ms / 1000);
-    } else if (WIFSIGNALED(status)) {
-        snprintf(why, sizeof why, "was ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
-    } else {
-        snprintf(why, sizeof why, "ended with status %d", WEXITSTATUS(status));
-    }
-    upgrade_failed(child->master, why);
-}
-
 static void yielding_ended(struct child *child, int status)
 {
     if (is_clean(status)) {
@@ -418,13 +417,14 @@ static void ended(struct child *child, int status)
     if (child->role == CHILD_NEWCOMER) close_link(child);               /* ready or not, it won't serve */
     if (child->link.descriptor >= 0) link_ready(&child->link, EPOLLIN); /* its last words, answers too */
     control_answer_for(master, child->pid, "-the gateway ended before it answered");
-    uint64_t bits = child->bit | child->inherit;
+    if (child->role != CHILD_SERVES) sockets_leave_all(master, child->bit | child->inherit);
     switch (child->role) {
     case CHILD_SERVES: serving_ended(child, status); break;
-    case CHILD_NEWCOMER: newcomer_ended(child, status); break;
+    case CHILD_NEWCOMER:
+        if (child == master->upgrade.newcomer) upgrade_newcomer_ended(master, status, child->condemned);
+        break;
     case CHILD_YIELDS: yielding_ended(child, status); break;
     }
-    if (child->role != CHILD_SERVES) sockets_leave_all(master, bits);
     child_destroy(child);
     if (master->stopping && list_is_empty(&master->children)) loop_stop(&master->loop);
 }
@@ -444,6 +444,7 @@ void child_reap(struct master *master)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct child *child = find(master, pid);
         if (child) ended(child, status);
+        if (pid == master->upgrade.trial) upgrade_trial_ended(master, status);
     }
 }
 
@@ -469,6 +470,21 @@ static void watch(struct child *child)
                   (unsigned long long)silent_ms);
         condemn(child);
     }
+}
+
+bool child_is_in_order(const struct child *child)
+{
+    return !child || !child->condemned || child->master->loop.now_ms - child->condemned_ms <= 2 * LAST_MOMENT_MS;
+}
+
+uint64_t child_drain_bound_ms(const struct master *master)
+{
+    uint64_t bound_ms = 0;
+    for (struct list_link *link = master->children.next; link != &master->children; link = link->next) {
+        const struct child *child = child_of(link);
+        if (child->drain_bound_ms > bound_ms) bound_ms = child->drain_bound_ms;
+    }
+    return bound_ms + DRAIN_GRACE_MS + LAST_MOMENT_MS;
 }
 
 void child_watch(struct master *master)

@@ -130,6 +130,7 @@ static void ask_reload(struct control_client *client)
         answer_client(client, "-an upgrade is under way, and it reads the configuration too: reload after it");
     } else {
         pass_on(client, SUPERVISION_RELOAD, NULL);
+        if (client->asked) service_manager_reloading(client->master, client->command);
     }
 }
 

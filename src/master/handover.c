@@ -59,6 +59,7 @@ static void write_address(FILE *to, const struct held_address *held)
     write_value(to, "text", held->text);
     write_number(to, "users", held->users);
     write_number(to, "leaving", held->is_leaving);
+    write_number(to, "passed", held->is_passed);
     fputc('\n', to);
 }
 
@@ -137,24 +138,24 @@ int handover_write(const struct master *master, uint64_t command, struct error *
     return -1;
 }
 
-static void keep(int descriptor, bool keep)
+static void keep_one(int descriptor, bool kept)
 {
-    if (descriptor >= 0) fcntl(descriptor, F_SETFD, keep ? 0 : FD_CLOEXEC);
+    if (descriptor >= 0) fcntl(descriptor, F_SETFD, kept ? 0 : FD_CLOEXEC);
 }
 
 void handover_keep_descriptors(const struct master *master, bool kept)
 {
     const struct list_link *link;
-    keep(master->control.descriptor, kept);
-    keep(master->good_text, kept);
+    keep_one(master->control.descriptor, kept);
+    keep_one(master->good_text, kept);
     for (link = master->addresses.next; link != &master->addresses; link = link->next) {
         const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
-        for (uint32_t i = 0; i < held->count; i++) keep(held->sockets[i], kept);
+        for (uint32_t i = 0; i < held->count; i++) keep_one(held->sockets[i], kept);
     }
     for (link = master->children.next; link != &master->children; link = link->next)
-        keep(CONTAINER_OF(link, struct child, siblings)->link.descriptor, kept);
+        keep_one(CONTAINER_OF(link, struct child, siblings)->link.descriptor, kept);
     for (link = master->clients.next; link != &master->clients; link = link->next)
-        keep(CONTAINER_OF(link, struct control_client, link)->source.descriptor, kept);
+        keep_one(CONTAINER_OF(link, struct control_client, link)->source.descriptor, kept);
 }
 
 /* --- reading --- */
@@ -299,6 +300,7 @@ static bool read_address(struct reader *reader, struct line *line)
     held->text = text;
     held->users = number_or(line, "users", 0);
     held->is_leaving = number_or(line, "leaving", 0) != 0;
+    held->is_passed = number_or(line, "passed", 0) != 0;
     held->count = line->descriptor_count;
     memcpy(held->sockets, line->descriptors, held->count * sizeof held->sockets[0]);
     line->descriptor_count = 0;

@@ -30,6 +30,7 @@ static void stop(struct master *master)
     bool again = master->stopping;
     struct list_link *link;
     master->stopping = true;
+    upgrade_abandon(master);
     if (again || list_is_empty(&master->children)) {
         if (again) log_warning("asked to stop again: cutting what is still open");
         for (link = master->children.next; link != &master->children; link = link->next)
@@ -38,8 +39,8 @@ static void stop(struct master *master)
         return;
     }
     log_info("stopping: requests in flight are finished first");
+    service_manager_stopping(master, child_drain_bound_ms(master));
     timer_clear(&master->loop.timers, &master->restart);
-    if (upgrade_is_under_way(master)) upgrade_failed(master, "is not needed any more, as Sluice stops");
     for (link = master->children.next; link != &master->children; link = link->next)
         child_drain(CONTAINER_OF(link, struct child, siblings));
 }
@@ -50,7 +51,7 @@ static void reload(struct master *master)
     if (upgrade_is_under_way(master)) {
         master->upgrade.reload_after = true;
     } else {
-        child_send(master->serving, SUPERVISION_RELOAD, 0, NULL, NULL, 0);
+        child_reload(master);
     }
 }
 
@@ -121,9 +122,11 @@ static void release(struct master *master)
 {
     int signals = master->signals.descriptor;
     struct list_link *link;
+    upgrade_abandon(master);
     control_close(master);
     while ((link = list_first(&master->children)) != NULL) child_destroy(CONTAINER_OF(link, struct child, siblings));
     sockets_close_all(master);
+    service_manager_end(master);
     timer_clear(&master->loop.timers, &master->watch);
     timer_clear(&master->loop.timers, &master->restart);
     loop_unwatch(&master->loop, &master->signals, false);
@@ -137,10 +140,12 @@ static void release(struct master *master)
 void master_init(struct master *master, const struct master_options *options)
 {
     *master = (struct master){ .options = options, .exit_status = 1, .good_text = -1 };
-    master->signals.descriptor = master->upgrade.words.descriptor = -1;
+    master->signals.descriptor = -1;
+    upgrade_init(&master->upgrade);
     list_init(&master->children);
     list_init(&master->addresses);
     control_init(master);
+    service_manager_init(&master->service_manager);
     timer_init(&master->watch, each_watch);
     timer_init(&master->restart, restart_due);
 }
@@ -148,6 +153,7 @@ void master_init(struct master *master, const struct master_options *options)
 static bool begin(struct master *master)
 {
     master->program = program_find(master->options->program);
+    service_manager_take_sockets(master);
     return open_control(master) && child_start(master);
 }
 
@@ -164,9 +170,23 @@ static bool take_over(struct master *master)
         return false;
     }
     master->ever_ready = true;
+    service_manager_serving(master);
     upgrade_done(master, command);
     if (!master->serving) timer_set(&master->loop.timers, &master->restart, master->loop.now_ms);
     return true;
+}
+
+/* All that it reads are copies of somebody else's things: nothing here may be released as if it were ours. */
+_Noreturn void master_check_handover(int handover)
+{
+    struct error error;
+    uint64_t command;
+    struct master *master = memory_allocate(sizeof *master);
+    log_set_process_name("master");
+    master_init(master, &(struct master_options){ .handover = handover });
+    bool good = handover_read(handover, master, &command, &error);
+    if (!good) log_error("could not take over: %s", error.text);
+    _exit(good ? 0 : 1);
 }
 
 int master_run(const struct master_options *options)
@@ -182,6 +202,7 @@ int master_run(const struct master_options *options)
         return 1;
     }
     loop_update_time(&master->loop);
+    service_manager_begin(master);
     if (!watch_signals(master, &error)) {
         log_error("%s", error.text);
     } else if (options->handover >= 0 ? take_over(master) : begin(master)) {

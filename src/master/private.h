@@ -1,6 +1,6 @@
 /* master/private.h: the master's state, one struct on one loop, and what its files share:
  * master.c (life, signals), child.c (gateways: started, watched, buried), sockets.c, control.c (commands), upgrade.c (the steps of an
- * upgrade), handover.c (the state that a new binary takes over), program.c (which file is executed). */
+ * upgrade), handover.c (the state that a new binary takes over), program.c (which file is executed), service_manager.c (systemd). */
 #ifndef SLUICE_MASTER_PRIVATE_H
 #define SLUICE_MASTER_PRIVATE_H
 
@@ -9,6 +9,7 @@
 #include "master/master.h"
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 #define CHILDREN_MAX 64 /* a bit each in held_address.users */
 
@@ -20,6 +21,7 @@ struct held_address {
     uint32_t count;
     uint64_t users;  /* the gateways that asked for it, a bit each; when none is left it is closed */
     bool is_leaving; /* one that gives it up empties its queues; nobody else can have it meanwhile */
+    bool is_passed;  /* the service manager has it too, and before us and after us */
 };
 
 enum child_role {
@@ -46,13 +48,28 @@ struct child {
     int good_text;      /* the configuration text that was good last; -1: none */
 };
 
+/* Who started us, and wants to know how we are. */
+struct service_manager {
+    int descriptor; /* -1: nobody does */
+    struct sockaddr_un address;
+    socklen_t address_length;
+    struct timer watchdog;
+    uint64_t watchdog_ms; /* between two signs of life */
+    uint64_t reload;      /* the command that it was told of and that is not answered yet; 0: none */
+};
+
 /* The upgrade under way. */
 struct upgrade {
-    struct child *newcomer; /* NULL: none is under way */
+    enum { UPGRADE_NONE, UPGRADE_TRIES, UPGRADE_STARTS } step;
     uint64_t command;       /* to be answered; 0: SIGUSR2, nobody waits */
+    uint64_t timeout_ms;    /* for the trial, and again for the newcomer's start */
     bool reload_after;      /* SIGHUP came meanwhile */
+    pid_t trial;            /* the new binary reads what will be handed over; 0: not now */
+    struct timer limit;     /* the trial's */
+    bool is_overdue;        /* the trial was ended for it */
+    struct child *newcomer; /* STARTS */
     struct event_source words;
-    char said[4096]; /* the newcomer's last words on standard error */
+    char said[4096]; /* its last words on standard error */
     size_t said_length;
     struct task execute;
 };
@@ -84,6 +101,7 @@ struct master {
     bool ever_ready, stopping;
     int exit_status;
     struct upgrade upgrade;
+    struct service_manager service_manager;
     /* control.c */
     struct event_source control;
     char *control_path;
@@ -107,6 +125,8 @@ void child_watch(struct master *);
 void child_promote(struct child *newcomer);
 /* No more of it is wanted. */
 void child_kill(struct child *);
+/* The serving one is told to read the configuration again; nobody waits for its answer. */
+void child_reload(struct master *);
 /* It is told to end, and has its drain bound to do so. */
 void child_drain(struct child *);
 /* The record of a gateway: no process, no link yet. NULL: there are CHILDREN_MAX. */
@@ -114,6 +134,10 @@ struct child *child_create(struct master *, enum child_role);
 void child_destroy(struct child *);
 /* Watches the links of gateways that another binary started. */
 bool child_adopt_all(struct master *, struct error *);
+/* The master has it in hand: it runs, or is being ended and will be replaced in a moment. NULL: the next one is to come. */
+bool child_is_in_order(const struct child *);
+/* The longest that those who drain may take. */
+uint64_t child_drain_bound_ms(const struct master *);
 /* Those that yield. */
 unsigned child_count_yielding(const struct master *);
 /* How long to wait after a crash: not at all after the first; a gateway that keeps crashing young is started less and less often. */
@@ -129,6 +153,11 @@ struct held_address *sockets_get(struct master *, uint64_t user, const char *tex
 void sockets_leave(struct master *, uint64_t users, const char *text);
 void sockets_leave_all(struct master *, uint64_t users);
 void sockets_close_all(struct master *);
+#define SOCKETS_PASSED_MAX 1024
+/* A listening socket that the service manager has made. It is never closed: whoever else has it would have to make it anew. */
+void sockets_add_passed(struct master *, int descriptor, const struct address *);
+/* Whoever connects to a passed socket that no gateway listens on waits for ever: the operator hears of it. */
+void sockets_warn_of_unused(const struct master *);
 
 /* control.c */
 void control_init(struct master *);
@@ -142,14 +171,30 @@ void control_answer(struct master *, uint64_t command, const char *text);
 /* That gateway will not answer any more: whoever waits for it hears why. */
 void control_answer_for(struct master *, pid_t asked, const char *text);
 /* upgrade.c */
+void upgrade_init(struct upgrade *);
 /* The answer comes by control_answer. */
 void upgrade_begin(struct master *, uint64_t command, uint64_t timeout_ms);
-static inline bool upgrade_is_under_way(const struct master *master) { return master->upgrade.newcomer != NULL; }
+static inline bool upgrade_is_under_way(const struct master *master) { return master->upgrade.step != UPGRADE_NONE; }
+/* Sluice stops. */
+void upgrade_abandon(struct master *);
+/* What became of its processes, by waitpid's status; overdue: it was ended because its time had passed. */
+void upgrade_trial_ended(struct master *, int status);
+void upgrade_newcomer_ended(struct master *, int status, bool was_overdue);
 void upgrade_newcomer_is_ready(struct master *);
-/* `why` it will not serve: "it ended with status 1". */
-void upgrade_failed(struct master *, const char *why);
 /* After the new binary has taken over. */
 void upgrade_done(struct master *, uint64_t command);
+
+/* service_manager.c */
+void service_manager_init(struct service_manager *);
+void service_manager_begin(struct master *);
+void service_manager_end(struct master *);
+/* What it passed joins the held addresses. */
+void service_manager_take_sockets(struct master *);
+void service_manager_serving(struct master *);
+void service_manager_not_serving(struct master *, const char *why);
+void service_manager_reloading(struct master *, uint64_t command);
+void service_manager_answered(struct master *, uint64_t command);
+void service_manager_stopping(struct master *, uint64_t within_ms);
 
 /* handover.c */
 /* The state of a running master as a text in memory, for the binary that takes its place; -1 and *error otherwise. `command` is
@@ -159,7 +204,7 @@ int handover_write(const struct master *, uint64_t command, struct error *);
  * lines that this version doesn't know are passed over. */
 bool handover_read(int text, struct master *, uint64_t *command, struct error *) MUST_USE;
 /* What the new binary is to inherit survives its execution, or again does not. */
-void handover_keep_descriptors(const struct master *, bool keep);
+void handover_keep_descriptors(const struct master *, bool kept);
 
 /* program.c */
 /* The file that this process was started from, as it was named: an upgrade finds the new one there. The caller's. */

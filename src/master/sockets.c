@@ -1,4 +1,5 @@
 /* master/sockets.c: the listening sockets, which outlive every gateway. */
+#include "base/log.h"
 #include "base/memory.h"
 #include "master/private.h"
 
@@ -16,8 +17,21 @@ static struct held_address *find(struct master *master, const char *text)
     return NULL;
 }
 
+/* One that the service manager passed and that has the port, but with another address. */
+static const struct held_address *find_passed(const struct master *master, uint16_t port)
+{
+    struct address address;
+    for (const struct list_link *link = master->addresses.next; link != &master->addresses; link = link->next) {
+        const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
+        if (held->is_passed && address_parse(slice_from_cstring(held->text), &address) &&
+            address_port(&address) == port)
+            return held;
+    }
+    return NULL;
+}
+
 /* SO_REUSEPORT would let a second Sluice of the same user share the port in silence: a socket without it finds out. */
-static bool is_free(const struct address *address, const char *text, struct error *error)
+static bool is_free(const struct master *master, const struct address *address, const char *text, struct error *error)
 {
     int one = 1;
     int probe = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -28,6 +42,10 @@ static bool is_free(const struct address *address, const char *text, struct erro
     int failure = errno;
     close(probe);
     if (bound) return true;
+    const struct held_address *passed = find_passed(master, address_port(address));
+    if (failure == EADDRINUSE && passed)
+        return error_format(error, "%s: the service manager has passed %s instead (one of the two must change)", text,
+                            passed->text);
     if (failure == EADDRINUSE)
         return error_format(error, "%s: the address is in use by another program (end it, or name another port)", text);
     if (failure == EACCES) return error_format(error, "%s: ports below 1024 need root or CAP_NET_BIND_SERVICE", text);
@@ -52,6 +70,14 @@ static void destroy(struct held_address *held)
     free(held);
 }
 
+static struct held_address *add(struct master *master, const char *text)
+{
+    struct held_address *held = memory_allocate(sizeof *held);
+    held->text = memory_copy_slice(slice_from_cstring(text));
+    list_push_back(&master->addresses, &held->link);
+    return held;
+}
+
 struct held_address *sockets_get(struct master *master, uint64_t user, const char *text, uint32_t count,
                                  struct error *error)
 {
@@ -71,11 +97,9 @@ struct held_address *sockets_get(struct master *master, uint64_t user, const cha
         error_format(error, "%s: not an address", text);
         return NULL;
     }
-    if (!is_free(&address, text, error)) return NULL;
-    held = memory_allocate(sizeof *held);
-    held->text = memory_copy_slice(slice_from_cstring(text));
+    if (!is_free(master, &address, text, error)) return NULL;
+    held = add(master, text);
     held->users = user;
-    list_push_back(&master->addresses, &held->link);
     if (open_sockets(held, &address, count, error)) return held;
     destroy(held);
     return NULL;
@@ -85,7 +109,9 @@ static void leave(struct held_address *held, uint64_t users)
 {
     if ((held->users & users) == 0) return;
     held->users &= ~users;
-    if (held->users == 0) destroy(held);
+    if (held->users > 0) return;
+    held->is_leaving = false;
+    if (!held->is_passed) destroy(held);
 }
 
 void sockets_leave(struct master *master, uint64_t users, const char *text)
@@ -107,4 +133,29 @@ void sockets_close_all(struct master *master)
 {
     struct list_link *link;
     while ((link = list_first(&master->addresses)) != NULL) destroy(CONTAINER_OF(link, struct held_address, link));
+}
+
+void sockets_add_passed(struct master *master, int descriptor, const struct address *address)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(address, text);
+    struct held_address *held = find(master, text);
+    if (!held) held = add(master, text);
+    held->is_passed = true;
+    if (held->count < COUNT_OF(held->sockets)) {
+        held->sockets[held->count++] = descriptor;
+    } else {
+        close(descriptor);
+    }
+}
+
+void sockets_warn_of_unused(const struct master *master)
+{
+    for (const struct list_link *link = master->addresses.next; link != &master->addresses; link = link->next) {
+        const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
+        if (!held->is_passed || held->users > 0) continue;
+        log_warning("%s was passed by the service manager, but no listener of the configuration has that address: "
+                    "whoever connects there waits for ever",
+                    held->text);
+    }
 }

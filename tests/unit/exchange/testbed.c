@@ -18,7 +18,8 @@ struct service_call {
     struct task task;
     struct response_head response;
     struct body_pipe body;
-    size_t repeats_left;
+    struct headers trailers;
+    size_t repeats_left, step_at;
     bool answered, body_begun, reads_body;
 };
 
@@ -44,6 +45,7 @@ static void note_request(struct test_service *service, const struct exchange *ex
     if (!end) end = service->head;
     *end = '\0';
     service->requests++;
+    service->request_body_declared = exchange->request->body_length;
     free(service->request_body);
     service->request_body = NULL;
     service->request_body_length = 0;
@@ -62,20 +64,42 @@ static void add_fields(struct headers *headers, const char *text)
     }
 }
 
+static struct slice service_body(const struct test_service *service)
+{
+    return slice_of(service->body, service->body_length ? service->body_length : strlen(service->body));
+}
+
+/* One piece a run of the task, each in a slab of its own. */
+static void push_step(struct service_call *call)
+{
+    struct slice rest = slice_after(service_body(&current->service), call->step_at);
+    struct slice step = slice_before(rest, current->service.body_step);
+    struct slab *slab = slab_take_sized(&current->slabs, step.length);
+    memcpy(slab->bytes, step.at, step.length);
+    body_pipe_push(&call->body, slab, slab->bytes, step.length);
+    call->step_at += step.length;
+    if (step.length == rest.length) call->repeats_left = call->step_at = 0;
+    loop_enqueue(&current->loop, &call->task);
+}
+
 static void push_answer_body(struct service_call *call)
 {
     const struct test_service *service = &current->service;
+    if (service->body_step && call->repeats_left > 0) {
+        if (body_pipe_credit(&call->body) > 0) push_step(call);
+        return;
+    }
     while (call->repeats_left > 0 && body_pipe_credit(&call->body) > 0) {
-        assert_true(body_pipe_push_copy(&call->body, &current->slabs, slice_from_cstring(service->body)));
+        assert_true(body_pipe_push_copy(&call->body, &current->slabs, service_body(service)));
         call->repeats_left--;
     }
-    if (call->repeats_left > 0) return;
+    if (call->repeats_left > 0 || service->keeps_open) return;
     if (service->cuts_body) {
         struct error error;
         error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, 502, "reset", "the service broke off");
         body_pipe_abort(&call->body, &error);
     } else {
-        body_pipe_finish(&call->body, NULL);
+        body_pipe_finish(&call->body, service->trailers ? &call->trailers : NULL);
     }
 }
 
@@ -104,14 +128,16 @@ static void answer(struct service_call *call)
     call->response.status = (uint16_t)service->status;
     call->response.version = HTTP_1_1;
     add_fields(&call->response.headers, service->headers);
+    headers_init(&call->trailers, exchange->arena);
+    add_fields(&call->trailers, service->trailers);
     if (!service->body || exchange->request->method == METHOD_HEAD) {
-        call->response.body_length = service->body ? strlen(service->body) : 0;
+        call->response.body_length = service->body ? service_body(service).length : 0;
         exchange_answer(exchange, &call->response, NULL);
         return;
     }
     call->repeats_left = service->body_repeat ? service->body_repeat : 1;
     call->response.has_body = true;
-    call->response.body_length = strlen(service->body) * call->repeats_left;
+    call->response.body_length = service_body(service).length * call->repeats_left;
     call->body_begun = true;
     body_pipe_init(&call->body, &current->loop, call->response.body_length);
     call->body.producer_task = &call->task;

@@ -21,18 +21,23 @@
 
 /* How the service behaves, and what it got last. */
 struct test_service {
-    unsigned status;     /* 0: it never answers */
-    const char *headers; /* "Name: value\r\n"... */
-    const char *body;    /* NULL: none */
-    size_t body_repeat;  /* how often the body is sent; 0 counts as 1 */
-    bool later;          /* answers from the run queue, not inside start() */
-    bool after_body;     /* answers when the request's body has ended */
-    bool ignores_body;   /* never becomes the request body's consumer */
-    bool fails;          /* exchange_fail() with 502 connect-failure */
-    bool cuts_body;      /* the answer's body is aborted after it */
-    unsigned interims;   /* so many 103 before the answer */
+    unsigned status;      /* 0: it never answers */
+    const char *headers;  /* "Name: value\r\n"... */
+    const char *body;     /* NULL: none */
+    size_t body_length;   /* of a body with NULs in it; 0: it is text */
+    size_t body_repeat;   /* how often the body is sent; 0 counts as 1 */
+    size_t body_step;     /* sends so many bytes a piece, one after the other; 0: all at once */
+    const char *trailers; /* like headers */
+    bool later;           /* answers from the run queue, not inside start() */
+    bool after_body;      /* answers when the request's body has ended */
+    bool ignores_body;    /* never becomes the request body's consumer */
+    bool fails;           /* exchange_fail() with 502 connect-failure */
+    bool keeps_open;      /* the answer's body never ends */
+    bool cuts_body;       /* the answer's body is aborted after it */
+    unsigned interims;    /* so many 103 before the answer */
     unsigned requests, finished;
     char target[2048], head[TEXT_BYTES_MAX];
+    uint64_t request_body_declared; /* BODY_LENGTH_UNKNOWN: chunked */
     char *request_body;
     size_t request_body_length;
     bool request_body_ended, request_body_aborted;

@@ -101,7 +101,7 @@ static int arrive(struct fixture *fixture, const char *ip, const char *bytes)
     assert_true(address_parse_ip(slice_from_cstring(ip), 50000, &peer));
     if (bytes) assert_int_equal(write(pair[0], bytes, strlen(bytes)), strlen(bytes));
     fixture->clients[fixture->client_count++] = pair[0];
-    connection_accept(&fixture->table, pair[1], &peer);
+    connection_accept(&fixture->table, pair[1], &peer, NULL);
     turn(fixture);
     return pair[0];
 }

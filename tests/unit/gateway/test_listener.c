@@ -24,8 +24,9 @@ struct fixture {
     unsigned client_count;
 };
 
-static void note_accepted(int descriptor, const struct address *peer, void *owner)
+static void note_accepted(struct listener *listener, int descriptor, const struct address *peer, void *owner)
 {
+    (void)listener;
     struct fixture *fixture = owner;
     fixture->peer_is_local = peer->any.sa_family == AF_INET && peer->v4.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
     fixture->accepted[fixture->count++] = descriptor;

@@ -63,6 +63,19 @@ static void a_request_is_written_anew_without_this_hops_fields(void **state)
     reading_release(&reading);
 }
 
+/* RFC 9110 10.1.4: TE is this hop's, so Connection names it. */
+static void a_te_of_our_own_asks_for_trailers(void **state)
+{
+    struct reading reading;
+    read_request(SLICE("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n\r\n"), &reading);
+    assert_true(headers_set_known(&reading.request.headers, HEADER_TE, SLICE("trailers")));
+    assert_string_equal(written_request(&reading.request, SLICE("/"), H1_FRAMING_NONE, true, false),
+                        "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
+    assert_string_equal(written_request(&reading.request, SLICE("/"), H1_FRAMING_NONE, false, false),
+                        "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n");
+    reading_release(&reading);
+}
+
 static void a_request_without_an_authority_gets_an_empty_host(void **state)
 {
     struct reading reading;
@@ -251,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_is_written_anew_without_this_hops_fields),
+        cmocka_unit_test(a_te_of_our_own_asks_for_trailers),
         cmocka_unit_test(a_request_without_an_authority_gets_an_empty_host),
         cmocka_unit_test(a_response_is_written_anew_with_a_date),
         cmocka_unit_test(a_date_is_added_only_where_one_is_due),

@@ -214,6 +214,21 @@ static void connection_names_only_what_was_sent_with_it(void **state)
     assert_string_equal(listed(&headers), "X-Tenant=alice;X-Env=prod;");
 }
 
+/* TE speaks to the next hop: what a filter says there is for the service. */
+static void a_te_of_our_own_stays_and_the_senders_goes(void **state)
+{
+    add_sent("TE", "gzip");
+    add_sent("TE", "trailers");
+    headers_remove_hop_by_hop(&headers);
+    assert_string_equal(listed(&headers), "");
+    add_sent("TE", "gzip");
+    add_sent("TE", "trailers");
+    add_sent("Connection", "TE");
+    assert_true(headers_set_known(&headers, HEADER_TE, SLICE("trailers")));
+    headers_remove_hop_by_hop(&headers);
+    assert_string_equal(listed(&headers), "TE=trailers;");
+}
+
 static void slices_into_a_moved_buffer_follow_and_others_stay(void **state)
 {
     char old[] = "Via: abc", new[] = "Via: xyz";
@@ -286,6 +301,7 @@ int main(void)
         HEADERS_TEST(what_is_for_one_hop_goes_and_what_connection_names_too),
         HEADERS_TEST(connection_cant_name_away_what_frames_or_identifies),
         HEADERS_TEST(connection_names_only_what_was_sent_with_it),
+        HEADERS_TEST(a_te_of_our_own_stays_and_the_senders_goes),
         HEADERS_TEST(slices_into_a_moved_buffer_follow_and_others_stay),
         HEADERS_TEST(many_fields_find_room_until_their_number_or_memory_ends),
         cmocka_unit_test(a_method_is_found_by_its_exact_name),

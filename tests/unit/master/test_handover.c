@@ -117,7 +117,7 @@ static void what_is_handed_over_arrives_as_it_was(void **state)
     struct held_address *held = memory_allocate(sizeof *held);
     held->text = memory_copy_slice(SLICE("[::1]:8080"));
     held->users = 6;
-    held->is_leaving = true;
+    held->is_leaving = held->is_passed = true;
     for (held->count = 0; held->count < 3; held->count++) held->sockets[held->count] = open_one();
     list_push_back(&before.addresses, &held->link);
     struct child *old = add_gateway(CHILD_YIELDS, 4711), *fresh = add_gateway(CHILD_SERVES, 4712);
@@ -147,7 +147,7 @@ static void what_is_handed_over_arrives_as_it_was(void **state)
     struct held_address *address = CONTAINER_OF(list_first(&after.addresses), struct held_address, link);
     assert_string_equal(address->text, "[::1]:8080");
     assert_int_equal(address->users, 6);
-    assert_true(address->is_leaving);
+    assert_true(address->is_leaving && address->is_passed);
     assert_int_equal(address->count, 3);
     assert_int_equal(address->sockets[1], socket);
     struct child *first = CONTAINER_OF(list_first(&after.children), struct child, siblings);

@@ -120,6 +120,26 @@ static void an_address_that_is_being_given_up_is_nobody_elses(void **state)
     assert_non_null(sockets_get(&master, OTHER, text, 1, &error));
 }
 
+/* Whoever else has it would have to make it anew. */
+static void a_passed_socket_stays_whoever_leaves(void **state)
+{
+    struct error error;
+    struct address address;
+    char other[ADDRESS_TEXT_BYTES];
+    const char *text = free_address("127.0.0.1");
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    sockets_add_passed(&master, socket_listen(&address, 5, &error), &address);
+    sockets_add_passed(&master, socket_listen(&address, 5, &error), &address);
+    struct held_address *held = sockets_get(&master, ONE, text, 7, &error);
+    assert_int_equal(held->count, 2);
+    held->is_leaving = true;
+    sockets_leave_all(&master, ONE);
+    assert_ptr_equal(sockets_get(&master, OTHER, text, 7, &error), held);
+    snprintf(other, sizeof other, "0.0.0.0:%u", address_port(&address));
+    assert_null(sockets_get(&master, ONE, other, 1, &error));
+    assert_non_null(strstr(error.text, "has passed 127.0.0.1:"));
+}
+
 static void both_families_may_have_the_same_port(void **state)
 {
     struct error error;
@@ -160,6 +180,7 @@ int main(void)
         TEST(a_closed_address_is_free_again),
         TEST(an_address_is_kept_while_any_gateway_listens_there),
         TEST(an_address_that_is_being_given_up_is_nobody_elses),
+        TEST(a_passed_socket_stays_whoever_leaves),
         TEST(both_families_may_have_the_same_port),
         TEST(what_is_no_address_or_not_ours_is_refused),
         TEST(odd_numbers_of_sockets_are_brought_to_reason),
