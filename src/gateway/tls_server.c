@@ -68,16 +68,29 @@ static int choose_certificate(SSL *ssl, int *alert, void *argument)
     return SSL_TLSEXT_ERR_OK;
 }
 
-static const unsigned char protocols[] = "\x08http/1.1";
+static const unsigned char protocols[] = "\x02h2\x08http/1.1";
+#define H2_BYTES 3
+
+/* RFC 9113 9.2.2: a client may break off where HTTP/2 comes with a TLS 1.2 suite that isn't as good as those of 1.3. The suite is
+ * chosen before the protocol is. */
+static bool suite_is_good_for_h2(SSL *ssl)
+{
+    const SSL_CIPHER *cipher = SSL_get_pending_cipher(ssl);
+    if (!cipher) return false;
+    int exchange = SSL_CIPHER_get_kx_nid(cipher);
+    return SSL_version(ssl) == TLS1_3_VERSION ||
+           (SSL_CIPHER_is_aead(cipher) && (exchange == NID_kx_ecdhe || exchange == NID_kx_dhe));
+}
 
 /* RFC 7301 3.2: a client that asks for none of ours is refused. */
 static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char *length, const unsigned char *offered,
                            unsigned offered_length, void *argument)
 {
-    (void)ssl, (void)argument;
+    (void)argument;
     unsigned char *found;
-    if (SSL_select_next_proto(&found, length, protocols, sizeof protocols - 1, offered, offered_length) !=
-        OPENSSL_NPN_NEGOTIATED)
+    size_t skipped = suite_is_good_for_h2(ssl) ? 0 : H2_BYTES;
+    if (SSL_select_next_proto(&found, length, protocols + skipped, (unsigned)(sizeof protocols - 1 - skipped), offered,
+                              offered_length) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *chosen = found;
     return SSL_TLSEXT_ERR_OK;

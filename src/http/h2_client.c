@@ -49,6 +49,7 @@ static void tell_capacity(struct h2_client *client)
 
 static void drain(struct h2_client *client)
 {
+    if (client->draining) return;
     client->draining = true;
     tell_capacity(client);
 }

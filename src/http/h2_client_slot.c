@@ -351,7 +351,9 @@ static int note_begin(nghttp2_session *session, const nghttp2_frame *frame, void
     const struct h2_client *client = user_data;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
-    if (slot) slot->begins_at = client->output.gathered;
+    if (!slot) return 0;
+    slot->begins_at = client->output.gathered;
+    if (slot->stream) slot->stream->request_sent = true; /* as good as; exactly when the stream leaves */
     return 0;
 }
 

@@ -140,6 +140,25 @@ def test_alpn_agrees_on_http_1_1_and_refuses_what_is_not_spoken(running):
         tls_connect(running.address, client_context(alpn=["spdy/3"]))
 
 
+def test_alpn_agrees_on_http_2_where_the_suite_is_good_enough_for_it(gateway, server):
+    running = gateway(HELLO, listener=secured(server, ciphers="ECDHE+AESGCM:ECDHE+AES128+SHA256"))
+
+    def agreed(**options):
+        with tls_connect(running.address, client_context(alpn=["http/1.1", "h2"], **options)) as wire:
+            return wire.socket.selected_alpn_protocol()
+
+    assert agreed() == "h2"
+    assert agreed(version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+AESGCM") == "h2"
+    assert agreed(version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+AES128+SHA256:!AESGCM") == "http/1.1"
+
+
+def test_curl_speaks_http_2_over_tls(running, authority):
+    done = subprocess.run(["curl", "-s", "--http2", "-w", "%{http_version}", "--cacert", authority.path, "--connect-to",
+                           f"localhost:443:127.0.0.1:{running.port}", "https://localhost/"],
+                          capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (0, "hello\n2"), done.stderr
+
+
 def test_a_client_cannot_renegotiate(running):
     said = s_client(running.address, "-tls1_2", send="R\n")
     assert "no renegotiation" in said or "ssl handshake failure" in said
