@@ -54,14 +54,26 @@ static void drain(struct h2_client *client)
     tell_capacity(client);
 }
 
+static void submit_waiting(struct h2_client *client)
+{
+    struct list_link *next;
+    for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
+        next = link->next;
+        struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
+        if (slot->waits_for_settings) h2_slot_submit(slot);
+    }
+}
+
 static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_client *client = user_data;
     if (frame->hd.stream_id != 0) {
         struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
         if (slot && slot->stream) h2_answer_take_frame(slot, frame);
+        if (slot && slot->end) h2_tunnel_take_frame(slot, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         client->base.is_streams_max_known = true;
+        submit_waiting(client);
         tell_capacity(client);
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
         drain(client);
@@ -242,6 +254,7 @@ static void end_connection(struct h2_client *client, const struct error *error_o
     for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
         next = link->next;
         struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
+        if (slot->end) h2_tunnel_lose(slot);
         if (!slot->stream) continue;
         if (error_or_null)
             h2_slot_fail(slot, error_or_null);
@@ -466,6 +479,7 @@ static bool client_is_stale(struct client_connection *connection)
 static const struct client_connection_operations client_operations = {
     .open = h2_client_open,
     .cancel = h2_client_cancel,
+    .open_tunnel = h2_client_open_tunnel,
     .close = client_close,
     .is_stale = client_is_stale,
 };

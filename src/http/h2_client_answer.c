@@ -3,6 +3,7 @@
  * They run inside the session's calls: they move bytes, set events and queue tasks, never more. */
 #include "http/h1_body.h"
 #include "http/h2_client_private.h"
+#include "http/websocket.h"
 
 #define INTERIM_HEADS_MAX 32
 /* A longer piece of content stays where it was read; a shorter one is copied behind the one before, so that a body of many small frames
@@ -93,16 +94,29 @@ static void take_interim(struct h2_client_slot *slot)
     loop_enqueue(slot->client->worker->loop, &slot->task);
 }
 
-/* The answer to an extended CONNECT that opens the tunnel looks as it does in HTTP/1.1 (RFC 8441 5). */
-static void open_tunnel(struct h2_client_slot *slot)
+/* Its proof of having understood is the 200 itself (RFC 8441 5); who asked by a key is told so. */
+static bool set_accept(struct client_stream *stream)
 {
-    struct client_stream *stream = slot->stream;
-    stream->response.status = 101;
-    stream->response.has_body = false;
-    stream->response.body_length = BODY_LENGTH_UNKNOWN;
-    if (!slot->holding_back) return;
-    h2_slot_send_body(slot);
-    loop_enqueue(slot->client->worker->loop, &slot->task);
+    struct headers *headers = &stream->response.headers;
+    const struct header *key = headers_find(&stream->request->headers, WEBSOCKET_KEY_FIELD);
+    headers_remove(headers, WEBSOCKET_ACCEPT_FIELD);
+    if (!key || !websocket_key_is_valid(key->value)) return true;
+    char *accept = arena_allocate(stream->arena, WEBSOCKET_ACCEPT_BYTES);
+    if (!accept) return false;
+    websocket_write_accept(key->value, accept);
+    return headers_add(headers, WEBSOCKET_ACCEPT_FIELD, slice_of(accept, WEBSOCKET_ACCEPT_BYTES));
+}
+
+/* The answer to an extended CONNECT that opens the tunnel looks as it does in HTTP/1.1. False: memory. */
+static bool look_switched(struct client_stream *stream)
+{
+    struct response_head *head = &stream->response;
+    head->status = 101;
+    head->has_body = false;
+    head->body_length = BODY_LENGTH_UNKNOWN;
+    struct slice protocol = headers_value(&stream->request->headers, HEADER_UPGRADE);
+    return headers_set_known(&head->headers, HEADER_UPGRADE, protocol) &&
+           headers_set_known(&head->headers, HEADER_CONNECTION, SLICE("Upgrade")) && set_accept(stream);
 }
 
 /* An error while the request is still being sent says that the backend wants no more of it. A backend that answers in the good while it
@@ -112,22 +126,25 @@ static void begin_answer(struct h2_client_slot *slot)
     struct client_stream *stream = slot->stream;
     const struct response_head *head = &stream->response;
     slot->head_is_over = true;
-    bool is_tunnel = stream->upgrade && head->status >= 200 && head->status < 300;
-    if (is_tunnel)
-        open_tunnel(slot);
-    else if (slot->holding_back || head->status >= 400)
-        h2_slot_stop_sending(slot);
+    slot->is_two_way = stream->upgrade && head->status >= 200 && head->status < 300;
+    if (slot->is_two_way && !look_switched(stream)) {
+        h2_slot_fail_for_memory(slot);
+        return;
+    }
+    if (!slot->is_two_way && (slot->holding_back || head->status >= 400)) h2_slot_stop_sending(slot);
     body_pipe_init(&stream->response_body, slot->client->worker->loop,
-                   is_tunnel || head->has_body ? head->body_length : 0);
+                   slot->is_two_way || head->has_body ? head->body_length : 0);
     stream->response_body.producer_task = &slot->task;
     stream->head_ns = slot->client->worker->loop->now_ns;
     h2_slot_tell_owner(slot, CLIENT_STREAM_HEAD);
 }
 
+/* Of a tunnel that isn't opened yet only one direction has ended. */
 static void end_answer(struct h2_client_slot *slot)
 {
     struct client_stream *stream = slot->stream;
     struct headers *trailers = NULL;
+    if (!stream || slot->is_two_way) return;
     if (slot->trailers.arena && headers_next(&slot->trailers, NULL)) {
         /* The consumer may get to the end when the slot has long been another stream's. */
         trailers = arena_allocate(stream->arena, sizeof *trailers);
@@ -167,13 +184,13 @@ static void take_trailers(struct h2_client_slot *slot)
 /* The consumer wakes us when it has passed on what is worth a WINDOW_UPDATE. */
 static void ask_to_be_woken(struct h2_client_slot *slot)
 {
-    struct body_pipe *pipe = &slot->stream->response_body;
+    struct body_pipe *pipe = slot->in;
     if (pipe->pushed - slot->returned >= RETURN_BYTES_MIN) pipe->credit_wanted = true;
 }
 
 void h2_answer_return_window(struct h2_client_slot *slot)
 {
-    const struct body_pipe *pipe = &slot->stream->response_body;
+    const struct body_pipe *pipe = slot->in;
     uint64_t passed_on = pipe->pushed - pipe->buffered;
     size_t lot = (size_t)(passed_on - slot->returned);
     if (lot == 0) return;
@@ -186,15 +203,15 @@ void h2_answer_return_window(struct h2_client_slot *slot)
 /* A slab to copy content into. NULL where there is none, or no piece left for it. */
 static struct slab *take_slab_for_copies(struct h2_client_slot *slot)
 {
-    if (slot->stream->response_body.count == BODY_PIPE_PIECES) return NULL;
+    if (slot->in->count == BODY_PIPE_PIECES) return NULL;
     struct slab *slab = h1_take_slab(slot->client->worker->slabs, SLAB_SMALL);
-    return slab ? slab : slab_reserve_take(&slot->stream->body_reserve);
+    return slab ? slab : slab_reserve_take(slot->reserve);
 }
 
 /* Returns how much was stored; less than `length`: no room for more. */
 static size_t copy_content(struct h2_client_slot *slot, const char *at, size_t length)
 {
-    struct body_pipe *pipe = &slot->stream->response_body;
+    struct body_pipe *pipe = slot->in;
     size_t done = 0;
     while (done < length) {
         size_t room = body_pipe_tail_room(pipe), part = length - done;
@@ -215,7 +232,7 @@ static size_t copy_content(struct h2_client_slot *slot, const char *at, size_t l
 
 static size_t store_content(struct h2_client_slot *slot, const char *at, size_t length)
 {
-    struct body_pipe *pipe = &slot->stream->response_body;
+    struct body_pipe *pipe = slot->in;
     struct slab *input = slot->client->input;
     if (body_pipe_is_stopped(pipe)) return length;
     size_t stored = length;
@@ -233,7 +250,7 @@ static size_t store_content(struct h2_client_slot *slot, const char *at, size_t 
 static void begin_pause(struct h2_client_slot *slot, const char *at, size_t length)
 {
     slot->client->pause = (struct h2_pause){ slot, at, length };
-    slot->stream->response_body.credit_wanted = true;
+    slot->in->credit_wanted = true;
     h2_client_wait_for_memory(slot->client);
 }
 
@@ -255,9 +272,9 @@ static int take_data(nghttp2_session *session, uint8_t flags, int32_t stream_id,
     struct h2_client_slot *slot = h2_slot_of(session, stream_id);
     /* The connection's window is never what holds a stream back: each one's own bounds what is kept for it. */
     if (nghttp2_session_consume_connection(session, length) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (!slot || !slot->stream) return 0;
-    slot->stream->bytes_received += length;
-    if (!slot->head_is_over || (!slot->stream->response.has_body && slot->stream->response.status != 101)) {
+    if (!slot || !slot->in) return 0;
+    if (slot->stream) slot->stream->bytes_received += length;
+    if (!slot->head_is_over || (!slot->is_two_way && !slot->stream->response.has_body)) {
         refuse(slot, "a body where there is none to be");
         return 0;
     }
@@ -319,7 +336,9 @@ static int forget_stream(nghttp2_session *session, int32_t stream_id, uint32_t c
     struct h2_client_slot *slot = h2_slot_of(session, stream_id);
     if (!slot) return 0;
     slot->is_forgotten = true;
-    if (slot->stream) {
+    if (slot->end) {
+        h2_tunnel_lose(slot);
+    } else if (slot->stream) {
         if (code == NGHTTP2_REFUSED_STREAM)
             h2_slot_fail_as_not_executed(slot, "refused the request before it looked at it");
         else if (slot->was_reset)

@@ -1,5 +1,6 @@
-/* http/h2_client_private.h: private to this room: the two halves of a backend's HTTP/2 connection. h2_client.c is the connection: its
- * bytes in and out, its limits, its end. h2_client_slot.c is one request and its answer, the client stream that an owner sees. */
+/* http/h2_client_private.h: private to this room: the parts of a backend's HTTP/2 connection. h2_client.c is the connection: its bytes in
+ * and out, its limits, its end. h2_client_slot.c is one request and h2_client_answer.c its answer, the client stream that an owner sees;
+ * h2_client_tunnel.c is what it may become (RFC 8441). */
 #ifndef SLUICE_HTTP_H2_CLIENT_PRIVATE_H
 #define SLUICE_HTTP_H2_CLIENT_PRIVATE_H
 
@@ -50,6 +51,11 @@ struct h2_client {
 struct h2_client_slot {
     struct h2_client *client;
     struct client_stream *stream; /* NULL: it has left */
+    struct tunnel_end *end;       /* what has become of the stream; NULL: nothing, or its owner has left too */
+    /* The stream's, or the tunnel's. */
+    struct body_pipe *in, *out;   /* what comes and what goes; NULL: nothing (any more) */
+    struct slab_reserve *reserve; /* for what comes */
+    struct slab_reserve tunnel_reserve;
     struct list_link link;
     struct task task;              /* the body, of either side */
     struct timer timer;            /* the 100 */
@@ -67,7 +73,10 @@ struct h2_client_slot {
     bool was_reset;              /* by the backend */
     bool is_sending;             /* of the request's body there is more to write */
     bool holding_back;           /* it waits for a 100, or for the tunnel */
-    bool is_deferred;            /* the session waits to be told of more of it */
+    bool
+        waits_for_settings; /* the backend may offer tunnels, and hasn't said; the session doesn't know the request yet */
+    bool is_two_way;        /* a tunnel, now or soon: the end of one direction says nothing of the other */
+    bool is_deferred;       /* the session waits to be told of more of it */
 };
 
 /* --- h2_client.c --- */
@@ -107,6 +116,8 @@ void h2_slot_fail_for_memory(struct h2_client_slot *);
 void h2_slot_fail_for_end(struct h2_client_slot *, const char *how);
 /* Nothing was executed, whatever has gone out (RFC 9113 6.8, 8.7). */
 void h2_slot_fail_as_not_executed(struct h2_client_slot *, const char *what);
+/* The backend's SETTINGS are there. */
+void h2_slot_submit(struct h2_client_slot *);
 /* The session has forgotten it, or is about to be freed. */
 void h2_slot_recycle(struct h2_client_slot *);
 
@@ -118,5 +129,16 @@ void h2_answer_take_frame(struct h2_client_slot *, const nghttp2_frame *);
 void h2_answer_return_window(struct h2_client_slot *);
 /* Stores what the connection paused for. False: there is still no room. */
 bool h2_answer_end_pause(struct h2_client *) MUST_USE;
+
+/* --- h2_client_tunnel.c --- */
+
+bool h2_client_open_tunnel(struct client_connection *, struct client_stream *, struct tunnel_end *) MUST_USE;
+/* Of a slot with an end: */
+void h2_tunnel_take_frame(struct h2_client_slot *, const nghttp2_frame *);
+void h2_tunnel_note_sent(struct h2_client_slot *); /* END_STREAM */
+/* The other side has broken off. */
+void h2_tunnel_cut(struct h2_client_slot *);
+/* The stream is over: as it should be, or broken off by the backend. */
+void h2_tunnel_lose(struct h2_client_slot *);
 
 #endif

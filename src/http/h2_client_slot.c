@@ -62,7 +62,7 @@ static void note_sent(struct h2_client_slot *slot)
 
 void h2_slot_stop_sending(struct h2_client_slot *slot)
 {
-    if (slot->is_sending && !slot->holding_back) body_pipe_detach_consumer(slot->stream->request_body);
+    if (slot->is_sending && !slot->holding_back) body_pipe_detach_consumer(slot->out);
     slot->is_sending = slot->holding_back = false;
 }
 
@@ -81,10 +81,14 @@ static void leave(struct h2_client_slot *slot, uint32_t code)
     if (client->pause.slot == slot) client->pause.slot = NULL;
     stream->connection = NULL;
     slot->stream = NULL;
+    slot->in = slot->out = NULL;
     if (--client->open_count == 0) slab_reserve_release(&client->input_reserve);
     client->left_count++;
     bool is_over = slot->is_forgotten || (slot->end_sent && slot->end_received);
-    if (!is_over && !client->broken && nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, slot->id, code))
+    if (slot->waits_for_settings)
+        h2_slot_recycle(slot); /* which nobody else knows */
+    else if (!is_over && !client->broken &&
+             nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, slot->id, code))
         client->complaint = "out of memory";
     h2_client_come_back(client);
 }
@@ -150,8 +154,12 @@ void h2_slot_fail_for_end(struct h2_client_slot *slot, const char *how)
 /* The request's own body broke, or isn't as long as its head said. */
 static void fail_for_request_body(struct h2_client_slot *slot)
 {
-    const struct body_pipe *body = slot->stream->request_body;
+    const struct body_pipe *body = slot->out;
     struct error error;
+    if (slot->end) {
+        h2_tunnel_cut(slot);
+        return;
+    }
     if (body->state == BODY_ABORTED)
         error = body->failure;
     else
@@ -162,7 +170,7 @@ static void fail_for_request_body(struct h2_client_slot *slot)
 
 void h2_slot_send_body(struct h2_client_slot *slot)
 {
-    struct body_pipe *body = slot->stream->request_body;
+    struct body_pipe *body = slot->out;
     slot->holding_back = false;
     body_pipe_attach_consumer(body, &slot->task);
     if (body->splice) body_pipe_decline_splice(body);
@@ -180,11 +188,11 @@ static size_t bytes_in_ring(const struct body_pipe *pipe)
 /* All of the body has been read: END_STREAM goes with this frame, or with the trailers behind it. */
 static void end_body(struct h2_client_slot *slot, uint32_t *flags)
 {
-    struct client_stream *stream = slot->stream;
+    const struct client_stream *stream = slot->stream;
     struct h2_fields fields;
     struct error error;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    const struct headers *trailers = stream->request_body->trailers;
+    const struct headers *trailers = stream ? slot->out->trailers : NULL;
     if (!trailers || !h2_write_trailers(trailers, stream->arena, &fields, &error) || fields.count == 0) return;
     if (nghttp2_submit_trailer(slot->client->session, slot->id, fields.items, fields.count) == 0)
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -195,14 +203,14 @@ static ssize_t give_body(nghttp2_session *session, int32_t stream_id, uint8_t *b
 {
     (void)buffer, (void)source, (void)user_data;
     struct h2_client_slot *slot = h2_slot_of(session, stream_id);
-    if (!slot || !slot->stream || !slot->is_sending || slot->holding_back) {
+    if (!slot || !slot->out || !slot->is_sending || slot->holding_back) {
         if (slot) slot->is_deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
-    const struct body_pipe *pipe = slot->stream->request_body;
+    const struct body_pipe *pipe = slot->out;
     size_t available = bytes_in_ring(pipe), chunk = available < length ? available : length;
     bool is_end = pipe->state == BODY_FINISHED && chunk == pipe->buffered;
-    uint64_t expected = slot->stream->upgrade ? BODY_LENGTH_UNKNOWN : slot->stream->request->body_length;
+    uint64_t expected = slot->is_two_way ? BODY_LENGTH_UNKNOWN : slot->stream->request->body_length;
     uint64_t sent = slot->content_sent + chunk;
     bool is_cut = expected != BODY_LENGTH_UNKNOWN && (sent > expected || (is_end && sent != expected));
     if (pipe->state == BODY_ABORTED || is_cut) {
@@ -225,11 +233,12 @@ static int put_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
     (void)source;
     struct h2_client *client = user_data;
     struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
-    if (!slot || !slot->stream) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (!slot || !slot->out) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     PROMISE(length == slot->chunk);
-    h2_gather_content(&client->output, client->gathering, head, slot->stream->request_body, length);
+    h2_gather_content(&client->output, client->gathering, head, slot->out, length);
     slot->content_sent += length;
-    slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + length;
+    if (slot->stream) slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + length;
+    if (slot->end) slot->end->bytes_sent += length;
     return 0;
 }
 
@@ -259,6 +268,8 @@ static bool submit(struct h2_client_slot *slot, struct error *error)
     struct client_stream *stream = slot->stream;
     struct h2_fields fields;
     struct slice scheme = client->stream.tls ? SLICE("https") : SLICE("http");
+    slot->waits_for_settings = stream->upgrade && !client->base.is_streams_max_known;
+    if (slot->waits_for_settings) return true;
     if (stream->upgrade && !may_upgrade(client, error)) return false;
     if (!h2_write_request(stream->request, scheme, stream->target, stream->upgrade, stream->arena, &fields, error))
         return false;
@@ -293,6 +304,15 @@ static void fail_unopened(struct h2_client *client, struct client_stream *stream
     h2_client_come_back(client);
 }
 
+void h2_slot_submit(struct h2_client_slot *slot)
+{
+    struct error error;
+    if (!submit(slot, &error)) {
+        slot->waits_for_settings = true; /* the session still doesn't know it */
+        h2_slot_fail(slot, &error);
+    }
+}
+
 /* NULL: *error. */
 static struct h2_client_slot *begin_stream(struct h2_client *client, struct client_stream *stream, struct error *error)
 {
@@ -307,7 +327,10 @@ static struct h2_client_slot *begin_stream(struct h2_client *client, struct clie
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for an exchange with a backend");
     } else {
         slot->stream = stream;
-        slot->is_sending = stream->request_body && (stream->request->has_body || stream->upgrade);
+        slot->in = &stream->response_body;
+        slot->out = stream->request_body;
+        slot->reserve = &stream->body_reserve;
+        slot->is_sending = stream->upgrade || (stream->request_body && stream->request->has_body);
         if (submit(slot, error)) return slot;
         h2_slot_recycle(slot);
     }
@@ -364,6 +387,7 @@ static int note_sent_frame(nghttp2_session *session, const nghttp2_frame *frame,
     struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
     if (!slot) return 0;
     slot->end_sent |= frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (slot->end && slot->end_sent) h2_tunnel_note_sent(slot);
     if (slot->stream && frame->hd.type == NGHTTP2_HEADERS)
         slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + frame->hd.length;
     if (slot->stream && slot->end_sent) h2_slot_stop_sending(slot);
@@ -400,16 +424,16 @@ static bool has_news(const struct body_pipe *pipe) { return pipe->buffered > 0 |
 static void slot_task(struct task *task)
 {
     struct h2_client_slot *slot = CONTAINER_OF(task, struct h2_client_slot, task);
-    struct client_stream *stream = slot->stream;
-    if (!stream) return;
-    if (slot->is_deferred && slot->is_sending && !slot->holding_back && has_news(stream->request_body)) {
+    const struct client_stream *stream = slot->stream;
+    if (!stream && !slot->end) return;
+    if (slot->is_deferred && slot->is_sending && !slot->holding_back && has_news(slot->out)) {
         slot->is_deferred = false;
         if (nghttp2_session_resume_data(slot->client->session, slot->id) == NGHTTP2_ERR_NOMEM)
             slot->client->complaint = "out of memory";
     }
     h2_client_come_back(slot->client);
-    if (!(stream->events & CLIENT_STREAM_HEAD)) return;
-    if (body_pipe_is_stopped(&stream->response_body))
+    if (stream && !(stream->events & CLIENT_STREAM_HEAD)) return;
+    if (stream && body_pipe_is_stopped(slot->in))
         h2_slot_finish(slot, NGHTTP2_CANCEL); /* nobody wants the rest */
     else
         h2_answer_return_window(slot);

@@ -7,7 +7,11 @@
 
 #include "base/slice.h"
 
+#define WEBSOCKET_KEY_FIELD SLICE("Sec-WebSocket-Key")
+#define WEBSOCKET_ACCEPT_FIELD SLICE("Sec-WebSocket-Accept")
+#define WEBSOCKET_VERSION_FIELD SLICE("Sec-WebSocket-Version")
 #define WEBSOCKET_VERSION "13"
+#define WEBSOCKET_KEY_BYTES 24
 #define WEBSOCKET_ACCEPT_BYTES 28
 
 enum websocket_close_code {
@@ -18,6 +22,8 @@ enum websocket_close_code {
 
 /* Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455 4.1). */
 bool websocket_key_is_valid(struct slice key);
+/* One of these random bytes; `into` gets no NUL. */
+void websocket_write_key(const uint8_t random[16], char into[WEBSOCKET_KEY_BYTES]);
 /* Sec-WebSocket-Accept for a valid key (RFC 6455 4.2.2); `into` gets no NUL. */
 void websocket_write_accept(struct slice key, char into[WEBSOCKET_ACCEPT_BYTES]);
 /* Is it what a server that has read the key answers? */
