@@ -12,12 +12,6 @@ static struct slice only_value(const struct headers *headers, struct slice name)
     return field->value;
 }
 
-bool websocket_is_asked_for(const struct request_head *request)
-{
-    return request->wants_upgrade && request->method == METHOD_GET &&
-           headers_list_has(&request->headers, HEADER_UPGRADE, protocol);
-}
-
 /* What follows the head would be a body to one reader and frames to the next. */
 bool websocket_check_request(struct exchange *exchange, struct error *error)
 {

@@ -8,6 +8,12 @@
 
 /* --- the handshake --- */
 
+bool websocket_is_asked_for(const struct request_head *request)
+{
+    return request->wants_upgrade && request->method == METHOD_GET &&
+           headers_list_has(&request->headers, HEADER_UPGRADE, SLICE("websocket"));
+}
+
 static bool is_base64(char byte)
 {
     return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') ||

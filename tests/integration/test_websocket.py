@@ -272,6 +272,18 @@ def test_filters_come_first(new_backend, gateway):
     assert backend.targets() == ["/open"] and backend.requests[0].headers["X-Who"] == "127.0.0.1"
 
 
+def test_pages_of_other_origins_are_refused(new_backend, gateway):
+    backend = new_backend()
+    backend.on("/", switch(echo_frames))
+    running = gateway(proxy(backend, route={"filters": [{"type": "websocket", "allowedOrigins": ["https://*.example.com"]}]}))
+    with running.send(handshake(headers=[("Origin", "https://evil.example")])) as wire:
+        response = wire.read_response()
+        assert response.status == 403 and response.problem["rule"] == "websocket"
+    assert backend.requests == []
+    open_websocket(running, headers=[("Origin", "https://app.example.com")]).send(b"x").expect(b"x")
+    open_websocket(running).send(b"x").expect(b"x")
+
+
 # Ends
 
 def test_a_client_that_closes_is_logged_and_counted(echoing):
