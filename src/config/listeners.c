@@ -180,6 +180,12 @@ const struct field listener_fields[] = {
       .fields = tls_fields,
       .check = check_tls,
       .summary = "HTTPS is spoken here. Absent: plain HTTP." },
+    { .name = "http2",
+      .type = FIELD_BOOLEAN,
+      .into = offsetof(struct listener_config, http2),
+      .fallback = "true",
+      .summary =
+          "HTTP/2 may be spoken here: clients choose it by ALPN or, without TLS, by beginning with its preface." },
     { .name = "redirectToHttps",
       .type = FIELD_CUSTOM,
       .into = offsetof(struct listener_config, redirect_port),

@@ -39,6 +39,7 @@ struct listener_config {
     struct address address;
     bool has_tls;
     struct listener_tls_config tls;
+    bool http2;             /* true: may be spoken, chosen by ALPN or, in clear, by the client's preface */
     uint16_t redirect_port; /* every request goes there by https; 0: none does */
     struct listener_proxy_config proxy;
     const struct node *node;

@@ -60,7 +60,7 @@ static void submit_waiting(struct h2_client *client)
     for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
         next = link->next;
         struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
-        if (slot->waits_for_settings) h2_slot_submit(slot);
+        if (slot->waits_for_settings) h2_client_slot_submit(slot);
     }
 }
 
@@ -68,9 +68,8 @@ static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void
 {
     struct h2_client *client = user_data;
     if (frame->hd.stream_id != 0) {
-        struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
-        if (slot && slot->stream) h2_answer_take_frame(slot, frame);
-        if (slot && slot->end) h2_tunnel_take_frame(slot, frame);
+        struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
+        if (slot && (slot->stream || slot->end)) h2_answer_take_frame(slot, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         client->base.is_streams_max_known = true;
         submit_waiting(client);
@@ -105,7 +104,7 @@ static nghttp2_session *create_session(struct h2_client *client)
     nghttp2_session *session = NULL;
     if (nghttp2_session_callbacks_new(&callbacks) != 0) return NULL;
     if (nghttp2_option_new(&options) == 0) {
-        h2_slot_set_callbacks(callbacks);
+        h2_client_slot_set_callbacks(callbacks);
         h2_answer_set_callbacks(callbacks);
         nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, take_frame);
         nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, note_complaint);
@@ -140,7 +139,7 @@ static void free_slots(struct h2_client *client)
 {
     struct list_link *link;
     while ((link = list_first(&client->slots)) != NULL)
-        h2_slot_recycle(CONTAINER_OF(link, struct h2_client_slot, link));
+        h2_client_slot_recycle(CONTAINER_OF(link, struct h2_client_slot, link));
     while ((link = list_first(&client->spare)) != NULL) {
         list_remove(link);
         free(CONTAINER_OF(link, struct h2_client_slot, link));
@@ -254,12 +253,14 @@ static void end_connection(struct h2_client *client, const struct error *error_o
     for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
         next = link->next;
         struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
-        if (slot->end) h2_tunnel_lose(slot);
-        if (!slot->stream) continue;
-        if (error_or_null)
-            h2_slot_fail(slot, error_or_null);
+        if (slot->end)
+            h2_client_tunnel_lost(slot);
+        else if (!slot->stream)
+            continue;
+        else if (error_or_null)
+            h2_client_slot_fail(slot, error_or_null);
         else
-            h2_slot_fail_for_end(slot, how);
+            h2_client_slot_fail_for_end(slot, how);
     }
     tell_capacity(client);
 }

@@ -17,14 +17,14 @@
 static void fail_for_response(struct h2_client_slot *slot, struct error *error)
 {
     if (error->status == 502) error->reason = "bad-response";
-    h2_slot_fail_with(slot, error, NGHTTP2_PROTOCOL_ERROR);
+    h2_client_slot_fail_with(slot, error, NGHTTP2_PROTOCOL_ERROR);
 }
 
 static void refuse(struct h2_client_slot *slot, const char *what)
 {
     struct error error;
     error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, 502, "bad-response", "the backend sent %s", what);
-    h2_slot_fail_with(slot, &error, NGHTTP2_PROTOCOL_ERROR);
+    h2_client_slot_fail_with(slot, &error, NGHTTP2_PROTOCOL_ERROR);
 }
 
 /* --- the answer's head --- */
@@ -32,7 +32,7 @@ static void refuse(struct h2_client_slot *slot, const char *what)
 static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_client *client = user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot || !slot->stream) return 0;
     struct headers *headers = &slot->stream->response.headers;
     if (slot->head_is_over) {
@@ -48,7 +48,7 @@ static int take_header(nghttp2_session *session, const nghttp2_frame *frame, ngh
                        uint8_t flags, void *user_data)
 {
     (void)flags, (void)user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot || !slot->stream) return 0;
     if (h2_reader_add(&slot->reader, name, value) == H2_FIELD_TAKEN) return 0;
     refuse(slot, "far too many fields");
@@ -59,7 +59,7 @@ static int refuse_header(nghttp2_session *session, const nghttp2_frame *frame, n
                          nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
     (void)value, (void)flags, (void)user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot || !slot->stream) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     nghttp2_vec bytes = nghttp2_rcbuf_get_buf(name);
     struct error error;
@@ -67,7 +67,7 @@ static int refuse_header(nghttp2_session *session, const nghttp2_frame *frame, n
     error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, 502, "bad-response",
               "the backend sent a field that HTTP/2 forbids: \"%.*s\"", is_printable ? (int)bytes.len : 3,
               is_printable ? (const char *)bytes.base : "...");
-    h2_slot_fail_with(slot, &error, NGHTTP2_PROTOCOL_ERROR);
+    h2_client_slot_fail_with(slot, &error, NGHTTP2_PROTOCOL_ERROR);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
@@ -80,78 +80,84 @@ static void take_interim(struct h2_client_slot *slot)
     }
     struct interim_response *interim = arena_allocate(stream->arena, sizeof *interim);
     if (!interim) {
-        h2_slot_fail_for_memory(slot);
+        h2_client_slot_fail_for_memory(slot);
         return;
     }
     *interim = (struct interim_response){ .head = stream->response };
     struct interim_response **last = &stream->interim;
     while (*last) last = &(*last)->next;
     *last = interim;
-    h2_slot_tell_owner(slot, CLIENT_STREAM_INTERIM);
+    h2_client_slot_tell_owner(slot, CLIENT_STREAM_INTERIM);
     response_head_init(&stream->response, stream->arena);
-    if (interim->head.status != 100 || !slot->holding_back || stream->upgrade) return;
-    h2_slot_send_body(slot);
+    if (interim->head.status != 100 || !slot->holding_back) return;
+    h2_client_slot_send_body(slot);
     loop_enqueue(slot->client->worker->loop, &slot->task);
 }
 
-/* Its proof of having understood is the 200 itself (RFC 8441 5); who asked by a key is told so. */
-static bool set_accept(struct client_stream *stream)
+static struct slice value_of(const struct headers *headers, struct slice name)
 {
-    struct headers *headers = &stream->response.headers;
-    const struct header *key = headers_find(&stream->request->headers, WEBSOCKET_KEY_FIELD);
-    headers_remove(headers, WEBSOCKET_ACCEPT_FIELD);
-    if (!key || !websocket_key_is_valid(key->value)) return true;
-    char *accept = arena_allocate(stream->arena, WEBSOCKET_ACCEPT_BYTES);
-    if (!accept) return false;
-    websocket_write_accept(key->value, accept);
-    return headers_add(headers, WEBSOCKET_ACCEPT_FIELD, slice_of(accept, WEBSOCKET_ACCEPT_BYTES));
+    const struct header *field = headers_find(headers, name);
+    return field ? field->value : SLICE_ABSENT;
 }
 
-/* The answer to an extended CONNECT that opens the tunnel looks as it does in HTTP/1.1. False: memory. */
-static bool look_switched(struct client_stream *stream)
+/* RFC 8441 5: 200 says what a 101 says in HTTP/1.1; the fields that belong to that alone are put there, as everybody behind expects. */
+static bool look_like_101(struct client_stream *stream)
 {
-    struct response_head *head = &stream->response;
-    head->status = 101;
-    head->has_body = false;
-    head->body_length = BODY_LENGTH_UNKNOWN;
-    struct slice protocol = headers_value(&stream->request->headers, HEADER_UPGRADE);
-    return headers_set_known(&head->headers, HEADER_UPGRADE, protocol) &&
-           headers_set_known(&head->headers, HEADER_CONNECTION, SLICE("Upgrade")) && set_accept(stream);
+    struct headers *headers = &stream->response.headers;
+    struct slice key = value_of(&stream->request->headers, WEBSOCKET_KEY_FIELD);
+    stream->response.status = 101;
+    stream->response.has_body = false;
+    stream->response.body_length = 0;
+    if (!headers_set_known(headers, HEADER_CONNECTION, SLICE("Upgrade")) ||
+        !headers_set_known(headers, HEADER_UPGRADE, headers_value(&stream->request->headers, HEADER_UPGRADE)))
+        return false;
+    if (!websocket_key_is_valid(key)) return true;
+    char *accept = arena_allocate(stream->arena, WEBSOCKET_ACCEPT_BYTES);
+    if (!accept) return false;
+    websocket_write_accept(key, accept);
+    return headers_set(headers, WEBSOCKET_ACCEPT_FIELD, slice_of(accept, WEBSOCKET_ACCEPT_BYTES));
+}
+
+/* What comes before the owner has opened the tunnel waits in response_body, as an answer's body would. */
+static void begin_content(struct h2_client_slot *slot, uint64_t length)
+{
+    struct client_stream *stream = slot->stream;
+    slot->head_is_over = true;
+    slot->in = &stream->response_body;
+    body_pipe_init(slot->in, slot->client->worker->loop, length);
+    slot->in->producer_task = &slot->task;
+    stream->head_ns = slot->client->worker->loop->now_ns;
+    h2_client_slot_tell_owner(slot, CLIENT_STREAM_HEAD);
+}
+
+static void switch_protocols(struct h2_client_slot *slot)
+{
+    if (look_like_101(slot->stream))
+        begin_content(slot, BODY_LENGTH_UNKNOWN);
+    else
+        h2_client_slot_fail_for_memory(slot);
 }
 
 /* An error while the request is still being sent says that the backend wants no more of it. A backend that answers in the good while it
  * reads may be working on the body as it comes. */
 static void begin_answer(struct h2_client_slot *slot)
 {
-    struct client_stream *stream = slot->stream;
-    const struct response_head *head = &stream->response;
-    slot->head_is_over = true;
-    slot->is_two_way = stream->upgrade && head->status >= 200 && head->status < 300;
-    if (slot->is_two_way && !look_switched(stream)) {
-        h2_slot_fail_for_memory(slot);
-        return;
-    }
-    if (!slot->is_two_way && (slot->holding_back || head->status >= 400)) h2_slot_stop_sending(slot);
-    body_pipe_init(&stream->response_body, slot->client->worker->loop,
-                   slot->is_two_way || head->has_body ? head->body_length : 0);
-    stream->response_body.producer_task = &slot->task;
-    stream->head_ns = slot->client->worker->loop->now_ns;
-    h2_slot_tell_owner(slot, CLIENT_STREAM_HEAD);
+    const struct response_head *head = &slot->stream->response;
+    if (slot->holding_back || head->status >= 400) h2_client_slot_stop_sending(slot);
+    begin_content(slot, head->has_body ? head->body_length : 0);
 }
 
-/* Of a tunnel that isn't opened yet only one direction has ended. */
 static void end_answer(struct h2_client_slot *slot)
 {
     struct client_stream *stream = slot->stream;
     struct headers *trailers = NULL;
-    if (!stream || slot->is_two_way) return;
     if (slot->trailers.arena && headers_next(&slot->trailers, NULL)) {
         /* The consumer may get to the end when the slot has long been another stream's. */
         trailers = arena_allocate(stream->arena, sizeof *trailers);
         if (trailers) *trailers = slot->trailers;
     }
     body_pipe_finish(&stream->response_body, trailers);
-    h2_slot_finish(slot, NGHTTP2_NO_ERROR);
+    h2_client_slot_finish(slot, NGHTTP2_NO_ERROR);
 }
 
 static void take_head(struct h2_client_slot *slot, bool is_end)
@@ -164,6 +170,8 @@ static void take_head(struct h2_client_slot *slot, bool is_end)
         refuse(slot, "a 101, which HTTP/2 has no use for");
     } else if (stream->response.status < 200) {
         take_interim(slot);
+    } else if (stream->upgrade && stream->response.status < 300 && !is_end) {
+        switch_protocols(slot);
     } else {
         begin_answer(slot);
         if (is_end) end_answer(slot);
@@ -184,8 +192,7 @@ static void take_trailers(struct h2_client_slot *slot)
 /* The consumer wakes us when it has passed on what is worth a WINDOW_UPDATE. */
 static void ask_to_be_woken(struct h2_client_slot *slot)
 {
-    struct body_pipe *pipe = slot->in;
-    if (pipe->pushed - slot->returned >= RETURN_BYTES_MIN) pipe->credit_wanted = true;
+    if (slot->in->pushed - slot->returned >= RETURN_BYTES_MIN) slot->in->credit_wanted = true;
 }
 
 void h2_answer_return_window(struct h2_client_slot *slot)
@@ -265,19 +272,23 @@ bool h2_answer_end_pause(struct h2_client *client)
     return false;
 }
 
+static bool takes_content(const struct h2_client_slot *slot)
+{
+    const struct response_head *head = &slot->stream->response;
+    return slot->head_is_over && (head->has_body || head->status == 101);
+}
+
 static int take_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t length,
                      void *user_data)
 {
     (void)flags, (void)user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, stream_id);
     /* The connection's window is never what holds a stream back: each one's own bounds what is kept for it. */
     if (nghttp2_session_consume_connection(session, length) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (!slot || !slot->in) return 0;
+    if (!slot) return 0;
     if (slot->stream) slot->stream->bytes_received += length;
-    if (!slot->head_is_over || (!slot->is_two_way && !slot->stream->response.has_body)) {
-        refuse(slot, "a body where there is none to be");
-        return 0;
-    }
+    if (slot->stream && !takes_content(slot)) refuse(slot, "a body where there is none to be");
+    if (!slot->in) return 0;
     size_t stored = store_content(slot, (const char *)data, length);
     if (LIKELY(stored == length)) return 0;
     begin_pause(slot, (const char *)data + stored, length - stored);
@@ -286,22 +297,42 @@ static int take_data(nghttp2_session *session, uint8_t flags, int32_t stream_id,
 
 /* --- what the session tells --- */
 
-void h2_answer_take_frame(struct h2_client_slot *slot, const nghttp2_frame *frame)
+/* A tunnel has no trailers: their end is one like any other. */
+static void take_end(struct h2_client_slot *slot)
+{
+    slot->end_received = true;
+    if (slot->end)
+        h2_client_tunnel_finished(slot);
+    else if (slot->stream->response.status == 101)
+        body_pipe_finish(slot->in, NULL); /* the owner hears of it when it has opened the tunnel */
+    else
+        end_answer(slot);
+}
+
+static void take_headers_frame(struct h2_client_slot *slot, const nghttp2_frame *frame)
 {
     bool is_end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    slot->stream->bytes_received += H2_FRAME_HEAD_BYTES;
+    if (slot->stream && !slot->head_is_over) {
+        slot->end_received |= is_end;
+        take_head(slot, is_end);
+    } else if (slot->stream && slot->stream->response.status != 101) {
+        slot->end_received |= is_end;
+        take_trailers(slot);
+    } else if (is_end) {
+        take_end(slot);
+    }
+}
+
+void h2_answer_take_frame(struct h2_client_slot *slot, const nghttp2_frame *frame)
+{
+    if (slot->stream) slot->stream->bytes_received += H2_FRAME_HEAD_BYTES;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-        slot->stream->bytes_received += frame->hd.length;
-        slot->end_received |= is_end;
-        if (slot->head_is_over)
-            take_trailers(slot);
-        else
-            take_head(slot, is_end);
+        if (slot->stream) slot->stream->bytes_received += frame->hd.length;
+        take_headers_frame(slot, frame);
         break;
     case NGHTTP2_DATA:
-        slot->end_received |= is_end;
-        if (is_end) end_answer(slot);
+        if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) take_end(slot);
         break;
     case NGHTTP2_RST_STREAM: slot->was_reset = true; break;
     default: break;
@@ -318,7 +349,7 @@ static void fail_for_reset(struct h2_client_slot *slot, uint32_t code)
     else
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502, "reset",
                   "the backend reset the stream before it answered (%s)", word);
-    h2_slot_fail(slot, &error);
+    h2_client_slot_fail(slot, &error);
 }
 
 /* The session found something wrong that it has no callback for. */
@@ -333,20 +364,19 @@ static void fail_for_rules(struct h2_client_slot *slot)
 static int forget_stream(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user_data)
 {
     (void)user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, stream_id);
     if (!slot) return 0;
     slot->is_forgotten = true;
-    if (slot->end) {
-        h2_tunnel_lose(slot);
-    } else if (slot->stream) {
+    if (slot->end) h2_client_tunnel_lost(slot);
+    if (slot->stream) {
         if (code == NGHTTP2_REFUSED_STREAM)
-            h2_slot_fail_as_not_executed(slot, "refused the request before it looked at it");
+            h2_client_slot_fail_as_not_executed(slot, "refused the request before it looked at it");
         else if (slot->was_reset)
             fail_for_reset(slot, code);
         else
             fail_for_rules(slot);
     }
-    h2_slot_recycle(slot);
+    h2_client_slot_recycle(slot);
     return 0;
 }
 

@@ -1,6 +1,6 @@
-/* http/h2_client_private.h: private to this room: the parts of a backend's HTTP/2 connection. h2_client.c is the connection: its bytes in
- * and out, its limits, its end. h2_client_slot.c is one request and h2_client_answer.c its answer, the client stream that an owner sees;
- * h2_client_tunnel.c is what it may become (RFC 8441). */
+/* http/h2_client_private.h: private to this room: the two halves of a backend's HTTP/2 connection. h2_client.c is the connection: its
+ * bytes in and out, its limits, its end. h2_client_slot.c is one request, the client stream that an owner sees; h2_client_answer.c is what
+ * comes for it, h2_client_tunnel.c what it may become. */
 #ifndef SLUICE_HTTP_H2_CLIENT_PRIVATE_H
 #define SLUICE_HTTP_H2_CLIENT_PRIVATE_H
 
@@ -46,14 +46,14 @@ struct h2_client {
     bool closed;           /* gone, but for its memory */
 };
 
-/* One request and its answer. Belongs to the connection, and lives as long as the session knows the stream, which may be longer than its
- * owner wants to know of it. */
+/* One request and its answer, or the tunnel that these have agreed on. Belongs to the connection, and lives as long as the session knows
+ * the stream, which may be longer than its owner wants to know of it. */
 struct h2_client_slot {
     struct h2_client *client;
-    struct client_stream *stream; /* NULL: it has left */
-    struct tunnel_end *end;       /* what has become of the stream; NULL: nothing, or its owner has left too */
-    /* The stream's, or the tunnel's. */
-    struct body_pipe *in, *out;   /* what comes and what goes; NULL: nothing (any more) */
+    struct client_stream *stream; /* NULL: it has left, or is a tunnel now */
+    struct tunnel_end *end;       /* NULL: it is none, or has gone */
+    struct body_pipe *in;         /* from the backend; NULL: not yet, or nobody is there any more */
+    struct body_pipe *out;        /* to the backend; NULL: nothing (more) to send */
     struct slab_reserve *reserve; /* for what comes */
     struct slab_reserve tunnel_reserve;
     struct list_link link;
@@ -62,21 +62,19 @@ struct h2_client_slot {
     struct h2_field_reader reader; /* of the head, or the trailers, that is coming */
     struct headers trailers;
     int32_t id;
-    uint64_t begins_at;    /* output.gathered before its head; UINT64_MAX: the head is still to be written */
-    uint64_t content_sent; /* of the request's body */
-    uint64_t returned;     /* of the answer's body: for which the backend was given its window back */
-    uint32_t chunk;        /* content of the DATA frame that is being written */
+    uint64_t begins_at; /* output.gathered before its head; UINT64_MAX: the head is still to be written */
+    uint64_t content_sent;
+    uint64_t returned; /* of the content that came: for which the backend was given its window back */
+    uint32_t chunk;    /* content of the DATA frame that is being written */
     uint8_t interim_count;
     bool head_is_over;           /* the final head is there */
     bool end_sent, end_received; /* END_STREAM */
     bool is_forgotten;           /* by the session, as after a RST_STREAM */
     bool was_reset;              /* by the backend */
-    bool is_sending;             /* of the request's body there is more to write */
-    bool holding_back;           /* it waits for a 100, or for the tunnel */
+    bool holding_back;           /* the request's body waits for a 100 */
+    bool is_deferred;            /* the session waits to be told of more of it */
     bool
-        waits_for_settings; /* the backend may offer tunnels, and hasn't said; the session doesn't know the request yet */
-    bool is_two_way;        /* a tunnel, now or soon: the end of one direction says nothing of the other */
-    bool is_deferred;       /* the session waits to be told of more of it */
+        waits_for_settings; /* the session doesn't know it yet: the backend's SETTINGS may offer tunnels (RFC 8441 3) */
 };
 
 /* --- h2_client.c --- */
@@ -94,32 +92,46 @@ void h2_client_look(struct h2_client *);
 
 /* --- h2_client_slot.c --- */
 
-static inline struct h2_client_slot *h2_slot_of(nghttp2_session *session, int32_t stream_id)
+static inline struct h2_client_slot *h2_client_slot_of(nghttp2_session *session, int32_t stream_id)
 {
     return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 void h2_client_open(struct client_connection *, struct client_stream *);
 void h2_client_cancel(struct client_connection *, struct client_stream *);
-void h2_slot_set_callbacks(nghttp2_session_callbacks *);
+void h2_client_slot_set_callbacks(nghttp2_session_callbacks *);
 /* Of a slot with a stream: bits of its `events`. */
-void h2_slot_tell_owner(struct h2_client_slot *, unsigned event);
-/* The request's body goes out from now on. */
-void h2_slot_send_body(struct h2_client_slot *);
+void h2_client_slot_tell_owner(struct h2_client_slot *, unsigned event);
+/* The pipe goes out from now on. */
+void h2_client_slot_send(struct h2_client_slot *, struct body_pipe *);
 /* No more of it goes out. */
-void h2_slot_stop_sending(struct h2_client_slot *);
+void h2_client_slot_stop_sending(struct h2_client_slot *);
+/* The request's body, which was held back. */
+void h2_client_slot_send_body(struct h2_client_slot *);
+/* Lets go of the content that comes, and gives the place on the connection back. `code`: why, for a backend that isn't done with it. */
+void h2_client_slot_detach(struct h2_client_slot *, uint32_t code);
+struct h2_client_slot *h2_client_slot_find(struct h2_client *, const struct client_stream *);
 /* The stream leaves; with a failure, or without. `code`: why, for a backend that isn't done with it. */
-void h2_slot_finish(struct h2_client_slot *, uint32_t code);
-void h2_slot_fail_with(struct h2_client_slot *, const struct error *, uint32_t code);
-void h2_slot_fail(struct h2_client_slot *, const struct error *);
-void h2_slot_fail_for_memory(struct h2_client_slot *);
+void h2_client_slot_finish(struct h2_client_slot *, uint32_t code);
+void h2_client_slot_fail_with(struct h2_client_slot *, const struct error *, uint32_t code);
+void h2_client_slot_fail(struct h2_client_slot *, const struct error *);
+void h2_client_slot_fail_for_memory(struct h2_client_slot *);
 /* The connection has ended, as `how` says: "closed the connection". */
-void h2_slot_fail_for_end(struct h2_client_slot *, const char *how);
+void h2_client_slot_fail_for_end(struct h2_client_slot *, const char *how);
 /* Nothing was executed, whatever has gone out (RFC 9113 6.8, 8.7). */
-void h2_slot_fail_as_not_executed(struct h2_client_slot *, const char *what);
-/* The backend's SETTINGS are there. */
-void h2_slot_submit(struct h2_client_slot *);
+void h2_client_slot_fail_as_not_executed(struct h2_client_slot *, const char *what);
+/* One that waited for the backend's SETTINGS. */
+void h2_client_slot_submit(struct h2_client_slot *);
 /* The session has forgotten it, or is about to be freed. */
-void h2_slot_recycle(struct h2_client_slot *);
+void h2_client_slot_recycle(struct h2_client_slot *);
+
+/* --- h2_client_tunnel.c --- */
+
+bool h2_client_open_tunnel(struct client_connection *, struct client_stream *, struct tunnel_end *);
+/* What happens on a slot that is one. */
+void h2_client_tunnel_finished(struct h2_client_slot *); /* by the backend */
+void h2_client_tunnel_sent(struct h2_client_slot *);     /* END_STREAM */
+void h2_client_tunnel_cut(struct h2_client_slot *);      /* the other side has broken off, or takes nothing any more */
+void h2_client_tunnel_lost(struct h2_client_slot *);     /* the backend has broken off */
 
 /* --- h2_client_answer.c --- */
 
@@ -129,16 +141,5 @@ void h2_answer_take_frame(struct h2_client_slot *, const nghttp2_frame *);
 void h2_answer_return_window(struct h2_client_slot *);
 /* Stores what the connection paused for. False: there is still no room. */
 bool h2_answer_end_pause(struct h2_client *) MUST_USE;
-
-/* --- h2_client_tunnel.c --- */
-
-bool h2_client_open_tunnel(struct client_connection *, struct client_stream *, struct tunnel_end *) MUST_USE;
-/* Of a slot with an end: */
-void h2_tunnel_take_frame(struct h2_client_slot *, const nghttp2_frame *);
-void h2_tunnel_note_sent(struct h2_client_slot *); /* END_STREAM */
-/* The other side has broken off. */
-void h2_tunnel_cut(struct h2_client_slot *);
-/* The stream is over: as it should be, or broken off by the backend. */
-void h2_tunnel_lose(struct h2_client_slot *);
 
 #endif

@@ -35,7 +35,7 @@ static struct h2_client_slot *take_slot(struct h2_client *client)
     return slot;
 }
 
-void h2_slot_recycle(struct h2_client_slot *slot)
+void h2_client_slot_recycle(struct h2_client_slot *slot)
 {
     struct h2_client *client = slot->client;
     list_remove(&slot->link);
@@ -47,7 +47,7 @@ void h2_slot_recycle(struct h2_client_slot *slot)
     }
 }
 
-void h2_slot_tell_owner(struct h2_client_slot *slot, unsigned event)
+void h2_client_slot_tell_owner(struct h2_client_slot *slot, unsigned event)
 {
     slot->stream->events |= (uint8_t)event;
     loop_enqueue(slot->client->worker->loop, slot->stream->owner_task);
@@ -60,77 +60,82 @@ static void note_sent(struct h2_client_slot *slot)
     slot->stream->request_sent = slot->client->output.written > slot->begins_at;
 }
 
-void h2_slot_stop_sending(struct h2_client_slot *slot)
+void h2_client_slot_stop_sending(struct h2_client_slot *slot)
 {
-    if (slot->is_sending && !slot->holding_back) body_pipe_detach_consumer(slot->out);
-    slot->is_sending = slot->holding_back = false;
+    if (slot->out) body_pipe_detach_consumer(slot->out);
+    slot->out = NULL;
+    slot->holding_back = false;
 }
 
-/* Lets go of the stream; the pool hears of it from the run queue. `code`: why, for a backend that isn't done with it. */
-static void leave(struct h2_client_slot *slot, uint32_t code)
+/* Of a stream that is over on both sides the session knows nothing any more, or will forget it at once. */
+void h2_client_slot_detach(struct h2_client_slot *slot, uint32_t code)
 {
     struct h2_client *client = slot->client;
-    struct client_stream *stream = slot->stream;
-    note_sent(slot);
-    h2_slot_stop_sending(slot);
-    if (stream->events & CLIENT_STREAM_HEAD) body_pipe_detach_producer(&stream->response_body);
+    h2_client_slot_stop_sending(slot);
+    if (slot->in) body_pipe_detach_producer(slot->in);
+    slot->in = NULL;
     timer_clear(&client->worker->loop->timers, &slot->timer);
     loop_dequeue(client->worker->loop, &slot->task);
-    slab_reserve_release(&stream->head_reserve);
-    slab_reserve_release(&stream->body_reserve);
     if (client->pause.slot == slot) client->pause.slot = NULL;
-    stream->connection = NULL;
-    slot->stream = NULL;
-    slot->in = slot->out = NULL;
     if (--client->open_count == 0) slab_reserve_release(&client->input_reserve);
     client->left_count++;
-    bool is_over = slot->is_forgotten || (slot->end_sent && slot->end_received);
-    if (slot->waits_for_settings)
-        h2_slot_recycle(slot); /* which nobody else knows */
-    else if (!is_over && !client->broken &&
-             nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, slot->id, code))
+    bool is_over = slot->waits_for_settings || slot->is_forgotten || (slot->end_sent && slot->end_received);
+    if (!is_over && !client->broken && nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, slot->id, code))
         client->complaint = "out of memory";
     h2_client_come_back(client);
 }
 
-void h2_slot_finish(struct h2_client_slot *slot, uint32_t code)
+/* Lets go of the stream; the pool hears of it from the run queue. */
+static void leave(struct h2_client_slot *slot, uint32_t code)
 {
-    h2_slot_tell_owner(slot, CLIENT_STREAM_DONE);
+    struct client_stream *stream = slot->stream;
+    note_sent(slot);
+    slab_reserve_release(&stream->head_reserve);
+    slab_reserve_release(&stream->body_reserve);
+    stream->connection = NULL;
+    h2_client_slot_detach(slot, code);
+    slot->stream = NULL;
+    if (slot->waits_for_settings) h2_client_slot_recycle(slot);
+}
+
+void h2_client_slot_finish(struct h2_client_slot *slot, uint32_t code)
+{
+    h2_client_slot_tell_owner(slot, CLIENT_STREAM_DONE);
     leave(slot, code);
 }
 
-void h2_slot_fail_with(struct h2_client_slot *slot, const struct error *error, uint32_t code)
+void h2_client_slot_fail_with(struct h2_client_slot *slot, const struct error *error, uint32_t code)
 {
     struct client_stream *stream = slot->stream;
     stream->failure = *error;
     if (stream->events & CLIENT_STREAM_HEAD) body_pipe_abort(&stream->response_body, error);
-    h2_slot_tell_owner(slot, CLIENT_STREAM_DONE);
+    h2_client_slot_tell_owner(slot, CLIENT_STREAM_DONE);
     leave(slot, code);
 }
 
-void h2_slot_fail(struct h2_client_slot *slot, const struct error *error)
+void h2_client_slot_fail(struct h2_client_slot *slot, const struct error *error)
 {
-    h2_slot_fail_with(slot, error, NGHTTP2_CANCEL);
+    h2_client_slot_fail_with(slot, error, NGHTTP2_CANCEL);
 }
 
-void h2_slot_fail_for_memory(struct h2_client_slot *slot)
+void h2_client_slot_fail_for_memory(struct h2_client_slot *slot)
 {
     struct error error;
     error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for an exchange with a backend");
-    h2_slot_fail(slot, &error);
+    h2_client_slot_fail(slot, &error);
 }
 
 /* Nothing was executed, whatever has gone out (RFC 9113 6.8, 8.7). */
-void h2_slot_fail_as_not_executed(struct h2_client_slot *slot, const char *what)
+void h2_client_slot_fail_as_not_executed(struct h2_client_slot *slot, const char *what)
 {
     struct client_stream *stream = slot->stream;
     struct error error;
     error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection", "the backend %s", what);
-    h2_slot_fail(slot, &error);
+    h2_client_slot_fail(slot, &error);
     stream->request_sent = false;
 }
 
-void h2_slot_fail_for_end(struct h2_client_slot *slot, const char *how)
+void h2_client_slot_fail_for_end(struct h2_client_slot *slot, const char *how)
 {
     struct client_stream *stream = slot->stream;
     struct error error;
@@ -146,7 +151,7 @@ void h2_slot_fail_for_end(struct h2_client_slot *slot, const char *how)
                   "the backend %s that was kept, before it answered", how);
     else
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 502, "reset", "the backend %s before it answered", how);
-    h2_slot_fail(slot, &error);
+    h2_client_slot_fail(slot, &error);
 }
 
 /* --- the request's body --- */
@@ -156,24 +161,25 @@ static void fail_for_request_body(struct h2_client_slot *slot)
 {
     const struct body_pipe *body = slot->out;
     struct error error;
-    if (slot->end) {
-        h2_tunnel_cut(slot);
-        return;
-    }
     if (body->state == BODY_ABORTED)
         error = body->failure;
     else
         error_set(&error, BLAME_US, RETRY_NEVER, 500, "bad-body-length",
                   "a request's body is not as long as its head says");
-    h2_slot_fail(slot, &error);
+    h2_client_slot_fail(slot, &error);
 }
 
-void h2_slot_send_body(struct h2_client_slot *slot)
+void h2_client_slot_send(struct h2_client_slot *slot, struct body_pipe *pipe)
 {
-    struct body_pipe *body = slot->out;
+    slot->out = pipe;
+    body_pipe_attach_consumer(pipe, &slot->task);
+    if (pipe->splice) body_pipe_decline_splice(pipe);
+}
+
+void h2_client_slot_send_body(struct h2_client_slot *slot)
+{
     slot->holding_back = false;
-    body_pipe_attach_consumer(body, &slot->task);
-    if (body->splice) body_pipe_decline_splice(body);
+    h2_client_slot_send(slot, slot->stream->request_body);
 }
 
 static size_t bytes_in_ring(const struct body_pipe *pipe)
@@ -188,39 +194,47 @@ static size_t bytes_in_ring(const struct body_pipe *pipe)
 /* All of the body has been read: END_STREAM goes with this frame, or with the trailers behind it. */
 static void end_body(struct h2_client_slot *slot, uint32_t *flags)
 {
-    const struct client_stream *stream = slot->stream;
     struct h2_fields fields;
     struct error error;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    const struct headers *trailers = stream ? slot->out->trailers : NULL;
-    if (!trailers || !h2_write_trailers(trailers, stream->arena, &fields, &error) || fields.count == 0) return;
+    const struct headers *trailers = slot->stream ? slot->out->trailers : NULL;
+    if (!trailers || !h2_write_trailers(trailers, slot->stream->arena, &fields, &error) || fields.count == 0) return;
     if (nghttp2_submit_trailer(slot->client->session, slot->id, fields.items, fields.count) == 0)
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 }
 
-static ssize_t give_body(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *flags,
-                         nghttp2_data_source *source, void *user_data)
+/* Would `chunk` more, and then the end, be another length than was announced? */
+static bool disagrees_with_length(const struct h2_client_slot *slot, size_t chunk, bool is_end)
+{
+    uint64_t expected = slot->stream ? slot->stream->request->body_length : BODY_LENGTH_UNKNOWN;
+    uint64_t sent = slot->content_sent + chunk;
+    return expected != BODY_LENGTH_UNKNOWN && (sent > expected || (is_end && sent != expected));
+}
+
+static ssize_t defer(struct h2_client_slot *slot)
+{
+    slot->is_deferred = true;
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+static ssize_t give_content(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+                            uint32_t *flags, nghttp2_data_source *source, void *user_data)
 {
     (void)buffer, (void)source, (void)user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, stream_id);
-    if (!slot || !slot->out || !slot->is_sending || slot->holding_back) {
-        if (slot) slot->is_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
+    struct h2_client_slot *slot = h2_client_slot_of(session, stream_id);
+    if (!slot) return NGHTTP2_ERR_DEFERRED;
+    if (!slot->out) return defer(slot);
     const struct body_pipe *pipe = slot->out;
     size_t available = bytes_in_ring(pipe), chunk = available < length ? available : length;
     bool is_end = pipe->state == BODY_FINISHED && chunk == pipe->buffered;
-    uint64_t expected = slot->is_two_way ? BODY_LENGTH_UNKNOWN : slot->stream->request->body_length;
-    uint64_t sent = slot->content_sent + chunk;
-    bool is_cut = expected != BODY_LENGTH_UNKNOWN && (sent > expected || (is_end && sent != expected));
-    if (pipe->state == BODY_ABORTED || is_cut) {
-        fail_for_request_body(slot);
+    if (pipe->state == BODY_ABORTED || disagrees_with_length(slot, chunk, is_end)) {
+        if (slot->end)
+            h2_client_tunnel_cut(slot);
+        else
+            fail_for_request_body(slot);
         return NGHTTP2_ERR_DEFERRED;
     }
-    if (chunk == 0 && !is_end) {
-        slot->is_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
+    if (chunk == 0 && !is_end) return defer(slot);
     slot->chunk = (uint32_t)chunk;
     if (chunk > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (is_end) end_body(slot, flags);
@@ -232,13 +246,15 @@ static int put_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 {
     (void)source;
     struct h2_client *client = user_data;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot || !slot->out) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     PROMISE(length == slot->chunk);
     h2_gather_content(&client->output, client->gathering, head, slot->out, length);
     slot->content_sent += length;
-    if (slot->stream) slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + length;
-    if (slot->end) slot->end->bytes_sent += length;
+    if (slot->stream)
+        slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + length;
+    else
+        slot->end->bytes_sent += length;
     return 0;
 }
 
@@ -262,6 +278,8 @@ static bool may_upgrade(struct h2_client *client, struct error *error)
                      "the backend speaks HTTP/2 without extended CONNECT, so nothing can be upgraded there");
 }
 
+static bool sends_body(const struct client_stream *stream) { return stream->request_body && stream->request->has_body; }
+
 static bool submit(struct h2_client_slot *slot, struct error *error)
 {
     struct h2_client *client = slot->client;
@@ -273,9 +291,10 @@ static bool submit(struct h2_client_slot *slot, struct error *error)
     if (stream->upgrade && !may_upgrade(client, error)) return false;
     if (!h2_write_request(stream->request, scheme, stream->target, stream->upgrade, stream->arena, &fields, error))
         return false;
-    nghttp2_data_provider provider = { .read_callback = give_body };
+    nghttp2_data_provider provider = { .read_callback = give_content };
+    bool sends_content = stream->upgrade || sends_body(stream);
     slot->id = nghttp2_submit_request(client->session, NULL, fields.items, fields.count,
-                                      slot->is_sending ? &provider : NULL, slot);
+                                      sends_content ? &provider : NULL, slot);
     if (slot->id >= 0) return true;
     if (slot->id == NGHTTP2_ERR_NOMEM)
         return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a request's head");
@@ -284,11 +303,19 @@ static bool submit(struct h2_client_slot *slot, struct error *error)
                      "the connection has carried as many requests as it can");
 }
 
+void h2_client_slot_submit(struct h2_client_slot *slot)
+{
+    struct error error;
+    if (submit(slot, &error)) return;
+    slot->waits_for_settings = true; /* the session still doesn't know it */
+    h2_client_slot_fail(slot, &error);
+}
+
 static void hold_back(struct h2_client_slot *slot)
 {
     struct loop *loop = slot->client->worker->loop;
     slot->holding_back = true;
-    if (!slot->stream->upgrade) timer_set(&loop->timers, &slot->timer, loop->now_ms + CONTINUE_WAIT_MS);
+    timer_set(&loop->timers, &slot->timer, loop->now_ms + CONTINUE_WAIT_MS);
 }
 
 /* There is nobody to tell but the owner and the pool. */
@@ -302,15 +329,6 @@ static void fail_unopened(struct h2_client *client, struct client_stream *stream
     slab_reserve_release(&stream->body_reserve);
     client->left_count++;
     h2_client_come_back(client);
-}
-
-void h2_slot_submit(struct h2_client_slot *slot)
-{
-    struct error error;
-    if (!submit(slot, &error)) {
-        slot->waits_for_settings = true; /* the session still doesn't know it */
-        h2_slot_fail(slot, &error);
-    }
 }
 
 /* NULL: *error. */
@@ -327,12 +345,9 @@ static struct h2_client_slot *begin_stream(struct h2_client *client, struct clie
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for an exchange with a backend");
     } else {
         slot->stream = stream;
-        slot->in = &stream->response_body;
-        slot->out = stream->request_body;
         slot->reserve = &stream->body_reserve;
-        slot->is_sending = stream->upgrade || (stream->request_body && stream->request->has_body);
         if (submit(slot, error)) return slot;
-        h2_slot_recycle(slot);
+        h2_client_slot_recycle(slot);
     }
     if (is_first) slab_reserve_release(&client->input_reserve);
     return NULL;
@@ -350,30 +365,36 @@ void h2_client_open(struct client_connection *connection, struct client_stream *
     }
     stream->connection = connection;
     if (client->open_count++ == 0) client->heard = false;
-    if (slot->is_sending && (stream->wait_for_continue || stream->upgrade))
+    if (sends_body(stream) && stream->wait_for_continue)
         hold_back(slot);
-    else if (slot->is_sending)
-        h2_slot_send_body(slot);
+    else if (sends_body(stream))
+        h2_client_slot_send_body(slot);
     h2_client_come_back(client);
+}
+
+struct h2_client_slot *h2_client_slot_find(struct h2_client *client, const struct client_stream *stream)
+{
+    struct list_link *link = client->slots.next;
+    for (; link != &client->slots; link = link->next) {
+        struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
+        if (slot->stream == stream) return slot;
+    }
+    PROMISE(link != &client->slots); /* a stream is on its connection */
+    return NULL;
 }
 
 void h2_client_cancel(struct client_connection *connection, struct client_stream *stream)
 {
-    struct h2_client *client = h2_client_of(connection);
-    for (struct list_link *link = client->slots.next; link != &client->slots; link = link->next) {
-        struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
-        if (slot->stream != stream) continue;
-        leave(slot, NGHTTP2_CANCEL);
-        return;
-    }
-    PROMISE(!"a stream that is not on its connection");
+    leave(h2_client_slot_find(h2_client_of(connection), stream), NGHTTP2_CANCEL);
 }
+
+/* --- what the session tells of what goes out --- */
 
 static int note_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     const struct h2_client *client = user_data;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot) return 0;
     slot->begins_at = client->output.gathered;
     if (slot->stream) slot->stream->request_sent = true; /* as good as; exactly when the stream leaves */
@@ -384,13 +405,14 @@ static int note_sent_frame(nghttp2_session *session, const nghttp2_frame *frame,
 {
     (void)user_data;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot) return 0;
-    slot->end_sent |= frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    if (slot->end && slot->end_sent) h2_tunnel_note_sent(slot);
     if (slot->stream && frame->hd.type == NGHTTP2_HEADERS)
         slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + frame->hd.length;
-    if (slot->stream && slot->end_sent) h2_slot_stop_sending(slot);
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
+    slot->end_sent = true;
+    h2_client_slot_stop_sending(slot);
+    if (slot->end) h2_client_tunnel_sent(slot);
     return 0;
 }
 
@@ -399,17 +421,17 @@ static int take_unsent_frame(nghttp2_session *session, const nghttp2_frame *fram
 {
     (void)user_data;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    struct h2_client_slot *slot = h2_slot_of(session, frame->hd.stream_id);
+    struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
     if (!slot || !slot->stream) return 0;
     slot->is_forgotten = true;
     if (code == NGHTTP2_ERR_NOMEM)
-        h2_slot_fail_for_memory(slot);
+        h2_client_slot_fail_for_memory(slot);
     else
-        h2_slot_fail_as_not_executed(slot, "closed the connection before it was asked");
+        h2_client_slot_fail_as_not_executed(slot, "closed the connection before it was asked");
     return 0;
 }
 
-void h2_slot_set_callbacks(nghttp2_session_callbacks *callbacks)
+void h2_client_slot_set_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_before_frame_send_callback(callbacks, note_begin);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, note_sent_frame);
@@ -424,25 +446,25 @@ static bool has_news(const struct body_pipe *pipe) { return pipe->buffered > 0 |
 static void slot_task(struct task *task)
 {
     struct h2_client_slot *slot = CONTAINER_OF(task, struct h2_client_slot, task);
-    const struct client_stream *stream = slot->stream;
-    if (!stream && !slot->end) return;
-    if (slot->is_deferred && slot->is_sending && !slot->holding_back && has_news(slot->out)) {
+    if (slot->is_deferred && slot->out && has_news(slot->out)) {
         slot->is_deferred = false;
         if (nghttp2_session_resume_data(slot->client->session, slot->id) == NGHTTP2_ERR_NOMEM)
             slot->client->complaint = "out of memory";
     }
     h2_client_come_back(slot->client);
-    if (stream && !(stream->events & CLIENT_STREAM_HEAD)) return;
-    if (stream && body_pipe_is_stopped(slot->in))
-        h2_slot_finish(slot, NGHTTP2_CANCEL); /* nobody wants the rest */
-    else
+    if (!slot->in) return;
+    if (!body_pipe_is_stopped(slot->in))
         h2_answer_return_window(slot);
+    else if (slot->end)
+        h2_client_tunnel_cut(slot);
+    else
+        h2_client_slot_finish(slot, NGHTTP2_CANCEL); /* nobody wants the rest */
 }
 
 static void slot_timer(struct timer *timer)
 {
     struct h2_client_slot *slot = CONTAINER_OF(timer, struct h2_client_slot, timer);
     if (!slot->stream || !slot->holding_back) return;
-    h2_slot_send_body(slot);
+    h2_client_slot_send_body(slot);
     loop_enqueue(slot->client->worker->loop, &slot->task);
 }

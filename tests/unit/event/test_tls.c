@@ -697,7 +697,8 @@ static void session_tickets_are_silence_and_bytes_are_not(void **state)
     assert_int_equal(silence, STREAM_UNASKED_BYTES);
     char heard[8];
     size_t moved;
-    for (int i = 0; i < 500 && !own_client.told; i++) loop_turn(&loop, 10); /* looking takes nothing from whoever reads */
+    for (int i = 0; i < 500 && !own_client.told; i++)
+        loop_turn(&loop, 10); /* looking takes nothing from whoever reads */
     assert_int_equal(stream_read(&own_client.stream, heard, sizeof heard, &moved), STREAM_OK);
     assert_int_equal(moved, 7);
     stream_close(&server.stream, false);

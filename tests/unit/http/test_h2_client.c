@@ -56,7 +56,12 @@ static void lost(struct client_connection *connection, const struct error *error
     f->connection = NULL;
 }
 
-static const struct client_connection_events events = { connected, free_again, capacity_changed, lost };
+static const struct client_connection_events events = {
+    .connected = connected,
+    .free_again = free_again,
+    .capacity_changed = capacity_changed,
+    .lost = lost,
+};
 
 static void collect_answer(struct request *request)
 {
@@ -92,8 +97,11 @@ static void owner_ran(struct task *task)
         request->last_interim = stream->interim->head.status;
     }
     if (stream->events & CLIENT_STREAM_HEAD) {
-        if (request->heads++ == 0) body_pipe_attach_consumer(&stream->response_body, &request->task);
-        collect_answer(request);
+        request->heads++;
+        if (stream->response.status != 101) {
+            body_pipe_attach_consumer(&stream->response_body, &request->task);
+            collect_answer(request);
+        }
     }
     if (stream->events & CLIENT_STREAM_DONE) request->done = 1;
 }
@@ -195,10 +203,31 @@ static int set_up(void **state)
     return 0;
 }
 
+/* As the owner of one end. */
+struct tunnel {
+    struct tunnel_end end;
+    struct body_pipe from, to;
+    struct task task;
+    unsigned runs;
+};
+
+static struct tunnel the_tunnel;
+
+static void tunnel_ran(struct task *task) { CONTAINER_OF(task, struct tunnel, task)->runs++; }
+
+static void close_tunnel(struct fixture *f, bool reset)
+{
+    tunnel_end_close(&the_tunnel.end, reset);
+    loop_dequeue(&f->bench.loop, &the_tunnel.task);
+    body_pipe_release(&the_tunnel.from);
+    body_pipe_release(&the_tunnel.to);
+}
+
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
     for (unsigned i = 0; i < REQUESTS_MAX; i++) end_request(&f->requests[i]);
+    if (the_tunnel.end.operations) close_tunnel(f, false);
     settle(f);
     if (f->connection) f->connection->operations->close(f->connection);
     h2_peer_close(&f->backend);
@@ -514,93 +543,140 @@ static void an_answer_before_the_request_is_whole_ends_it(void **state)
     assert_h2(&f->backend, "RST_STREAM 1 0\n");
 }
 
-/* --- tunnels (RFC 8441) --- */
+/* --- tunnels --- */
 
-struct tunnel {
-    struct tunnel_end end;
-    struct body_pipe from_backend, to_backend;
-    struct task task;
-    struct fixture *f;
-};
-
-static void nothing_to_do(struct task *task) {}
-
-static struct request *ask_for_websocket(struct fixture *f, unsigned index)
+static struct request *ask_for_tunnel(struct fixture *f, unsigned index)
 {
     struct request *request = prepare(f, index, METHOD_GET, 0);
     request->stream.upgrade = true;
     assert_true(headers_add_known(&request->head.headers, HEADER_UPGRADE, SLICE("websocket")));
     assert_true(headers_add(&request->head.headers, SLICE("Sec-WebSocket-Key"), SLICE("dGhlIHNhbXBsZSBub25jZQ==")));
-    assert_true(headers_add(&request->head.headers, SLICE("Sec-WebSocket-Protocol"), SLICE("chat")));
     open_stream(request);
     return request;
 }
 
-static void offer_tunnels(struct fixture *f)
+static struct request *open_tunnel(struct fixture *f)
 {
-    unsigned changed = f->changed;
     h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
-    assert_soon(f->changed > changed);
+    assert_soon(f->changed > 0);
     settle(f);
-}
-
-static void open_tunnel(struct request *request, struct tunnel *tunnel)
-{
-    struct fixture *f = request->f;
-    *tunnel = (struct tunnel){ .task.run = nothing_to_do, .f = f };
-    body_pipe_init(&tunnel->from_backend, &f->bench.loop, BODY_LENGTH_UNKNOWN);
-    body_pipe_init(&tunnel->to_backend, &f->bench.loop, BODY_LENGTH_UNKNOWN);
-    tunnel->end = (struct tunnel_end){ .from_peer = &tunnel->from_backend,
-                                       .to_peer = &tunnel->to_backend,
+    struct request *request = ask_for_tunnel(f, 0);
+    assert_h2(&f->backend, ":method=CONNECT :protocol=websocket");
+    answer_head(f, 1, 0);
+    h2_data(&f->backend, 1, "early", 0);
+    assert_soon(request->heads > 0);
+    settle(f);
+    struct tunnel *tunnel = &the_tunnel;
+    *tunnel = (struct tunnel){ .task.run = tunnel_ran };
+    body_pipe_init(&tunnel->from, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    body_pipe_init(&tunnel->to, &f->bench.loop, BODY_LENGTH_UNKNOWN);
+    tunnel->end = (struct tunnel_end){ .from_peer = &tunnel->from,
+                                       .to_peer = &tunnel->to,
                                        .owner_task = &tunnel->task };
     assert_true(f->connection->operations->open_tunnel(f->connection, &request->stream, &tunnel->end));
-    end_request(request); /* the exchange goes, and its arena */
+    assert_null(request->stream.connection);
+    return request;
+}
+
+static void push_tunnel(struct fixture *f, const char *text)
+{
+    assert_true(body_pipe_push_copy(&the_tunnel.to, &f->bench.slabs, slice_from_cstring(text)));
     settle(f);
 }
 
-/* Asked, answered and opened. */
-static void have_tunnel(struct fixture *f, struct tunnel *tunnel)
+static void assert_from_peer(const char *text)
 {
-    offer_tunnels(f);
-    struct request *request = ask_for_websocket(f, 0);
-    h2_headers(&f->backend, 1, 0, ":status", "200", NULL);
-    assert_soon(request->heads > 0);
-    open_tunnel(request, tunnel);
-}
-
-static void tunnel_say(struct tunnel *tunnel, const char *text)
-{
-    assert_true(body_pipe_push_copy(&tunnel->to_backend, &tunnel->f->bench.slabs, slice_from_cstring(text)));
-    settle(tunnel->f);
-}
-
-static void tunnel_gone(struct tunnel *tunnel)
-{
-    tunnel_end_close(&tunnel->end, true);
-    loop_dequeue(&tunnel->f->bench.loop, &tunnel->task);
-    body_pipe_release(&tunnel->from_backend);
-    body_pipe_release(&tunnel->to_backend);
-    settle(tunnel->f);
-}
-
-static bool has_come(struct tunnel *tunnel, const char *text)
-{
-    struct iovec pieces[BODY_PIPE_PIECES];
-    char all[256];
-    size_t length = 0;
-    int count = body_pipe_peek(&tunnel->from_backend, pieces, BODY_PIPE_PIECES);
-    for (int i = 0; i < count; i++) {
-        memcpy(all + length, pieces[i].iov_base, pieces[i].iov_len);
-        length += pieces[i].iov_len;
+    struct body_pipe *from = &the_tunnel.from;
+    assert_soon(from->buffered == strlen(text));
+    for (struct body_piece piece; body_pipe_take(from, &piece); text += piece.length) {
+        assert_memory_equal(piece.at, text, piece.length);
+        slab_drop(piece.slab);
     }
-    return length == strlen(text) && memcmp(all, text, length) == 0;
 }
 
 static void a_tunnel_needs_the_backends_offer(void **state)
 {
     struct fixture *f = *state;
-    assert_failure(ask_for_websocket(f, 0), "no-tunnel", RETRY_NEVER, false);
+    struct request *request = ask_for_tunnel(f, 0);
+    assert_failure(request, "no-tunnel", RETRY_NEVER, false);
     assert_not_h2(&f->backend, "HEADERS");
+}
+
+/* What comes before its owner has opened it, too. */
+static void a_tunnel_carries_bytes_both_ways(void **state)
+{
+    struct fixture *f = *state;
+    struct request *request = prepare(f, 1, METHOD_GET, 0);
+    struct request *asked = open_tunnel(f);
+    assert_int_equal(asked->stream.response.status, 101);
+    struct slice accept = headers_find(&asked->stream.response.headers, SLICE("Sec-WebSocket-Accept"))->value;
+    assert_true(slice_equal(accept, SLICE("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))); /* RFC 6455 1.3 */
+    end_request(asked);
+    assert_from_peer("early");
+    push_tunnel(f, "to the backend");
+    assert_h2(&f->backend, "DATA 1 to the backend\n");
+    h2_data(&f->backend, 1, "and back", 0);
+    assert_from_peer("and back");
+    open_stream(request); /* others go on beside it */
+    answer_head(f, 3, H2_END);
+    assert_whole(request, 200, "");
+    assert_int_equal(f->freed, 1);
+    close_tunnel(f, false);
+    assert_h2(&f->backend, "RST_STREAM 1 0\n");
+    assert_soon(f->freed == 2);
+}
+
+static void each_side_of_a_tunnel_ends_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    assert_from_peer("early");
+    h2_data(&f->backend, 1, "last", H2_END);
+    assert_from_peer("last");
+    assert_soon(the_tunnel.end.events == TUNNEL_END_FINISHED);
+    assert_int_equal(f->freed, 0);
+    push_tunnel(f, "still");
+    assert_h2(&f->backend, "DATA 1 still\n");
+    body_pipe_finish(&the_tunnel.to, NULL);
+    assert_h2(&f->backend, "end\n");
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_FINISHED | TUNNEL_END_SENT | TUNNEL_END_GONE));
+    assert_int_equal(the_tunnel.end.bytes_sent, 5);
+    assert_soon(f->freed == 1);
+    assert_not_h2(&f->backend, "RST_STREAM");
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_that_the_backend_resets_is_broken(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    h2_reset(&f->backend, 1, NGHTTP2_CANCEL);
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    assert_int_equal(the_tunnel.from.state, BODY_ABORTED);
+    assert_int_equal(f->lost, 0);
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_ends_with_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    end_request(open_tunnel(f));
+    wire_reset(&f->wire);
+    assert_soon(the_tunnel.end.events == (TUNNEL_END_BROKEN | TUNNEL_END_GONE));
+    assert_soon(f->lost == 1 && f->freed == 1);
+    close_tunnel(f, false);
+}
+
+static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    end_request(open_tunnel(f));
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 0, "gone", "the client went");
+    body_pipe_abort(&the_tunnel.to, &error);
+    assert_h2(&f->backend, "RST_STREAM 1 8\n");
+    assert_soon(the_tunnel.end.events == TUNNEL_END_GONE);
+    close_tunnel(f, false);
 }
 
 /* RFC 8441 3: it may not be asked for before the SETTINGS have said so. */
@@ -608,12 +684,12 @@ static void a_tunnel_is_asked_for_when_the_settings_are_there(void **state)
 {
     struct fixture *f = *state;
     f->connection->is_streams_max_known = false; /* as on a fresh connection */
-    struct request *request = ask_for_websocket(f, 0), *plain = get(f, 1);
-    assert_h2(&f->backend, ":method=GET");
+    struct request *request = ask_for_tunnel(f, 0), *plain = get(f, 1);
+    assert_h2(&f->backend, "HEADERS 1 :method=GET");
     assert_not_h2(&f->backend, "CONNECT");
-    offer_tunnels(f);
-    assert_h2(&f->backend, "HEADERS 3 :method=CONNECT :protocol=websocket :scheme=http");
-    h2_headers(&f->backend, 3, 0, ":status", "200", NULL);
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_h2(&f->backend, "HEADERS 3 :method=CONNECT :protocol=websocket");
+    answer_head(f, 3, 0);
     assert_soon(request->heads > 0);
     assert_int_equal(request->stream.response.status, 101);
     end_request(plain);
@@ -623,187 +699,87 @@ static void who_waits_for_settings_can_leave(void **state)
 {
     struct fixture *f = *state;
     f->connection->is_streams_max_known = false;
-    struct request *request = ask_for_websocket(f, 0);
-    end_request(request);
+    end_request(ask_for_tunnel(f, 0));
     settle(f);
-    assert_soon(f->freed == 1);
-    offer_tunnels(f);
+    assert_int_equal(f->freed, 1);
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
     assert_not_h2(&f->backend, "CONNECT");
     assert_not_h2(&f->backend, "RST_STREAM");
 }
 
-static void a_backend_whose_settings_offer_none_fails_who_has_waited(void **state)
+static void settings_that_offer_no_tunnels_fail_who_has_waited(void **state)
 {
     struct fixture *f = *state;
     f->connection->is_streams_max_known = false;
-    struct request *request = ask_for_websocket(f, 0);
+    struct request *request = ask_for_tunnel(f, 0);
     h2_setting(&f->backend, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10);
     assert_failure(request, "no-tunnel", RETRY_NEVER, false);
     assert_int_equal(f->freed, 1);
 }
 
-/* RFC 8441 5: no key goes out, no accept comes back; who asks as in HTTP/1.1 gets what that would bring. */
+static void a_connection_that_ends_before_its_settings_fails_who_has_waited(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false;
+    struct request *request = ask_for_tunnel(f, 0);
+    wire_reset(&f->wire);
+    assert_failure(request, "stale-connection", RETRY_OTHER_CONNECTION, false);
+}
+
+/* RFC 8441 5: no key goes out, and what comes as accept means nothing; who asks as in HTTP/1.1 gets what that would bring. */
 static void an_extended_connect_looks_like_an_upgrade_to_its_owner(void **state)
 {
     struct fixture *f = *state;
-    offer_tunnels(f);
-    struct request *request = ask_for_websocket(f, 0);
-    assert_h2(&f->backend, ":path=/path?q sec-websocket-protocol=chat");
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
+    struct request *request = ask_for_tunnel(f, 0);
+    assert_h2(&f->backend, ":method=CONNECT");
     assert_not_h2(&f->backend, "sec-websocket-key");
-    assert_not_h2(&f->backend, "end");
-    h2_headers(&f->backend, 1, 0, ":status", "200", "sec-websocket-protocol", "chat", "sec-websocket-accept",
-               "nonsense", NULL);
+    h2_headers(&f->backend, 1, 0, ":status", "200", "sec-websocket-accept", "nonsense", NULL);
     assert_soon(request->heads > 0);
-    const struct response_head *head = &request->stream.response;
-    assert_int_equal(head->status, 101);
-    assert_false(head->has_body);
-    assert_slice_is(headers_value(&head->headers, HEADER_UPGRADE), "websocket");
-    assert_true(headers_list_has(&head->headers, HEADER_CONNECTION, SLICE("upgrade")));
-    assert_slice_is(headers_find(&head->headers, SLICE("sec-websocket-accept"))->value, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    assert_slice_is(headers_find(&head->headers, SLICE("sec-websocket-protocol"))->value, "chat");
-}
-
-static void a_refused_tunnel_is_an_answer_like_any_other(void **state)
-{
-    struct fixture *f = *state;
-    offer_tunnels(f);
-    struct request *request = ask_for_websocket(f, 0);
-    h2_headers(&f->backend, 1, 0, ":status", "403", NULL);
-    h2_data(&f->backend, 1, "no", H2_END);
-    assert_whole(request, 403, "no");
-    assert_h2(&f->backend, "RST_STREAM 1 0\n");
-}
-
-static void a_tunnel_carries_bytes_both_ways(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    have_tunnel(f, &tunnel);
-    assert_int_equal(f->bench.arenas.bytes_taken, 0);
-    tunnel_say(&tunnel, "ping");
-    assert_h2(&f->backend, "DATA 1 ping\n");
-    h2_data(&f->backend, 1, "pong", 0);
-    assert_soon(has_come(&tunnel, "pong"));
-    assert_int_equal(tunnel.end.bytes_sent, 4);
-    assert_int_equal(f->freed, 0); /* it is a stream on the connection still */
-    struct request *other = get(f, 1);
-    answer_head(f, 3, H2_END);
-    assert_soon(other->done);
-    tunnel_gone(&tunnel);
-    assert_soon(f->freed == 2);
-    assert_h2(&f->backend, "RST_STREAM 1 8\n");
-}
-
-static void what_came_before_the_tunnel_was_opened_comes_first(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    offer_tunnels(f);
-    struct request *request = ask_for_websocket(f, 0);
-    request->answer_limit = 0;
-    h2_headers(&f->backend, 1, 0, ":status", "200", NULL);
-    h2_data(&f->backend, 1, "early ", 0);
-    assert_soon(request->stream.response_body.buffered == 6);
-    open_tunnel(request, &tunnel);
-    h2_data(&f->backend, 1, "bird", 0);
-    assert_soon(has_come(&tunnel, "early bird"));
-    tunnel_gone(&tunnel);
-}
-
-static void a_backend_that_had_finished_before_the_tunnel_was_opened_has_finished(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    offer_tunnels(f);
-    struct request *request = ask_for_websocket(f, 0);
-    request->answer_limit = 0;
-    h2_headers(&f->backend, 1, 0, ":status", "200", NULL);
-    h2_data(&f->backend, 1, "last", H2_END);
-    assert_soon(request->stream.response_body.buffered == 4);
-    open_tunnel(request, &tunnel);
-    assert_true(has_come(&tunnel, "last"));
-    assert_int_equal(tunnel.end.events, TUNNEL_END_FINISHED);
-    tunnel_say(&tunnel, "still here");
-    assert_h2(&f->backend, "DATA 1 still here\n");
-    tunnel_gone(&tunnel);
-}
-
-static void each_direction_ends_by_itself(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    have_tunnel(f, &tunnel);
-    body_pipe_finish(&tunnel.to_backend, NULL);
-    assert_h2(&f->backend, "DATA 1  end\n");
-    assert_soon(tunnel.end.events == TUNNEL_END_SENT);
-    h2_data(&f->backend, 1, "late", H2_END);
-    assert_soon(has_come(&tunnel, "late"));
-    assert_soon(tunnel.end.events & TUNNEL_END_FINISHED);
-    assert_false(tunnel.end.events & TUNNEL_END_BROKEN);
-    assert_int_equal(tunnel.from_backend.state, BODY_FINISHED);
-    tunnel_gone(&tunnel);
-    assert_int_equal(f->freed, 1);
-    assert_not_h2(&f->backend, "RST_STREAM");
-}
-
-static void a_reset_stream_breaks_its_tunnel(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    have_tunnel(f, &tunnel);
-    h2_reset(&f->backend, 1, NGHTTP2_CANCEL);
-    assert_soon(tunnel.end.events == (TUNNEL_END_GONE | TUNNEL_END_BROKEN));
-    assert_int_equal(tunnel.from_backend.state, BODY_ABORTED);
-    assert_soon(f->freed == 1);
-    tunnel_gone(&tunnel);
-    assert_non_null(f->connection);
-}
-
-static void a_lost_connection_breaks_its_tunnels(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    have_tunnel(f, &tunnel);
-    wire_reset(&f->wire);
-    assert_soon(tunnel.end.events == (TUNNEL_END_GONE | TUNNEL_END_BROKEN));
-    assert_soon(!f->connection);
-    assert_int_equal(f->freed, 1);
-    tunnel_gone(&tunnel);
-}
-
-/* The other side was reset. */
-static void a_tunnel_whose_bytes_break_off_is_reset(void **state)
-{
-    struct fixture *f = *state;
-    struct tunnel tunnel;
-    struct error error;
-    have_tunnel(f, &tunnel);
-    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 0, "client-gone", "the client went away");
-    body_pipe_abort(&tunnel.to_backend, &error);
-    assert_h2(&f->backend, "RST_STREAM 1 8\n");
-    assert_soon(tunnel.end.events == TUNNEL_END_GONE);
-    assert_soon(f->freed == 1);
-    tunnel_gone(&tunnel);
+    const struct headers *headers = &request->stream.response.headers;
+    assert_slice_is(headers_value(headers, HEADER_UPGRADE), "websocket");
+    assert_true(headers_list_has(headers, HEADER_CONNECTION, SLICE("upgrade")));
+    const struct header *accept = headers_find(headers, SLICE("sec-websocket-accept"));
+    assert_slice_is(accept->value, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_null(headers_find_next(headers, accept));
 }
 
 static void a_tunnels_reader_holds_its_stream_back_and_no_other(void **state)
 {
     struct fixture *f = *state;
-    struct tunnel tunnel;
     char kilobyte[1025];
     memset(kilobyte, 'x', 1024);
     kilobyte[1024] = '\0';
-    have_tunnel(f, &tunnel);
-    for (int i = 0; i < 64; i++) h2_data(&f->backend, 1, kilobyte, 0);
-    assert_soon(tunnel.from_backend.buffered == 64 * 1024);
-    assert_not_h2(&f->backend, "WINDOW_UPDATE 1");
+    end_request(open_tunnel(f));
+    assert_from_peer("early");
+    for (int i = 0; i < 63; i++) h2_data(&f->backend, 1, kilobyte, 0);
+    assert_soon(the_tunnel.from.buffered == 63 * 1024);
+    assert_not_h2(&f->backend, "WINDOW_UPDATE 1 ");
     assert_true(f->bench.slabs.taken_bytes <= 64 * 1024 + 3 * SLAB_SMALL_BYTES);
     struct request *other = get(f, 1);
     answer_head(f, 3, H2_END);
     assert_soon(other->done);
-    body_pipe_consume(&tunnel.from_backend, tunnel.from_backend.buffered);
-    assert_h2(&f->backend, "WINDOW_UPDATE 1 65536\n");
-    tunnel_gone(&tunnel);
+    body_pipe_consume(&the_tunnel.from, the_tunnel.from.buffered);
+    assert_h2(&f->backend, "WINDOW_UPDATE 1 ");
+    close_tunnel(f, false);
+}
+
+static void a_refused_tunnel_is_an_answer_like_any_other(void **state)
+{
+    struct fixture *f = *state;
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
+    struct request *request = ask_for_tunnel(f, 0);
+    h2_headers(&f->backend, 1, 0, ":status", "403", NULL);
+    h2_data(&f->backend, 1, "no", H2_END);
+    assert_whole(request, 403, "no");
+    assert_h2(&f->backend, "RST_STREAM 1 0\n");
+    assert_int_equal(f->freed, 1);
 }
 
 /* --- many at once --- */
@@ -1140,19 +1116,18 @@ int main(void)
         CASE(an_owner_that_wants_no_more_resets_the_stream),
         CASE(an_answer_before_the_request_is_whole_ends_it),
         CASE(a_tunnel_needs_the_backends_offer),
+        CASE(a_tunnel_carries_bytes_both_ways),
         CASE(a_tunnel_is_asked_for_when_the_settings_are_there),
         CASE(who_waits_for_settings_can_leave),
-        CASE(a_backend_whose_settings_offer_none_fails_who_has_waited),
+        CASE(settings_that_offer_no_tunnels_fail_who_has_waited),
+        CASE(a_connection_that_ends_before_its_settings_fails_who_has_waited),
         CASE(an_extended_connect_looks_like_an_upgrade_to_its_owner),
-        CASE(a_refused_tunnel_is_an_answer_like_any_other),
-        CASE(a_tunnel_carries_bytes_both_ways),
-        CASE(what_came_before_the_tunnel_was_opened_comes_first),
-        CASE(a_backend_that_had_finished_before_the_tunnel_was_opened_has_finished),
-        CASE(each_direction_ends_by_itself),
-        CASE(a_reset_stream_breaks_its_tunnel),
-        CASE(a_lost_connection_breaks_its_tunnels),
-        CASE(a_tunnel_whose_bytes_break_off_is_reset),
         CASE(a_tunnels_reader_holds_its_stream_back_and_no_other),
+        CASE(each_side_of_a_tunnel_ends_by_itself),
+        CASE(a_tunnel_that_the_backend_resets_is_broken),
+        CASE(a_tunnel_ends_with_its_connection),
+        CASE(a_tunnel_whose_other_side_breaks_off_is_reset),
+        CASE(a_refused_tunnel_is_an_answer_like_any_other),
         CASE(answers_find_their_requests_in_any_order),
         CASE(cancelling_one_leaves_the_others),
         CASE(requests_of_one_turn_go_out_in_one_write),
