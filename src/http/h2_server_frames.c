@@ -262,7 +262,10 @@ static void carrier_sent(struct h2_server *server, const nghttp2_frame *frame)
         return;
     }
     struct h2_slot *slot = h2_slot_of(stream);
-    if (slot) slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
+    if (slot)
+        slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
+    else
+        h2_tunnel_note_content(stream, frame->hd.length);
     if (ends)
         h2_outflow_ended(stream, is_data ? server->output.gathered : UINT64_MAX);
     else if (slot && slot->tunnel && !is_data)

@@ -251,5 +251,7 @@ struct h2_tunnel *h2_tunnel_create(struct h2_slot *, struct tunnel_end *);
 void h2_tunnel_begin(struct h2_tunnel *);
 /* Lets go of end and pipes, which hear of it with these events (0: nothing). */
 void h2_tunnel_destroy(struct h2_tunnel *, unsigned events);
+/* So much has gone to the client. */
+void h2_tunnel_note_content(struct h2_stream *, size_t length);
 
 #endif
