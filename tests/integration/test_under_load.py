@@ -29,6 +29,12 @@ def certificate(authority):
     return authority.issue("localhost")
 
 
+def assert_sessions_go_on(load):
+    """Only the first ones had none to go on with."""
+    fresh = load.parts["new TLS connections"]
+    assert fresh.full <= fresh.clients and fresh.resumed > 0, (fresh.full, fresh.resumed)
+
+
 def test_an_upgrade_under_every_kind_of_traffic_loses_nothing(upgradable, program, backend, h2_backend, certificate):
     load = FullLoad(upgradable, backend, h2_backend, certificate, workers=2)
     running = load.running
@@ -45,6 +51,7 @@ def test_an_upgrade_under_every_kind_of_traffic_loses_nothing(upgradable, progra
         assert h2_stream.was_told_to_go
     assert load.faults() == {}, load.figures()
     assert all(load.parts[name].reconnects > 0 for name in load.parts if name.startswith("h")), "whoever can moves to the new one"
+    assert_sessions_go_on(load)
     wait_until_drained(running)
     assert runs(running.process.pid) == new and "ended by SIG" not in running.stderr()
 
@@ -63,8 +70,7 @@ def test_reloads_and_new_certificates_under_every_kind_of_traffic_lose_nothing(g
             load.wait_for_each(5, {"new connections": 100})
     assert load.faults() == {}
     assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}
-    fresh = load.parts["new TLS connections"]
-    assert fresh.full <= fresh.clients and fresh.resumed > 0
+    assert_sessions_go_on(load)
 
 
 def test_a_crash_under_every_kind_of_traffic_costs_what_was_in_flight(gateway, backend, h2_backend, certificate):
@@ -82,6 +88,7 @@ def test_a_crash_under_every_kind_of_traffic_costs_what_was_in_flight(gateway, b
         assert part.failures == [], (name, part.failures)
         assert len(part.broken) <= part.clients, (name, part.broken)
         assert not any("Refused" in what for _, what in part.broken), (name, part.broken)
+    assert_sessions_go_on(load)
 
 
 def test_whoever_is_connected_finishes_when_all_ends(gateway, backend):
@@ -149,5 +156,6 @@ def test_twenty_upgrades_back_and_forth_with_other_numbers_of_workers_lose_nothi
         assert status(running)["gatewaysDraining"] == 20
     print(load.figures())
     assert load.faults() == {}
+    assert_sessions_go_on(load)
     wait_until_drained(running, timeout=60)
     assert "ended by SIG" not in running.stderr()
