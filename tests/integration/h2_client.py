@@ -78,7 +78,7 @@ class H2Client:
 
 class Answer:
     def __init__(self):
-        self.status, self.body = None, b""
+        self.status, self.body, self.is_whole = None, b"", False
 
     def take(self, event):
         """Whether it is whole now."""
@@ -88,17 +88,19 @@ class Answer:
             self.body += event.data
         elif isinstance(event, h2.events.StreamReset):
             raise AssertionError(f"the stream was reset: {event}")
-        return isinstance(event, h2.events.StreamEnded)
+        self.is_whole = self.is_whole or isinstance(event, h2.events.StreamEnded)
+        return self.is_whole
 
 
 class H2Load(Traffic):
     """Each client has one connection with so many requests under way at all times. One that is told to go by GOAWAY finishes them and
-    connects anew, which `reconnects` counts; unless `connects_anew` is False: then that is its end."""
+    connects anew, which `reconnects` counts; unless `connects_anew` is False: then that is its end. After `requests_each` on one connection
+    it connects anew of itself."""
 
-    def __init__(self, address, clients=1, streams=4, target="/", think=0.0, connecting=connect, connects_anew=True):
+    def __init__(self, address, clients=1, streams=4, target="/", think=0.0, connecting=connect, connects_anew=True, requests_each=10**9):
         super().__init__(clients)
         self.address, self.streams, self.target, self.think, self.connecting = address, streams, target, think, connecting
-        self.connects_anew, self.reconnects = connects_anew, 0
+        self.connects_anew, self.requests_each, self.reconnects = connects_anew, requests_each, 0
 
     def _client(self):
         while not self._ended.is_set() and (self.connects_anew or self.reconnects == 0):
@@ -112,11 +114,12 @@ class H2Load(Traffic):
                 self._failed(error)
 
     def _use(self, client):
-        under_way = {}
+        under_way, asked = {}, 0
         while True:
             may_ask = client.last_stream is None and not self._ended.is_set()
-            while may_ask and len(under_way) < self.streams:
+            while may_ask and asked < self.requests_each and len(under_way) < self.streams:
                 under_way[client.request(self.target)] = Answer()
+                asked += 1
             if not under_way:
                 self.reconnects += client.last_stream is not None
                 return
@@ -156,10 +159,10 @@ class H2EventStream(Traffic):
             self._failed(error)
 
     def _read(self, client, stream):
-        answer, events, is_whole = Answer(), NumberedEvents(), False
-        while not is_whole:
+        answer, events = Answer(), NumberedEvents()
+        while not answer.is_whole:
             for event in client.read():
-                is_whole = is_whole or answer.take(event)
+                answer.take(event)
             self.answers += events.take(answer.body)
             answer.body = b""
             self.was_told_to_go = client.last_stream is not None

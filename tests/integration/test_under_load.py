@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import ssl
 import threading
 import time
 
@@ -12,11 +13,12 @@ from backend import answer, wait
 from certificates import Authority
 from full_load import FullLoad
 from gateway import BINARY, TEST_BINARY, proxy
-from h2_client import H2EventStream, H2Load
+from h2_client import Answer, H2Client, H2EventStream, H2Load
 from load import Echoes, numbered_events
-from tls import shown_certificate
+from tls import client_context, shown_certificate
 from upgrading import install, runs, status, upgrade, wait_until_drained
 from websocket import echo_frames, finish_opening, handshake, switch
+from wire import connect, request_bytes
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_reloads_and_new_certificates_under_every_kind_of_traffic_lose_nothing(g
             assert shown_certificate(load.tls_address) == certificate.document.public_bytes(Encoding.DER)
             load.wait_for_each(5, {"new connections": 100})
     assert load.faults() == {}
-    assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}
+    assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}, "a reload sends nobody away"
     assert_sessions_go_on(load)
 
 
@@ -110,6 +112,53 @@ def test_whoever_is_connected_finishes_when_all_ends(gateway, backend):
         assert running.process.wait(20) == 0
     assert [part.faults() for part in (asking, stream, echoes)] == [[], [], []]
     assert asking.reconnects == 2 and echoes.goodbye is not None
+
+
+def half_way(connected, between):
+    """The first thing that is sent goes in two halves, with something between them."""
+    whole = connected.send
+
+    def send(data):
+        connected.send = whole
+        whole(data[:len(data) // 2])
+        between()
+        return whole(data[len(data) // 2:])
+    connected.send = send
+    return connected
+
+
+def test_a_preface_that_an_upgrade_meets_half_way_gets_its_answers(upgradable, backend):
+    running = upgradable(proxy(backend))
+    with H2Client(running.address, lambda address: half_way(connect(address), lambda: upgrade(running))) as client:
+        answers = {client.request(): Answer() for _ in range(3)}
+        while not all(answer.is_whole for answer in answers.values()):
+            for event in client.read():
+                if getattr(event, "stream_id", None) in answers:
+                    answers[event.stream_id].take(event)
+        assert [answer.status for answer in answers.values()] == [200] * 3
+        while client.last_stream != max(answers):
+            client.read()
+    wait_until_drained(running)
+
+
+def test_a_handshake_that_an_upgrade_meets_half_way_goes_on(upgradable, backend, certificate):
+    running = upgradable(proxy(backend), listener={"tls": {"certificates": [certificate.config]}})
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = client_context().wrap_bio(incoming, outgoing)
+
+    def step(action):
+        """Until it needs nothing more of the gateway."""
+        while True:
+            try:
+                return action()
+            except ssl.SSLWantReadError:
+                wire.send(outgoing.read())
+                incoming.write(wire.socket.recv(65536))
+    with half_way(running.connect(), lambda: upgrade(running)) as wire:
+        step(session.do_handshake)
+        session.write(request_bytes())
+        assert step(lambda: session.read(65536)).startswith(b"HTTP/1.1 200 ")
+    wait_until_drained(running)
 
 
 def test_websockets_stay_with_the_old_gateway_for_the_time_they_are_given(upgradable, backend, h2_backend, certificate):
