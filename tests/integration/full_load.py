@@ -14,7 +14,7 @@ import time
 
 from backend import answer, echo, free_port
 from h2_backend import answer as h2_answer
-from h2_client import H2EventStream, H2Load, h2_over_tls
+from h2_load import H2EventStream, H2Load, h2_over_tls
 from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, Uploads, numbered_events
 from tls import client_context, tls_connect
 from websocket import echo_frames, finish_opening, handshake, switch

@@ -1,46 +1,66 @@
-"""Clients that speak HTTP/2, on python3-h2, and steady traffic by them (load.py's twin).
-
-GOAWAY is looked at here and python3-h2 never sees it: that library (4.1) takes it for the end of all streams, whereas by RFC 9113 6.8
-those up to the last one it names go on. So a client of ours does what a good one does: it opens no more streams on such a connection,
-finishes those under way, and connects anew.
-"""
+"""HTTP/2 clients: one that keeps the rules, by the h2 library, and one that sends whatever frames a test wants."""
+import contextlib
+import socket
+import struct
 import time
 
 import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
+import hpack
 
-from load import NumberedEvents, Traffic
-from tls import client_context, tls_connect
-from wire import WireClosed, connect
+from wire import TIMEOUT_SECONDS, Headers, WireClosed, connect
 
-GOAWAY = 7
-TIMEOUT_SECONDS = 20.0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, \
+    CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = range(12)
 
 
-def h2_over_tls(address):
-    wire = tls_connect(address, client_context(alpn=["h2"]))
-    assert wire.socket.selected_alpn_protocol() == "h2"
-    return wire
+def pseudo(method="GET", path="/", authority="gateway.test", scheme="http"):
+    return [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)]
+
+
+class Answer:
+    """What has come on a stream so far."""
+
+    def __init__(self):
+        self.interim = []      # the fields of 1xx heads
+        self.status = None
+        self.headers = Headers()
+        self.body = b""
+        self.pieces = []       # (when, bytes)
+        self.trailers = Headers()
+        self.complete = False  # END_STREAM came
+        self.reset = None      # the error code of an RST_STREAM
+
+    def __repr__(self):
+        return f"<{self.status} {self.headers} {self.body[:80]!r} complete={self.complete} reset={self.reset}>"
 
 
 class H2Client:
-    """A connection, driven by the one thread that uses it. `connecting` gives a Wire: cleartext with prior knowledge by default."""
+    """A connection that keeps the rules. Windows are opened as content comes, unless `takes` is False."""
 
-    def __init__(self, address, connecting=connect):
-        self.wire = connecting(address)
-        self.wire.timeout = TIMEOUT_SECONDS
-        self.scheme = "https" if hasattr(self.wire.socket, "selected_alpn_protocol") else "http"
-        self.last_stream = None  # what a GOAWAY says; None: none has come
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="latin-1"))
+    def __init__(self, address, wire=None, timeout=TIMEOUT_SECONDS, takes=True, receive_buffer=None, window=None):
+        self.wire = wire or connect(address, timeout, receive_buffer=receive_buffer)
+        self.timeout, self.takes = timeout, takes
+        self.answers, self.goaways, self.settings_seen = {}, [], False
+        self._rest = b""  # the beginning of a frame that is not whole yet
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         self.h2.initiate_connection()
+        if window is not None:
+            self.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.flush()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.wire.close()
 
     def flush(self):
@@ -48,123 +68,176 @@ class H2Client:
         if data:
             self.wire.send(data)
 
-    def request(self, target="/", method="GET", fields=(), protocol=None):
-        """Its stream's number. A `protocol` makes it an extended CONNECT, which stays open."""
-        assert self.last_stream is None, "no stream may be opened after GOAWAY"
+    # Sending
+
+    def ask(self, method="GET", path="/", headers=(), end=True, **more):
+        """Returns the stream's number."""
         stream = self.h2.get_next_available_stream_id()
-        pseudo = [(":method", method), (":scheme", self.scheme), (":path", target), (":authority", "gateway.test")]
-        pseudo += [(":protocol", protocol)] if protocol else []
-        self.h2.send_headers(stream, pseudo + list(fields), end_stream=not protocol)
+        fields = headers.items() if isinstance(headers, dict) else headers
+        self.h2.send_headers(stream, pseudo(method, path, **more) + [(name.lower(), value) for name, value in fields], end_stream=end)
+        self.answers[stream] = Answer()
         self.flush()
         return stream
 
-    def read(self):
-        """The events of the next frame. What came of bodies may be sent again at once. WireClosed: the connection has ended."""
-        head = self.wire.read_exactly(9)
-        frame = head + self.wire.read_exactly(int.from_bytes(head[:3], "big"))
-        if frame[3] == GOAWAY:
-            last, code = int.from_bytes(frame[9:13], "big"), int.from_bytes(frame[13:17], "big")
-            assert code == 0, f"GOAWAY with error code {code}: {frame[17:]!r}"
-            assert self.last_stream is None or last <= self.last_stream, "a later GOAWAY names a later stream"
-            self.last_stream = last
-            return []
-        events = self.h2.receive_data(frame)
-        for event in events:
-            if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length > 0:
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+    def send_body(self, stream, body, end=True):
+        """As the windows allow."""
+        view, deadline = memoryview(body), time.monotonic() + self.timeout
+        while len(view):
+            room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size, len(view))
+            if room <= 0:
+                self.read_some(deadline)
+                continue
+            self.h2.send_data(stream, view[:room].tobytes())
+            view = view[room:]
+            self.flush()
+        if end:
+            self.h2.end_stream(stream)
+            self.flush()
+
+    def send_trailers(self, stream, fields):
+        self.h2.send_headers(stream, fields, end_stream=True)
         self.flush()
-        return events
 
+    def reset(self, stream, code=CANCEL):
+        self.h2.reset_stream(stream, code)
+        self.flush()
 
-class Answer:
-    def __init__(self):
-        self.status, self.body, self.is_whole = None, b"", False
+    # Receiving
 
-    def take(self, event):
-        """Whether it is whole now."""
-        if isinstance(event, h2.events.ResponseReceived):
-            self.status = int(dict(event.headers)[":status"])
-        elif isinstance(event, h2.events.DataReceived):
-            self.body += event.data
-        elif isinstance(event, h2.events.StreamReset):
-            raise AssertionError(f"the stream was reset: {event}")
-        self.is_whole = self.is_whole or isinstance(event, h2.events.StreamEnded)
-        return self.is_whole
-
-
-class H2Load(Traffic):
-    """Each client has one connection with so many requests under way at all times. One that is told to go by GOAWAY finishes them and
-    connects anew, which `reconnects` counts; unless `connects_anew` is False: then that is its end. After `requests_each` on one connection
-    it connects anew of itself."""
-
-    def __init__(self, address, clients=1, streams=4, target="/", think=0.0, connecting=connect, connects_anew=True, requests_each=10**9):
-        super().__init__(clients)
-        self.address, self.streams, self.target, self.think, self.connecting = address, streams, target, think, connecting
-        self.connects_anew, self.requests_each, self.reconnects = connects_anew, requests_each, 0
-
-    def _client(self):
-        while not self._ended.is_set() and (self.connects_anew or self.reconnects == 0):
-            try:
-                with H2Client(self.address, self.connecting) as client:
-                    self._use(client)
-            except (OSError, WireClosed) as error:
-                self._broke(error)
-                time.sleep(0.002)
-            except Exception as error:
-                self._failed(error)
-
-    def _use(self, client):
-        under_way, asked = {}, 0
-        while True:
-            may_ask = client.last_stream is None and not self._ended.is_set()
-            while may_ask and asked < self.requests_each and len(under_way) < self.streams:
-                under_way[client.request(self.target)] = Answer()
-                asked += 1
-            if not under_way:
-                self.reconnects += client.last_stream is not None
-                return
-            for event in client.read():
-                self._take(event, under_way)
-            lost = [stream for stream in under_way if client.last_stream is not None and stream > client.last_stream]
-            assert not lost, f"streams {lost} were under way when GOAWAY said {client.last_stream}"
-
-    def _take(self, event, under_way):
-        stream = getattr(event, "stream_id", None)
-        if stream not in under_way or not under_way[stream].take(event):
-            return
-        answer = under_way.pop(stream)
-        if answer.status == 200:
-            self._answered()
-        else:
-            self._failed(f"{answer.status} {answer.body[:200]!r}")
-        if self.think:
-            time.sleep(self.think)
-
-
-class H2EventStream(Traffic):
-    """load.EventStream on a stream of HTTP/2."""
-
-    def __init__(self, address, target, connecting=connect):
-        super().__init__()
-        self.address, self.target, self.connecting = address, target, connecting
-        self.was_told_to_go = False
-
-    def _client(self):
+    def read_some(self, deadline=None):
+        """What comes next, at least something. WireClosed at the connection's end."""
+        deadline = deadline or time.monotonic() + self.timeout
+        self.wire.socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:
-            with H2Client(self.address, self.connecting) as client:
-                self._read(client, client.request(self.target))
-        except (OSError, WireClosed) as error:
-            self._broke(error)
-        except Exception as error:
-            self._failed(error)
+            data = self.wire.socket.recv(1 << 18)
+        except socket.timeout as error:
+            raise TimeoutError(f"nothing more came; so far: {self.answers} {self.goaways}") from error
+        except ConnectionError as error:
+            raise WireClosed(repr(error)) from error
+        if not data:
+            raise WireClosed(f"closed; so far: {self.answers} {self.goaways}")
+        for event in self._receive(data):
+            self._take(event)
+        with contextlib.suppress(OSError):
+            self.flush()
 
-    def _read(self, client, stream):
-        answer, events = Answer(), NumberedEvents()
-        while not answer.is_whole:
-            for event in client.read():
-                answer.take(event)
-            self.answers += events.take(answer.body)
-            answer.body = b""
-            self.was_told_to_go = client.last_stream is not None
-            assert client.last_stream is None or stream <= client.last_stream
-        assert answer.status == 200 and events.rest == b"", (answer.status, events.rest)
+    def _receive(self, data):
+        """GOAWAY is looked at here, and the library never sees it: that (4.1) takes it for the end of all streams, whereas those up to the
+        last one that it names go on (RFC 9113 6.8)."""
+        self._rest += data
+        while len(self._rest) >= 9 and len(self._rest) >= (length := 9 + int.from_bytes(self._rest[:3], "big")):
+            whole, self._rest = self._rest[:length], self._rest[length:]
+            if whole[3] == GOAWAY:
+                self.goaways.append(struct.unpack(">II", whole[9:17]))
+            else:
+                yield from self.h2.receive_data(whole)
+
+    def _take(self, event):
+        answer = self.answers.get(getattr(event, "stream_id", None))
+        if isinstance(event, h2.events.ResponseReceived):
+            answer.headers = Headers(event.headers)
+            answer.status = int(answer.headers[":status"])
+        elif isinstance(event, h2.events.InformationalResponseReceived):
+            answer.interim.append(Headers(event.headers))
+        elif isinstance(event, h2.events.TrailersReceived):
+            answer.trailers = Headers(event.headers)
+        elif isinstance(event, h2.events.DataReceived):
+            answer.body += event.data
+            answer.pieces.append((time.monotonic(), event.data))
+            if self.takes and event.flow_controlled_length:
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.StreamEnded):
+            answer.complete = True
+        elif isinstance(event, h2.events.StreamReset):
+            answer.reset = event.error_code
+        elif isinstance(event, h2.events.RemoteSettingsChanged):
+            self.settings_seen = True
+
+    def wait_for(self, condition, timeout=None):
+        deadline = time.monotonic() + (timeout or self.timeout)
+        while not condition():
+            self.read_some(deadline)
+
+    def read(self, stream, timeout=None):
+        """The whole answer, or what there was when the stream was reset."""
+        answer = self.answers[stream]
+        self.wait_for(lambda: answer.complete or answer.reset is not None, timeout)
+        return answer
+
+    def request(self, method="GET", path="/", headers=(), body=None, **more):
+        stream = self.ask(method, path, headers, end=body is None, **more)
+        if body is not None:
+            with contextlib.suppress(h2.exceptions.StreamClosedError):  # an early answer
+                self.send_body(stream, body)
+        return self.read(stream)
+
+    def get(self, path="/", headers=(), **more):
+        return self.request("GET", path, headers, **more)
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+class H2Wire:
+    """A connection that sends whatever it is told to, after a good preface, and tells what came."""
+
+    def __init__(self, address, start=True, **options):
+        self.wire = connect(address, **options)
+        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
+        if start:
+            self.send(PREFACE, frame(SETTINGS), frame(SETTINGS, ACK))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.wire.close()
+
+    def send(self, *pieces):
+        self.wire.send(b"".join(pieces))
+        return self
+
+    def block(self, fields):
+        return self.encoder.encode(fields)
+
+    def head(self, stream, fields, flags=END_STREAM):
+        return frame(HEADERS, flags | END_HEADERS, stream, self.block(fields))
+
+    def get(self, stream, path="/", headers=()):
+        return self.head(stream, pseudo("GET", path) + list(headers))
+
+    def next_frame(self, timeout=None):
+        """(type, flags, stream, payload); a head's payload is its fields."""
+        head = self.wire.read_exactly(9, timeout)
+        payload = self.wire.read_exactly(int.from_bytes(head[:3], "big"), timeout)
+        if head[3] == HEADERS:
+            payload = dict(self.decoder.decode(payload))
+        return head[3], head[4], int.from_bytes(head[5:9], "big") & 0x7fffffff, payload
+
+    def wait_for(self, kind, stream=None, timeout=None):
+        """The payload of the next such frame; others are passed over."""
+        deadline = time.monotonic() + (timeout or self.wire.timeout)
+        while True:
+            got, flags, on, payload = self.next_frame(deadline - time.monotonic())
+            if got == kind and (stream is None or on == stream) and not (kind in (SETTINGS, PING) and flags & ACK):
+                return payload
+
+    def wait_for_goaway(self, timeout=None):
+        """The error code of the GOAWAY that ends the connection; a notice is passed over."""
+        while True:
+            payload = self.wait_for(GOAWAY, timeout=timeout)
+            last, code = struct.unpack(">II", payload[:8])
+            if last != 0x7fffffff:
+                return code
+
+    def flood(self, piece, most=100000, batch=200):
+        """Sends piece(i) for i = 0, 1, … until the peer takes no more; returns how many it took."""
+        count = 0
+        try:
+            while count < most:
+                self.wire.send(b"".join(piece(count + i) for i in range(batch)))
+                count += batch
+        except (OSError, TimeoutError):
+            pass
+        return count

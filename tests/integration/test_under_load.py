@@ -13,12 +13,13 @@ from backend import answer, wait
 from certificates import Authority
 from full_load import FullLoad
 from gateway import BINARY, TEST_BINARY, proxy
-from h2_client import Answer, H2Client, H2EventStream, H2Load
+from h2_client import NO_ERROR, H2Client
+from h2_load import H2EventStream, H2Load
 from load import Echoes, numbered_events
 from tls import client_context, shown_certificate
 from upgrading import install, runs, status, upgrade, wait_until_drained
 from websocket import echo_frames, finish_opening, handshake, switch
-from wire import connect, request_bytes
+from wire import request_bytes
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +130,10 @@ def half_way(connected, between):
 
 def test_a_preface_that_an_upgrade_meets_half_way_gets_its_answers(upgradable, backend):
     running = upgradable(proxy(backend))
-    with H2Client(running.address, lambda address: half_way(connect(address), lambda: upgrade(running))) as client:
-        answers = {client.request(): Answer() for _ in range(3)}
-        while not all(answer.is_whole for answer in answers.values()):
-            for event in client.read():
-                if getattr(event, "stream_id", None) in answers:
-                    answers[event.stream_id].take(event)
-        assert [answer.status for answer in answers.values()] == [200] * 3
-        while client.last_stream != max(answers):
-            client.read()
+    with H2Client(running.address, half_way(running.connect(), lambda: upgrade(running))) as client:
+        streams = [client.ask() for _ in range(3)]
+        assert [client.read(stream).status for stream in streams] == [200] * 3
+        client.wait_for(lambda: (max(streams), NO_ERROR) in client.goaways)
     wait_until_drained(running)
 
 
