@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "gateway/listener.h"
+#include "http/h2_memory.h"
 #include "http/kernel_pipes.h"
 
 #include <unistd.h>
@@ -167,6 +168,7 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .slabs = &worker->slabs,
         .arenas = &worker->arenas,
         .kernel_pipes = kernel_pipes_create(KERNEL_PIPES_MAX, KERNEL_PIPES_IDLE_MAX),
+        .h2_memory = h2_memory_create(),
     };
     request_id_source_init(&worker->http.ids);
     worker->server_settings_now = &worker->server_settings;
@@ -217,6 +219,7 @@ no_exchanges:
 no_upstream:
     mailbox_release(&worker->mailbox);
 no_mailbox:
+    h2_memory_destroy(worker->http.h2_memory);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
 no_loop:
@@ -272,6 +275,7 @@ void worker_destroy(struct worker *worker)
     struct list_link *link;
     while ((link = list_first(&worker->held)) != NULL) let_go(CONTAINER_OF(link, struct held_publication, link));
     entrances_drop(worker->entrances);
+    h2_memory_destroy(worker->http.h2_memory);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
     slab_pool_release(&worker->slabs);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define DRAIN_NOTICE_MS 1000
+#define REST_MS 1000
 #define LINGER_MS 2000
 #define LINGER_BYTES_MAX UINT32_MAX       /* time is the bound */
 #define LINGER_BYTES_MAX_BAD (64 * 1024u) /* after what a client was told to stop */
@@ -44,6 +45,7 @@ static bool begin_protocol(struct h2_server *server)
         { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 }, /* RFC 8441 */
         { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },   /* RFC 9218 2.1 */
     };
+    server->block = h2_block_take(server->worker->h2_memory);
     server->h2 = h2_server_create_nghttp2(server);
     return server->h2 && nghttp2_submit_settings(server->h2, NGHTTP2_FLAG_NONE, entries, COUNT_OF(entries)) == 0 &&
            nghttp2_session_set_local_window_size(server->h2, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) == 0;
@@ -53,6 +55,7 @@ static void free_server(struct retired *retired)
 {
     struct h2_server *server = CONTAINER_OF(retired, struct h2_server, retired);
     nghttp2_session_del(server->h2);
+    h2_block_give(server->block);
     free(server);
 }
 
@@ -80,6 +83,7 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     server->settings_until_ms = h2_server_now(server) + (*settings)->head_timeout_ms;
     server->drain_until_ms = UINT64_MAX;
     server->idle_since_ms = h2_server_now(server);
+    server->rest_at_ms = server->idle_since_ms + REST_MS;
     server->read_task.run = server_read_task;
     server->flush_task.run = server_flush_task;
     list_init(&server->streams);
@@ -99,6 +103,7 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     }
     if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     h2_server_arm(server, server->settings_until_ms);
+    h2_server_arm(server, server->rest_at_ms);
     h2_server_flush_soon(server);
     if (socket.early) loop_enqueue_next(worker->loop, &server->read_task);
     return &server->session;
@@ -176,6 +181,7 @@ void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
     }
     server->idle_since_ms = h2_server_now(server);
     h2_server_arm(server, server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms);
+    h2_server_stir(server);
     if (server->draining) h2_server_flush_soon(server);
 }
 
@@ -262,6 +268,20 @@ static uint64_t idle_deadline(const struct h2_server *server)
     return server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms;
 }
 
+void h2_server_stir(struct h2_server *server)
+{
+    server->rest_at_ms = h2_server_now(server) + REST_MS;
+    h2_server_arm(server, server->rest_at_ms);
+}
+
+static void rest(struct h2_server *server)
+{
+    bool is_idle = server->stream_count == 0 && !h2_output_waits(&server->output) && !server->flush_task.queued &&
+                   !nghttp2_session_want_write(server->h2);
+    if (is_idle) h2_block_rest(server->block);
+    server->rest_at_ms = UINT64_MAX;
+}
+
 static void head_took_too_long(struct h2_server *server)
 {
     struct error error;
@@ -277,7 +297,8 @@ static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
     if (now_ms >= server->settings_until_ms) h2_server_terminate(server, NGHTTP2_SETTINGS_TIMEOUT, NULL);
     if (now_ms >= idle_deadline(server)) h2_server_terminate(server, NGHTTP2_NO_ERROR, NULL);
     if (now_ms >= server->drain_until_ms) h2_server_end_drain(server);
-    uint64_t next_ms = sooner(head_deadline(server), server->settings_until_ms);
+    if (now_ms >= server->rest_at_ms) rest(server);
+    uint64_t next_ms = sooner(head_deadline(server), sooner(server->settings_until_ms, server->rest_at_ms));
     return sooner(sooner(next_ms, idle_deadline(server)), server->drain_until_ms);
 }
 

@@ -321,6 +321,7 @@ static nghttp2_option *create_options(void)
     if (nghttp2_option_new(&options) != 0) return NULL;
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
+    nghttp2_option_set_max_deflate_dynamic_table_size(options, 0); /* what answers have in common is little */
     nghttp2_option_set_max_settings(options, SETTINGS_ENTRIES_MAX);
     nghttp2_option_set_max_outbound_ack(options, ACKS_WAITING_MAX);
     nghttp2_option_set_max_continuations(options, CONTINUATIONS_MAX);
@@ -334,7 +335,10 @@ nghttp2_session *h2_server_create_nghttp2(struct h2_server *server)
     nghttp2_session *session = NULL;
     nghttp2_session_callbacks *callbacks = create_callbacks();
     nghttp2_option *options = create_options();
-    if (callbacks && options && nghttp2_session_server_new2(&session, callbacks, server, options) != 0) session = NULL;
+    nghttp2_mem *memory = server->block ? h2_block_allocator(server->block) : NULL;
+    if (callbacks && options && nghttp2_session_server_new3(&session, callbacks, server, options, memory) != 0)
+        session = NULL;
+    if (server->block) h2_block_settle(server->block);
     nghttp2_option_del(options);
     nghttp2_session_callbacks_del(callbacks);
     return session;

@@ -11,6 +11,7 @@
 
 #include "http/h2_fields.h"
 #include "http/h2_guard.h"
+#include "http/h2_memory.h"
 #include "http/h2_output.h"
 #include "http/h2_server.h"
 
@@ -34,6 +35,7 @@ struct h2_server {
     void *owner;
     const struct peer *peer;
     nghttp2_session *h2;
+    struct h2_block *block;      /* where that lives; NULL: malloc's */
     struct session_socket early; /* its slab: what came before us, until it is read; NULL: nothing */
     struct slab *input;          /* what was read last; NULL: nothing is held */
     /* The last content that went by reference out of `input`: whose, and where it ends. Between it and what is read next stand only
@@ -52,6 +54,7 @@ struct h2_server {
     struct retired retired;
     struct turn_share reads;
     uint64_t idle_since_ms;     /* no streams since then */
+    uint64_t rest_at_ms;        /* then the session's memory rests, if it is idle; UINT64_MAX: it does */
     uint64_t heading_ms;        /* when `heading` began */
     uint64_t settings_until_ms; /* for the client's preface, SETTINGS and ACK of ours; UINT64_MAX: they have come */
     uint64_t drain_until_ms;    /* for the answer to the notice's PING; UINT64_MAX: no end to that, or none is due */
@@ -150,6 +153,8 @@ static inline const struct server_settings *h2_server_settings_of(const struct h
 }
 static inline uint64_t h2_server_now(const struct h2_server *server) { return server->worker->loop->now_ms; }
 
+/* The session is in use: its memory won't rest for a while. */
+void h2_server_stir(struct h2_server *);
 /* There may be something to send: once for all that happens in this turn. */
 void h2_server_flush_soon(struct h2_server *);
 /* Something has a deadline; the timer may be set earlier. UINT64_MAX: none. */

@@ -8,12 +8,14 @@
 #include "http/request_id.h"
 
 struct kernel_pipes;
+struct h2_memory;
 
 struct http_worker {
     struct loop *loop;
     struct slab_pool *slabs;
     struct arena_pool *arenas;
     struct kernel_pipes *kernel_pipes; /* NULL: no splice */
+    struct h2_memory *h2_memory;       /* NULL: HTTP/2 sessions take theirs from malloc */
     struct request_id_source ids;
     char date[32]; /* the Date field's value, renewed each second */
 };

@@ -8,6 +8,7 @@
 
 #include "event/event.h"
 #include "http/h1_client.h"
+#include "http/h2_memory.h"
 #include "http/kernel_pipes.h"
 
 #include <dlfcn.h>
@@ -96,6 +97,7 @@ static inline void bench_set_up(struct bench *bench)
         .slabs = &bench->slabs,
         .arenas = &bench->arenas,
         .kernel_pipes = kernel_pipes_create(4, 4),
+        .h2_memory = h2_memory_create(),
         .date = "Sun, 06 Nov 1994 08:49:37 GMT",
     };
 }
@@ -107,6 +109,7 @@ static inline void bench_tear_down(struct bench *bench)
     assert_int_equal(bench->arenas.bytes_taken, 0);
     assert_int_equal(memory_ceiling_in_use(&bench->ceiling), 0);
     kernel_pipes_destroy(bench->worker.kernel_pipes);
+    h2_memory_destroy(bench->worker.h2_memory);
     slab_pool_release(&bench->slabs);
     arena_pool_release(&bench->arenas);
     loop_release(&bench->loop);
