@@ -82,13 +82,14 @@ static void *allocate(size_t size, void *user)
 static void *allocate_zeroed(size_t count, size_t size, void *user)
 {
     struct h2_block *block = user;
-    if (block->is_settled || size == 0 || count > PAGE_BYTES / size) return calloc(count, size);
-    if (count * size == PAGE_BYTES && !block->has_streams) {
+    size_t bytes;
+    if (block->is_settled || __builtin_mul_overflow(count, size, &bytes)) return calloc(count, size);
+    if (bytes == PAGE_BYTES && !block->has_streams) {
         block->has_streams = true;
-        return page_of(block, PAGE_STREAMS); /* zeros: see h2_block_take */
+        return page_of(block, PAGE_STREAMS); /* zeros: see h2_block_give */
     }
-    void *memory = take_kept(block, count * size);
-    return memory ? memset(memory, 0, count * size) : calloc(count, size);
+    void *memory = take_kept(block, bytes);
+    return memory ? memset(memory, 0, bytes) : calloc(count, size);
 }
 
 static void release(void *memory, void *user)
