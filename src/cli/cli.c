@@ -89,6 +89,12 @@ static int command_master(const struct command_line *line, const struct registri
     });
 }
 
+static int command_handover_check(const struct command_line *line, const struct registries *registries)
+{
+    (void)registries;
+    master_check_handover(descriptor_of(line->handover));
+}
+
 static int command_gateway(const struct command_line *line, const struct registries *registries)
 {
     struct gateway_options options = {
@@ -158,6 +164,7 @@ static const struct command commands[] = {
     { "gateway", TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, "gateway --link N", NULL, command_gateway },
     { "master", TAKES_HANDOVER | TAKES_CONFIG | TAKES_PROXY | TAKES_CONTROL, TAKES_HANDOVER, "master --handover N",
       NULL, command_master },
+    { "handover-check", TAKES_HANDOVER, TAKES_HANDOVER, "handover-check --handover N", NULL, command_handover_check },
 };
 
 /* --- usage --- */

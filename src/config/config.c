@@ -124,6 +124,7 @@ static void proxy_listener(struct schema_reading *reading, struct configuration 
 {
     struct listener_config *listener = config_allocate(reading->arena, sizeof *listener);
     struct node node = { .kind = NODE_SCALAR, .text = config_copy(reading->arena, slice_from_cstring(listen)) };
+    schema_defaults(reading, listener_fields, listener);
     read_listener(reading, &node, listener);
     configuration->listeners = (struct object_list){ listener, 1 };
 }

@@ -22,7 +22,7 @@ struct connection {
     uint64_t address_hash;
     bool counted_by_address;
     bool leaving;
-    bool entrance_has_tls;
+    bool entrance_has_tls, takes_http2;
     bool is_beyond_limit; /* of its address, which became known when there was a connection already */
     struct peer peer;
 };
@@ -155,6 +155,13 @@ static const struct server_session_events session_events = {
     .open = session_open,
     .refused = session_refused,
     .closed = session_closed,
+};
+
+/* Where a client may begin with HTTP/2's preface, because it knows whom it talks to (RFC 9113 3.3). */
+static const struct server_session_events convertible_session_events = {
+    .open = session_open,
+    .refused = session_refused,
+    .closed = session_closed,
     .handed_over = session_handed_over,
 };
 
@@ -183,16 +190,17 @@ static void take_session(struct connection *connection, struct server_session *s
     if (!session) end(connection);
 }
 
-/* A client without TLS says by its first bytes that it speaks HTTP/2, which an h1 session sees and hands over. */
+/* Which HTTP is spoken over TLS says ALPN. In clear the client says it by its first bytes, which an h1 session sees and hands over. */
 static void start_session(struct connection *connection, struct session_socket socket)
 {
     const struct connection_table *table = connection->table;
     bool is_h2 = socket.early || (socket.tls && slice_equal(tls_session_protocol(socket.tls), SLICE("h2")));
+    bool may_become_h2 = connection->takes_http2 && !socket.tls && !is_h2;
     struct server_session *(*start)(struct http_worker *, const struct server_settings *const *, struct session_socket,
                                     const struct peer *, const struct server_session_events *, void *);
     start = is_h2 ? h2_server_start : h1_server_start;
-    take_session(connection,
-                 start(table->http, table->settings, socket, &connection->peer, &session_events, connection));
+    take_session(connection, start(table->http, table->settings, socket, &connection->peer,
+                                   may_become_h2 ? &convertible_session_events : &session_events, connection));
 }
 
 /* It began before the drain did, so it still gets its session, which then ends like the others. */
@@ -361,6 +369,7 @@ static bool let_in(struct connection_table *table, int descriptor, const struct 
 static void begin(struct connection *connection, int descriptor, const struct entrance *entrance)
 {
     if (entrance) connection->peer.redirect_port = entrance->redirect_port;
+    connection->takes_http2 = !entrance || entrance->http2;
     if (entrance && (entrance->tls || entrance->proxy_count > 0))
         start_handshake(connection, descriptor, entrance);
     else

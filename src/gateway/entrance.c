@@ -20,6 +20,7 @@ static void make_entrance(struct entrances *all, struct entrance *entrance, cons
         .address = listener->address,
         .proxies = memory_allocate_array(listener->proxy.from_count + 1, sizeof *entrance->proxies),
         .proxy_count = listener->proxy.from_count,
+        .http2 = listener->http2,
         .redirect_port = listener->redirect_port,
     };
     if (entrance->proxy_count > 0)

@@ -17,6 +17,7 @@ struct entrance {
     struct address_range *proxies; /* who speaks the PROXY protocol */
     size_t proxy_count;            /* 0: nobody does */
     struct tls_server *tls;        /* NULL: plain */
+    bool http2;                    /* may be spoken */
     bool is_closed;                /* its certificates can't be had: whoever comes is sent away */
     uint16_t redirect_port;        /* every request is sent there, by https; 0: none is */
 };

@@ -10,7 +10,7 @@
 
 #include "base/map.h"
 #include "base/memory.h"
-#include "gateway/certificates.h"
+#include "keys/certificates.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -32,6 +32,7 @@ struct tls_server {
     struct vector choices;      /* struct choice *; the first is the default */
     struct map names;           /* "a.example.com", "*.example.com" -> struct choice */
     struct vector ends;         /* struct certificate_end */
+    bool http2;                 /* may be spoken */
     struct ticket_ring *ring;
     struct ticket_keys *ticket_keys; /* from files; NULL: the ring's */
     X509_STORE *client_store;        /* NULL: clients are asked for nothing */
@@ -73,8 +74,9 @@ static const unsigned char protocols[] = "\x02h2\x08http/1.1";
 
 /* RFC 9113 9.2.2: a client may break off where HTTP/2 comes with a TLS 1.2 suite that isn't as good as those of 1.3. The suite is
  * chosen before the protocol is. */
-static bool suite_is_good_for_h2(SSL *ssl)
+static bool is_good_for_h2(SSL *ssl)
 {
+    if (!choice_of(ssl)->server->http2) return false;
     const SSL_CIPHER *cipher = SSL_get_pending_cipher(ssl);
     if (!cipher) return false;
     int exchange = SSL_CIPHER_get_kx_nid(cipher);
@@ -88,7 +90,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char
 {
     (void)argument;
     unsigned char *found;
-    size_t skipped = suite_is_good_for_h2(ssl) ? 0 : H2_BYTES;
+    size_t skipped = is_good_for_h2(ssl) ? 0 : H2_BYTES;
     if (SSL_select_next_proto(&found, length, protocols + skipped, (unsigned)(sizeof protocols - 1 - skipped), offered,
                               offered_length) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
@@ -414,6 +416,7 @@ struct tls_server *tls_server_create(const struct listener_config *listener, str
     vector_init(&server->choices, sizeof(struct choice *));
     vector_init(&server->ends, sizeof(struct certificate_end));
     map_init(&server->names);
+    server->http2 = listener->http2;
     server->ring = ring;
     read_certificates(server, config, tls, problems);
     read_policy(server, config, tls, problems);

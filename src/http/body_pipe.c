@@ -151,14 +151,20 @@ void body_pipe_push(struct body_pipe *pipe, struct slab *slab, const char *at, s
 }
 
 /* The tail's slab is ours to add to where nobody else holds it: no reader that fills it, no tee, no replay. */
+size_t body_pipe_tail_room(const struct body_pipe *pipe)
+{
+    if (pipe->count == 0 || has_backlog(pipe)) return 0;
+    const struct body_piece *tail = &pipe->pieces[(pipe->first + pipe->count - 1u) & (BODY_PIPE_PIECES - 1)];
+    const struct slab *slab = tail->slab;
+    return slab && slab->references == 1 ? slab->size - (size_t)(tail->at + tail->length - slab->bytes) : 0;
+}
+
 static bool append_to_tail(struct body_pipe *pipe, struct slice bytes)
 {
-    if (pipe->count == 0 || has_backlog(pipe)) return false;
+    if (body_pipe_tail_room(pipe) < bytes.length) return false;
     struct body_piece *tail = piece_at(pipe, pipe->count - 1u);
     struct slab *slab = tail->slab;
-    if (!slab || slab->references != 1) return false;
     size_t end = (size_t)(tail->at + tail->length - slab->bytes);
-    if (slab->size - end < bytes.length) return false;
     memcpy(slab->bytes + end, bytes.at, bytes.length);
     slab_retain(slab);
     body_pipe_push(pipe, slab, slab->bytes + end, bytes.length);

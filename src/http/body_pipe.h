@@ -91,6 +91,8 @@ void body_pipe_release(struct body_pipe *);
 size_t body_pipe_credit(struct body_pipe *);
 /* Takes over one reference of `slab`. After a credit > 0, asked for each push; neighbours in one slab become one piece. */
 void body_pipe_push(struct body_pipe *, struct slab *, const char *at, size_t length);
+/* How much body_pipe_push_copy can put behind the last piece without a new slab. */
+size_t body_pipe_tail_room(const struct body_pipe *);
 /* Copies into the tail piece's slab or a new one; for small bytes that are not in a slab. False: no memory (then abort). */
 bool body_pipe_push_copy(struct body_pipe *, struct slab_pool *, struct slice bytes) MUST_USE;
 void body_pipe_finish(struct body_pipe *, struct headers *trailers_or_null);

@@ -93,16 +93,18 @@ struct client_connection_operations {
     bool (*open_tunnel)(struct client_connection *, struct client_stream *, struct tunnel_end *) MUST_USE;
     /* No stream is on it: closes and frees (retired to the turn's end). */
     void (*close)(struct client_connection *);
-    /* An idle connection that can't carry another request: closed by the peer, or bytes came unasked. */
+    /* A connection that can't carry another request: closed by the peer, or (h1) bytes came unasked. */
     bool (*is_stale)(struct client_connection *);
 };
 
 /* Tells the pool, from the loop, never inside a call of the pool's. */
 struct client_connection_events {
     void (*connected)(struct client_connection *); /* ready for streams */
-    /* A stream has left; not reusable: being closed, forget it. */
+    /* A stream has left, one a call. Not reusable (h1 only): being closed, forget it. */
     void (*free_again)(struct client_connection *, bool reusable);
-    /* Connecting failed, or an idle one died; forget it, it frees itself. */
+    /* `streams_max` is another one, or is known now. Never told of h1. */
+    void (*capacity_changed)(struct client_connection *);
+    /* Connecting failed, or one died that no stream is on any more; forget it, it frees itself. */
     void (*lost)(struct client_connection *, const struct error *);
 };
 
@@ -113,7 +115,11 @@ struct client_connection {
     struct list_link link; /* the pool's */
     struct address address;
     uint64_t idle_since_ms;
-    bool kept; /* has been idle or carried a stream before: it may have gone stale. Set by session and pool */
+    /* How many streams it carries at once: 1 in h1; in h2 what the backend allows. 0: it takes no new ones and is to be closed when the
+     * last has left. */
+    uint32_t streams_max;
+    bool is_streams_max_known; /* false: a guess, as long as an h2 backend's SETTINGS haven't come */
+    bool kept; /* has been idle or (h1) carried a stream before: it may have gone stale. Set by session and pool */
     bool connected;
 };
 

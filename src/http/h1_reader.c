@@ -289,6 +289,14 @@ static bool has_used_up_turn(struct h1_reader *reader)
     return turn_share_use(&reader->reads, reader->worker->loop) >= READS_A_TURN;
 }
 
+/* Only who waits for bytes is told of them. Of two bodies that cross, each with bytes to come and no room to go, the sessions would
+ * else wake one another without end, all in one turn. */
+static void tell_starved_consumer(const struct h1_reader *reader)
+{
+    struct body_pipe *pipe = reader->pipe;
+    if (pipe->starved && reader->stream->may_read && pipe->consumer_task) loop_enqueue(pipe->loop, pipe->consumer_task);
+}
+
 enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)
 {
     if (reader->over) return H1_READ_OVER;
@@ -296,8 +304,7 @@ enum h1_read_result h1_reader_run(struct h1_reader *reader, struct error *error)
         enum h1_read_result result = pass_input_on(reader, error);
         if (result != H1_READ_WAIT) return result;
         if (reader->pipe->spliced) {
-            if (reader->stream->may_read && reader->pipe->consumer_task)
-                loop_enqueue(reader->pipe->loop, reader->pipe->consumer_task);
+            tell_starved_consumer(reader);
             return H1_READ_WAIT;
         }
         if (reader->pipe->splice && reader->splice_patience > 0) {

@@ -402,21 +402,6 @@ static void serving_ended(struct child *child, int status)
     }
 }
 
-/* An upgrade that was given up before has told its story. */
-static void newcomer_ended(struct child *child, int status)
-{
-    char why[80];
-    if (child != child->master->upgrade.newcomer) return;
-    if (child->condemned) {
-        snprintf(why, sizeof why, "did not serve within %llu s", (unsigned long long)child->start_bound_ms / 1000);
-    } else if (WIFSIGNALED(status)) {
-        snprintf(why, sizeof why, "was ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
-    } else {
-        snprintf(why, sizeof why, "ended with status %d", WEXITSTATUS(status));
-    }
-    upgrade_failed(child->master, why);
-}
-
 static void yielding_ended(struct child *child, int status)
 {
     if (is_clean(status)) {
@@ -435,7 +420,9 @@ static void ended(struct child *child, int status)
     if (child->role != CHILD_SERVES) sockets_leave_all(master, child->bit | child->inherit);
     switch (child->role) {
     case CHILD_SERVES: serving_ended(child, status); break;
-    case CHILD_NEWCOMER: newcomer_ended(child, status); break;
+    case CHILD_NEWCOMER:
+        if (child == master->upgrade.newcomer) upgrade_newcomer_ended(master, status, child->condemned);
+        break;
     case CHILD_YIELDS: yielding_ended(child, status); break;
     }
     child_destroy(child);
@@ -457,6 +444,7 @@ void child_reap(struct master *master)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct child *child = find(master, pid);
         if (child) ended(child, status);
+        if (pid == master->upgrade.trial) upgrade_trial_ended(master, status);
     }
 }
 

@@ -30,6 +30,7 @@ static void stop(struct master *master)
     bool again = master->stopping;
     struct list_link *link;
     master->stopping = true;
+    upgrade_abandon(master);
     if (again || list_is_empty(&master->children)) {
         if (again) log_warning("asked to stop again: cutting what is still open");
         for (link = master->children.next; link != &master->children; link = link->next)
@@ -40,10 +41,6 @@ static void stop(struct master *master)
     log_info("stopping: requests in flight are finished first");
     service_manager_stopping(master, child_drain_bound_ms(master));
     timer_clear(&master->loop.timers, &master->restart);
-    if (upgrade_is_under_way(master)) {
-        child_kill(master->upgrade.newcomer);
-        upgrade_failed(master, "was ended, as Sluice stops");
-    }
     for (link = master->children.next; link != &master->children; link = link->next)
         child_drain(CONTAINER_OF(link, struct child, siblings));
 }
@@ -125,6 +122,7 @@ static void release(struct master *master)
 {
     int signals = master->signals.descriptor;
     struct list_link *link;
+    upgrade_abandon(master);
     control_close(master);
     while ((link = list_first(&master->children)) != NULL) child_destroy(CONTAINER_OF(link, struct child, siblings));
     sockets_close_all(master);
@@ -142,7 +140,8 @@ static void release(struct master *master)
 void master_init(struct master *master, const struct master_options *options)
 {
     *master = (struct master){ .options = options, .exit_status = 1, .good_text = -1 };
-    master->signals.descriptor = master->upgrade.words.descriptor = -1;
+    master->signals.descriptor = -1;
+    upgrade_init(&master->upgrade);
     list_init(&master->children);
     list_init(&master->addresses);
     control_init(master);
@@ -175,6 +174,19 @@ static bool take_over(struct master *master)
     upgrade_done(master, command);
     if (!master->serving) timer_set(&master->loop.timers, &master->restart, master->loop.now_ms);
     return true;
+}
+
+/* All that it reads are copies of somebody else's things: nothing here may be released as if it were ours. */
+_Noreturn void master_check_handover(int handover)
+{
+    struct error error;
+    uint64_t command;
+    struct master *master = memory_allocate(sizeof *master);
+    log_set_process_name("master");
+    master_init(master, &(struct master_options){ .handover = handover });
+    bool good = handover_read(handover, master, &command, &error);
+    if (!good) log_error("could not take over: %s", error.text);
+    _exit(good ? 0 : 1);
 }
 
 int master_run(const struct master_options *options)

@@ -21,6 +21,9 @@ struct master_options {
 /* Runs until told to stop; exit status. */
 int master_run(const struct master_options *);
 
+/* Ends the process: with 0 if this binary could take the place of the master whose state the descriptor holds. Changes nothing. */
+_Noreturn void master_check_handover(int handover);
+
 /* The other end: sends one command ("reload", "status", "upgrade [SECONDS]") and prints the answer, which it waits for; exit status 0 done,
  * 1 failed or nobody there. */
 #define CONTROL_ANSWER_SECONDS 120

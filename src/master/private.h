@@ -60,11 +60,16 @@ struct service_manager {
 
 /* The upgrade under way. */
 struct upgrade {
-    struct child *newcomer; /* NULL: none is under way */
+    enum { UPGRADE_NONE, UPGRADE_TRIES, UPGRADE_STARTS } step;
     uint64_t command;       /* to be answered; 0: SIGUSR2, nobody waits */
+    uint64_t timeout_ms;    /* for the trial, and again for the newcomer's start */
     bool reload_after;      /* SIGHUP came meanwhile */
+    pid_t trial;            /* the new binary reads what will be handed over; 0: not now */
+    struct timer limit;     /* the trial's */
+    bool is_overdue;        /* the trial was ended for it */
+    struct child *newcomer; /* STARTS */
     struct event_source words;
-    char said[4096]; /* the newcomer's last words on standard error */
+    char said[4096]; /* its last words on standard error */
     size_t said_length;
     struct task execute;
 };
@@ -166,12 +171,16 @@ void control_answer(struct master *, uint64_t command, const char *text);
 /* That gateway will not answer any more: whoever waits for it hears why. */
 void control_answer_for(struct master *, pid_t asked, const char *text);
 /* upgrade.c */
+void upgrade_init(struct upgrade *);
 /* The answer comes by control_answer. */
 void upgrade_begin(struct master *, uint64_t command, uint64_t timeout_ms);
-static inline bool upgrade_is_under_way(const struct master *master) { return master->upgrade.newcomer != NULL; }
+static inline bool upgrade_is_under_way(const struct master *master) { return master->upgrade.step != UPGRADE_NONE; }
+/* Sluice stops. */
+void upgrade_abandon(struct master *);
+/* What became of its processes, by waitpid's status; overdue: it was ended because its time had passed. */
+void upgrade_trial_ended(struct master *, int status);
+void upgrade_newcomer_ended(struct master *, int status, bool was_overdue);
 void upgrade_newcomer_is_ready(struct master *);
-/* The newcomer has ended, or was ended; `why`: "ended with status 1". */
-void upgrade_failed(struct master *, const char *why);
 /* After the new binary has taken over. */
 void upgrade_done(struct master *, uint64_t command);
 

@@ -1,12 +1,13 @@
 /* master/upgrade.c: another binary takes over, and nobody notices.
  *
- *   1. start     the installed file runs as a second gateway beside the one that serves, with the same sockets
- *   2. wait      until it says READY, which is once its workers listen; both accept from then on
- *   3. promote   commands go to it, and the one before yields: it accepts no more, finishes what it has, and ends
- *   4. execute   the master becomes the new binary: same process id, same sockets, same children, told by handover.c
- *   5. answer    the new master tells who asked
+ *   1. try       the installed file reads what the master will leave to it: after step 5 nobody is left who could help
+ *   2. start     it runs as a second gateway beside the one that serves, with the same sockets
+ *   3. wait      until it says READY, which is once its workers listen; both accept from then on
+ *   4. promote   commands go to it, and the one before yields: it accepts no more, finishes what it has, and ends
+ *   5. execute   the master becomes the new binary: same process id, same sockets, same children, told by handover.c
+ *   6. answer    the new master tells who asked
  *
- * Up to step 3 all that can go wrong leaves the gateway that serves as it was. A step 4 that fails leaves the master as it was, with the
+ * Up to step 4 all that can go wrong leaves the gateway that serves as it was. A step 5 that fails leaves the master as it was, with the
  * new gateway. What nobody has accepted yet waits in the queues of sockets that are the same for both gateways. */
 #include "base/log.h"
 #include "base/memory.h"
@@ -14,7 +15,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void refuse(struct master *master, uint64_t command, const char *why)
@@ -25,7 +29,7 @@ static void refuse(struct master *master, uint64_t command, const char *why)
     free(answer);
 }
 
-/* --- what the newcomer says on standard error: passed on, and the last of it kept for the answer --- */
+/* --- what the new program says on standard error: passed on, and the last of it kept for the answer --- */
 
 static void keep_words(struct upgrade *upgrade, const char *words, size_t length)
 {
@@ -79,14 +83,56 @@ static int open_words(struct master *master, struct error *error)
     }
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     master->upgrade.said_length = 0;
-    master->upgrade.words = (struct event_source){ .ready = words_ready, .descriptor = -1 };
     if (loop_watch_level(&master->loop, &master->upgrade.words, ends[0], EPOLLIN, error)) return ends[1];
     close(ends[0]);
     close(ends[1]);
     return -1;
 }
 
-/* --- 1. start --- */
+/* --- 1. try --- */
+
+static void limit_passed(struct timer *timer)
+{
+    struct upgrade *upgrade = CONTAINER_OF(timer, struct upgrade, limit);
+    upgrade->is_overdue = true;
+    kill(upgrade->trial, SIGKILL);
+}
+
+void upgrade_init(struct upgrade *upgrade)
+{
+    *upgrade = (struct upgrade){ .words = { .ready = words_ready, .descriptor = -1 } };
+    timer_init(&upgrade->limit, limit_passed);
+}
+
+static _Noreturn void execute_trial(struct master *master, int state, int words)
+{
+    char state_text[16];
+    const char *arguments[] = { master->program, "handover-check", "--handover", state_text, NULL };
+    snprintf(state_text, sizeof state_text, "%d", state);
+    fcntl(state, F_SETFD, 0);
+    handover_keep_descriptors(master, true); /* in this process alone */
+    dup2(words, STDERR_FILENO);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execv(master->program, (char **)(uintptr_t)arguments);
+    log_error("cannot execute %s: %m", master->program);
+    _exit(1);
+}
+
+static bool start_trial(struct master *master, struct error *error)
+{
+    int state = handover_write(master, master->upgrade.command, error);
+    int words = state >= 0 ? open_words(master, error) : -1;
+    if (words >= 0) {
+        master->upgrade.trial = fork();
+        if (master->upgrade.trial == 0) execute_trial(master, state, words);
+        if (master->upgrade.trial < 0) error_format(error, "cannot fork: %m");
+        close(words);
+    }
+    if (state >= 0) close(state);
+    return words >= 0 && master->upgrade.trial > 0;
+}
 
 void upgrade_begin(struct master *master, uint64_t command, uint64_t timeout_ms)
 {
@@ -96,46 +142,104 @@ void upgrade_begin(struct master *master, uint64_t command, uint64_t timeout_ms)
         refuse(master, command, master->stopping ? "Sluice is stopping" : "an upgrade is under way");
         return;
     }
-    log_info("upgrade: starting a gateway from %s", master->program);
-    int words = open_words(master, &error);
-    struct child *newcomer = words >= 0 ? child_start_newcomer(master, words, timeout_ms, &error) : NULL;
-    if (words >= 0) close(words);
-    if (!newcomer) {
-        close_words(master);
-        error_prefix(&error, "cannot start a gateway");
-        refuse(master, command, error.text);
-        return;
-    }
-    upgrade->newcomer = newcomer;
+    log_info("upgrade: trying %s", master->program);
     upgrade->command = command;
-    upgrade->reload_after = false;
+    upgrade->timeout_ms = timeout_ms;
+    upgrade->is_overdue = upgrade->reload_after = false;
+    if (start_trial(master, &error)) {
+        upgrade->step = UPGRADE_TRIES;
+        timer_set(&master->loop.timers, &upgrade->limit, master->loop.now_ms + timeout_ms);
+    } else {
+        close_words(master);
+        refuse(master, command, error.text);
+    }
 }
-
-/* --- 2. wait --- */
 
 /* SIGHUP came meanwhile. */
 static void reload_now(struct master *master)
 {
-    if (master->upgrade.reload_after) child_reload(master);
+    if (master->upgrade.reload_after && !master->stopping) child_reload(master);
     master->upgrade.reload_after = false;
 }
 
-void upgrade_failed(struct master *master, const char *why)
+static void fail(struct master *master, const char *why)
 {
     struct upgrade *upgrade = &master->upgrade;
     read_words(master);
     close_words(master);
-    log_error("upgrade: the new gateway %s; the one that serves goes on", why);
+    log_error("upgrade: the new program %s; the gateway that serves goes on", why);
     bool has_words = upgrade->said_length > 0;
-    char *answer = memory_format("-the new gateway %s; the one that serves goes on%s%.*s", why,
+    char *answer = memory_format("-the new program %s; the gateway that serves goes on%s%.*s", why,
                                  has_words ? ". It said:\n" : "", (int)upgrade->said_length, upgrade->said);
     control_answer(master, upgrade->command, answer);
     free(answer);
-    upgrade->newcomer = NULL;
+    upgrade->step = UPGRADE_NONE;
     reload_now(master);
 }
 
-/* --- 3. promote --- */
+static void fail_by_end(struct master *master, int status, bool was_overdue, const char *as_what)
+{
+    char why[120];
+    if (was_overdue) {
+        snprintf(why, sizeof why, "did not get ready within %llu s, %s",
+                 (unsigned long long)master->upgrade.timeout_ms / 1000, as_what);
+    } else if (WIFSIGNALED(status)) {
+        snprintf(why, sizeof why, "was ended by SIG%s, %s", sigabbrev_np(WTERMSIG(status)), as_what);
+    } else {
+        snprintf(why, sizeof why, "ended with status %d, %s", WEXITSTATUS(status), as_what);
+    }
+    fail(master, why);
+}
+
+void upgrade_abandon(struct master *master)
+{
+    struct upgrade *upgrade = &master->upgrade;
+    timer_clear(&master->loop.timers, &upgrade->limit);
+    if (upgrade->step == UPGRADE_TRIES) kill(upgrade->trial, SIGKILL);
+    if (upgrade->step == UPGRADE_STARTS) child_kill(upgrade->newcomer);
+    upgrade->newcomer = NULL;
+    if (upgrade_is_under_way(master)) fail(master, "was ended, as Sluice stops");
+}
+
+/* --- 2. start, and 3. wait --- */
+
+static void start(struct master *master)
+{
+    struct upgrade *upgrade = &master->upgrade;
+    struct error error;
+    read_words(master);
+    close_words(master);
+    int words = open_words(master, &error);
+    upgrade->newcomer = words >= 0 ? child_start_newcomer(master, words, upgrade->timeout_ms, &error) : NULL;
+    if (words >= 0) close(words);
+    if (upgrade->newcomer) {
+        upgrade->step = UPGRADE_STARTS;
+    } else {
+        error_prefix(&error, "cannot be started as a gateway");
+        fail(master, error.text);
+    }
+}
+
+void upgrade_trial_ended(struct master *master, int status)
+{
+    struct upgrade *upgrade = &master->upgrade;
+    timer_clear(&master->loop.timers, &upgrade->limit);
+    upgrade->trial = 0;
+    if (upgrade->step != UPGRADE_TRIES) return; /* abandoned */
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        start(master);
+    } else {
+        fail_by_end(master, status, upgrade->is_overdue, "tried as a master");
+    }
+}
+
+void upgrade_newcomer_ended(struct master *master, int status, bool was_overdue)
+{
+    master->upgrade.newcomer = NULL;
+    fail_by_end(master, status, was_overdue, "started as a gateway");
+}
+
+/* --- 4. promote --- */
 
 static void execute(struct task *);
 
@@ -146,6 +250,7 @@ void upgrade_newcomer_is_ready(struct master *master)
     read_words(master);
     close_words(master);
     upgrade->newcomer = NULL;
+    upgrade->step = UPGRADE_NONE;
     if (before)
         control_answer_for(master, before->pid, "-an upgrade has replaced the gateway that was to answer: ask again");
     child_promote(newcomer);
@@ -154,7 +259,7 @@ void upgrade_newcomer_is_ready(struct master *master)
     loop_enqueue(&master->loop, &upgrade->execute);
 }
 
-/* --- 4. execute --- */
+/* --- 5. execute --- */
 
 /* Nothing is lost of what happens meanwhile: signals stay pending, as they are blocked; messages stay in their sockets. */
 static void execute_in_place(struct master *master, int state)
@@ -200,7 +305,7 @@ static void execute(struct task *task)
     refuse(master, upgrade->command, error.text);
 }
 
-/* --- 5. answer --- */
+/* --- 6. answer --- */
 
 void upgrade_done(struct master *master, uint64_t command)
 {

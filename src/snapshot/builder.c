@@ -16,6 +16,7 @@ struct snapshot_builder *snapshot_builder_create(const struct snapshot_builder_s
     map_init(&builder->services_by_name);
     map_init(&builder->routes);
     map_init(&builder->names);
+    map_init(&builder->transports);
     vector_init(&builder->free_indices, sizeof(uint32_t));
     builder->instances = instance_registry_create(settings->workers);
     builder->service_states = service_registry_create(settings->workers);
@@ -214,9 +215,9 @@ static struct service_entry *find_service(const struct snapshot_builder *builder
 
 /* Names are used before the old ones are left, so that a name in both is not told as gone. */
 struct service_entry *builder_replace_service(struct snapshot_builder *builder, struct service_entry *old,
-                                              const struct service_config *config)
+                                              const struct service_config *config, struct transport *transport)
 {
-    struct service_entry *entry = service_entry_create(builder, config, old->index);
+    struct service_entry *entry = service_entry_create(builder, config, transport, old->index);
     names_use(builder, entry);
     names_leave(builder, old);
     retire_service(builder, old->service);
@@ -297,7 +298,10 @@ struct snapshot *snapshot_builder_put_service(struct snapshot_builder *builder, 
                      SLICE_PRINT(old ? config->name : id));
         return NULL;
     }
-    builder_replace_service(builder, old, config);
+    struct transport *transport = transport_for(builder, config, problems);
+    if (!transport) return NULL;
+    builder_replace_service(builder, old, config, transport);
+    transports_collect(builder);
     return builder_next_snapshot(builder, same_router(builder));
 }
 
@@ -360,6 +364,9 @@ void snapshot_builder_destroy(struct snapshot_builder *builder)
         instance_destroy(builder->instances, instance);
     }
     if (builder->configuration) configuration_destroy(builder->configuration);
+    transports_collect(builder);
+    PROMISE(builder->transports.count == 0);
+    map_release(&builder->transports);
     instance_registry_destroy(builder->instances);
     service_registry_destroy(builder->service_states);
     map_release(&builder->routes);

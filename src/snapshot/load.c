@@ -6,6 +6,7 @@
 /* A service of the new configuration and the index it has or, where it is new, will have. */
 struct numbered_service {
     const struct service_config *config;
+    struct transport *transport; /* one reference */
     uint32_t index;
     bool is_new;
 };
@@ -45,6 +46,20 @@ static void number_services(struct loading *loading)
     }
     for (size_t i = 0; i < loading->configuration->services.count; i++) {
         map_set(&loading->services_by_name, service_at(loading, i)->id, &loading->services[i]);
+    }
+}
+
+static void find_transports(struct loading *loading)
+{
+    for (size_t i = 0; i < loading->configuration->services.count; i++)
+        loading->services[i].transport = transport_for(loading->builder, loading->services[i].config,
+                                                       loading->problems);
+}
+
+static void drop_transports(struct loading *loading)
+{
+    for (size_t i = 0; i < loading->configuration->services.count; i++) {
+        if (loading->services[i].transport) transport_drop(loading->services[i].transport);
     }
 }
 
@@ -119,21 +134,29 @@ static void drop_fresh(struct loading *loading)
     for (size_t i = 0; i < loading->fresh.count; i++) route_destroy(vector_pointer_at(&loading->fresh, i));
 }
 
+static bool is_equal(const struct service_entry *entry, const struct numbered_service *service)
+{
+    return memcmp(&entry->hash, &service->config->hash, sizeof entry->hash) == 0 &&
+           entry->transport == service->transport;
+}
+
+static void commit_service(struct snapshot_builder *builder, struct numbered_service *service)
+{
+    struct service_entry *entry = map_find(&builder->services_by_id, service->config->id);
+    if (!entry) {
+        entry = service_entry_create(builder, service->config, transport_retain(service->transport), service->index);
+        names_use(builder, entry);
+        builder_put_entry(builder, entry);
+    } else if (!is_equal(entry, service)) {
+        entry = builder_replace_service(builder, entry, service->config, transport_retain(service->transport));
+    }
+    entry->kept = true;
+}
+
 static void commit_services(struct loading *loading)
 {
     struct snapshot_builder *builder = loading->builder;
-    for (size_t i = 0; i < loading->configuration->services.count; i++) {
-        const struct numbered_service *service = &loading->services[i];
-        struct service_entry *entry = map_find(&builder->services_by_id, service->config->id);
-        if (!entry) {
-            entry = service_entry_create(builder, service->config, service->index);
-            names_use(builder, entry);
-            builder_put_entry(builder, entry);
-        } else if (memcmp(&entry->hash, &service->config->hash, sizeof entry->hash) != 0) {
-            entry = builder_replace_service(builder, entry, service->config);
-        }
-        entry->kept = true;
-    }
+    for (size_t i = 0; i < loading->configuration->services.count; i++) commit_service(builder, &loading->services[i]);
     struct vector gone;
     vector_init(&gone, sizeof(void *));
     size_t position = 0;
@@ -231,15 +254,18 @@ struct snapshot *snapshot_builder_load(struct snapshot_builder *builder, struct 
     vector_init(&loading.removed, sizeof(void *));
     vector_init(&loading.fresh, sizeof(void *));
     number_services(&loading);
+    find_transports(&loading);
     compile_routes(&loading);
     struct snapshot *snapshot = NULL;
     if (problems->count == problems_before) {
         snapshot = commit(&loading);
-        keep_configuration(builder, configuration);
     } else {
         forget_numbers(&loading);
         drop_fresh(&loading);
     }
+    drop_transports(&loading);
+    if (snapshot) keep_configuration(builder, configuration); /* where it goes, what was read of it goes too */
+    transports_collect(builder);
     vector_release(&loading.fresh);
     vector_release(&loading.removed);
     vector_release(&loading.added);

@@ -12,6 +12,7 @@ struct service_entry {
     uint32_t index;
     struct service *service;
     struct service_config *config; /* a copy: needed again when a name's addresses change */
+    struct transport *transport;   /* one reference; so is this */
     struct content_hash hash;
     bool kept; /* during a commit: also in the new state */
 };
@@ -36,6 +37,7 @@ struct snapshot_builder {
     struct map services_by_id, services_by_name; /* struct service_entry */
     struct map routes;                           /* struct compiled_route by id */
     struct map names;                            /* struct name_entry */
+    struct map transports;                       /* struct transport by key; one reference each */
     struct vector free_indices;                  /* uint32_t: holes in the services table */
     struct service **services;                   /* the newest table; snapshots have copies */
     uint32_t service_count;
@@ -61,9 +63,9 @@ void builder_retire_route(struct snapshot_builder *, struct compiled_route *);
 void builder_retire_settings(struct snapshot_builder *);
 uint32_t builder_take_index(struct snapshot_builder *);
 void builder_put_entry(struct snapshot_builder *, struct service_entry *);
-/* The entry that is in force now; the old one is gone. */
+/* The entry that is in force now; the old one is gone. Takes over one reference of the transport. */
 struct service_entry *builder_replace_service(struct snapshot_builder *, struct service_entry *old,
-                                              const struct service_config *);
+                                              const struct service_config *, struct transport *);
 void builder_remove_service(struct snapshot_builder *, struct service_entry *);
 
 /* order.c */
@@ -81,8 +83,16 @@ void route_destroy(struct compiled_route *);
 struct content_hash route_hash(const struct route_config *, const struct route_surroundings *, uint32_t service_index,
                                struct slice service_name);
 
+/* transports.c */
+/* One reference. Reads the files that the configuration names. NULL: there was a problem. */
+struct transport *transport_for(struct snapshot_builder *, const struct service_config *, struct problems *);
+/* Drops those that nothing in force and no pool uses any more. */
+void transports_collect(struct snapshot_builder *);
+
 /* services.c */
-struct service_entry *service_entry_create(struct snapshot_builder *, const struct service_config *, uint32_t index);
+/* Takes over one reference of the transport. */
+struct service_entry *service_entry_create(struct snapshot_builder *, const struct service_config *, struct transport *,
+                                           uint32_t index);
 void service_entry_destroy(struct service_entry *); /* not the service itself */
 /* The service anew from the entry's configuration and the addresses of today. */
 struct service *service_entry_compile(struct snapshot_builder *, const struct service_entry *);

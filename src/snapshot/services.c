@@ -23,6 +23,7 @@ static struct service_config *copy_config(const struct service_config *config)
     copy->name = put_text(&next, config->name);
     copy->node = NULL;
     copy->tags = (struct slice_list){ NULL, 0 };
+    copy->tls = (struct service_tls_config){ 0 }; /* the transport knows */
     copy->instances.items = instances;
     for (size_t i = 0; i < count; i++) {
         instances[i] = from[i];
@@ -32,10 +33,11 @@ static struct service_config *copy_config(const struct service_config *config)
 }
 
 struct service_entry *service_entry_create(struct snapshot_builder *builder, const struct service_config *config,
-                                           uint32_t index)
+                                           struct transport *transport, uint32_t index)
 {
     struct service_entry *entry = memory_allocate(sizeof *entry);
     entry->config = copy_config(config);
+    entry->transport = transport;
     entry->id = memory_copy_slice(config->id);
     entry->name = memory_copy_slice(config->name);
     entry->index = index;
@@ -46,6 +48,7 @@ struct service_entry *service_entry_create(struct snapshot_builder *builder, con
 
 void service_entry_destroy(struct service_entry *entry)
 {
+    transport_drop(entry->transport);
     free(entry->config);
     free(entry->id);
     free(entry->name);
@@ -63,7 +66,8 @@ struct service *service_entry_compile(struct snapshot_builder *builder, const st
         const struct name_entry *name = is_name(&instances[i]) ? map_find(&builder->names, instances[i].host) : NULL;
         if (name) resolved[i] = (struct resolved_instance){ name->addresses, name->count };
     }
-    struct service *service = service_create(entry->config, resolved, builder->instances, builder->service_states);
+    struct service *service = service_create(entry->config, resolved, entry->transport, builder->instances,
+                                             builder->service_states);
     free(resolved);
     return service;
 }

@@ -57,8 +57,10 @@ void upstream_call_start(struct upstream_call *call, struct upstream_worker *wor
     call->question.tried_count = 0;
     gauge_add(&worker->counters.calls, 1);
     if (plan->kind != CALL_HEALTH) budget_add_request(line_of(call));
-    /* What may not be repeated goes out once: nothing to keep then. Without memory for it there is no retry. */
-    if (plan->body && plan->repeatable && plan->retry_buffer_bytes) {
+    /* What may not be repeated goes out once: nothing to keep then, but where HTTP/2 may say that nothing was executed. Without memory for
+     * it there is no retry. */
+    bool may_be_repeated = plan->repeatable || plan->service->transport->version != TRANSPORT_HTTP_1;
+    if (plan->body && may_be_repeated && plan->retry_buffer_bytes) {
         bool kept = body_pipe_keep_for_replay(plan->body, plan->retry_buffer_bytes, plan->arena);
         (void)kept;
     }

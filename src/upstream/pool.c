@@ -1,23 +1,28 @@
-/* A connection is being made, idle, handed over to a waiter that has not run yet, or taken. Whatever becomes ready is offered to the
- * line first and goes idle only if nobody waits:
+/* A connection is being made, idle, or busy: then it has leases, one for each stream on it and for each place that was handed over to a
+ * waiter that has not run yet. A place that becomes free is offered to the line first; a connection without leases goes idle:
  *
- *   making --connected--> offer --> handed over --collect--> taken --free again--> offer --> idle --take--> taken
+ *   making --connected--> offer --> busy (handed over --collect--> stream --free again--> offer) --> idle --take--> busy
  *
- * Waiters don't own the connection that is being made on their behalf: the first in line gets what comes first. So there are
- * always as many being made as there are waiters, or as many as the cap leaves room for. */
+ * An h1 connection has one place, an h2 connection as many as its backend allows, up to PLACES_MAX. Waiters don't own the connection that
+ * is being made on their behalf: the first in line gets what comes first. So there are always as many being made as there are waiters
+ * for their places, or as many as the cap leaves room for. */
 #include "upstream/pool.h"
 
 #include "upstream/private.h"
 
 #define FAIR_SEARCH_MAX 16 /* idle connections looked at for one of a pool beyond its share */
+/* Of one connection, whatever its backend allows: a lost packet, or a backend's thread, stops all of them together. */
+#define PLACES_MAX 100
 
 static void connection_connected(struct client_connection *);
 static void connection_free_again(struct client_connection *, bool reusable);
+static void connection_capacity_changed(struct client_connection *);
 static void connection_lost(struct client_connection *, const struct error *);
 
 static const struct client_connection_events pool_events = {
     .connected = connection_connected,
     .free_again = connection_free_again,
+    .capacity_changed = connection_capacity_changed,
     .lost = connection_lost,
 };
 
@@ -44,25 +49,33 @@ static void take_out_of_idle(struct pooled *pooled)
     gauge_add(&pool->worker->counters.idle_connections, -1);
 }
 
+static void leave_making(struct pooled *pooled)
+{
+    list_remove(&pooled->order);
+    pooled->pool->making_count--;
+    timer_clear(&pooled->pool->worker->loop->timers, &pooled->timer);
+}
+
 /* The pool knows it no longer. */
 static void forget(struct pooled *pooled)
 {
     if (pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
-    if (pooled->state == POOLED_MAKING) {
-        list_remove(&pooled->connection->link);
-        pooled->pool->making_count--;
-        timer_clear(&pooled->pool->worker->loop->timers, &pooled->timer);
-    }
+    if (pooled->state == POOLED_MAKING) leave_making(pooled);
     count_open(pooled->pool, -1);
-    pooled->connection->owner = NULL;
+    if (pooled->connection) {
+        list_remove(&pooled->connection->link);
+        pooled->connection->owner = NULL;
+    }
     free(pooled);
 }
 
 static void close_and_forget(struct pooled *pooled)
 {
     struct client_connection *connection = pooled->connection;
+    struct connector *connector = pooled->connector;
     forget(pooled);
-    connection->operations->close(connection);
+    if (connector) connector_cancel(connector);
+    if (connection) connection->operations->close(connection);
 }
 
 void upstream_pool_close_idle(struct pooled *pooled)
@@ -92,6 +105,7 @@ static void put_idle(struct pooled *pooled)
     pooled->state = POOLED_IDLE;
     pooled->connection->kept = true;
     pooled->connection->idle_since_ms = worker->loop->now_ms;
+    list_remove(&pooled->connection->link);
     list_push_front(&pool->idle, &pooled->connection->link);
     list_push_back(&worker->idle_order, &pooled->order);
     if (pool->idle_count++ == 0) worker->idle_pools++;
@@ -106,6 +120,52 @@ static void put_idle(struct pooled *pooled)
     }
 }
 
+/* --- places --- */
+
+static uint32_t places_of(const struct client_connection *connection)
+{
+    return connection->streams_max < PLACES_MAX ? connection->streams_max : PLACES_MAX;
+}
+
+/* Of one that hasn't said yet how many it has, the pool expects as many as of those before. */
+static bool has_room(const struct pooled *pooled)
+{
+    uint32_t places = places_of(pooled->connection);
+    if (UNLIKELY(!pooled->connection->is_streams_max_known) && places > pooled->pool->places)
+        places = pooled->pool->places;
+    return pooled->leases < places;
+}
+
+/* A busy connection stands in pool->roomy while it has room. */
+static void show_room(struct pooled *pooled)
+{
+    struct list_link *link = &pooled->connection->link;
+    if (LIKELY(has_room(pooled) == list_is_linked(link))) return;
+    if (list_is_linked(link))
+        list_remove(link);
+    else
+        list_push_front(&pooled->pool->roomy, link);
+}
+
+static void take_place(struct pooled *pooled)
+{
+    if (pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
+    pooled->state = POOLED_BUSY;
+    pooled->leases++;
+    show_room(pooled);
+}
+
+static struct client_connection *take_roomy(struct upstream_pool *pool, bool fresh)
+{
+    for (struct list_link *link = pool->roomy.next; link != &pool->roomy; link = link->next) {
+        struct client_connection *connection = connection_of(link);
+        if (connection->operations->is_stale(connection) || (fresh && connection->kept)) continue;
+        take_place(connection->owner);
+        return connection;
+    }
+    return NULL;
+}
+
 /* Last used first: the warmest in every cache, and the others grow old enough to be closed. */
 static struct client_connection *take_idle(struct upstream_pool *pool)
 {
@@ -116,8 +176,7 @@ static struct client_connection *take_idle(struct upstream_pool *pool)
             close_and_forget(pooled);
             continue;
         }
-        take_out_of_idle(pooled);
-        pooled->state = POOLED_TAKEN;
+        take_place(pooled);
         return connection;
     }
     return NULL;
@@ -173,18 +232,31 @@ static struct pool_waiter *find_waiter(struct upstream_pool *pool, const struct 
     return NULL;
 }
 
-static void offer(struct pooled *pooled)
+static void hand_over(struct pooled *pooled, struct pool_waiter *waiter)
 {
-    struct pool_waiter *waiter = find_waiter(pooled->pool, pooled->connection);
-    if (LIKELY(!waiter)) {
-        put_idle(pooled);
-        return;
-    }
     leave_line(waiter);
-    pooled->state = POOLED_HANDED_OVER;
-    pooled->waiter = waiter;
+    pooled->leases++;
+    list_push_back(&pooled->handed, &waiter->link);
     waiter->connection = pooled->connection;
     loop_enqueue(pooled->pool->worker->loop, waiter->owner_task);
+}
+
+/* A connection that isn't idle and may have room. Closed where it takes no more and nobody is on it. */
+static void offer(struct pooled *pooled)
+{
+    while (UNLIKELY(pooled->pool->waiting_count > 0) && has_room(pooled)) {
+        struct pool_waiter *waiter = find_waiter(pooled->pool, pooled->connection);
+        if (!waiter) break;
+        hand_over(pooled, waiter);
+    }
+    if (pooled->leases > 0) {
+        pooled->state = POOLED_BUSY;
+        show_room(pooled);
+    } else if (LIKELY(pooled->connection->streams_max > 0)) {
+        put_idle(pooled);
+    } else {
+        close_and_forget(pooled);
+    }
 }
 
 /* --- making connections --- */
@@ -202,25 +274,48 @@ static void connect_timed_out(struct timer *timer)
     connect_failed(pool, &error);
 }
 
+static void connector_told(void *, struct client_connection *, const struct error *);
+
+/* The plain way costs no more than a connect. */
+static bool begin_connecting(struct pooled *pooled, struct error *error)
+{
+    struct upstream_pool *pool = pooled->pool;
+    struct upstream_worker *worker = pool->worker;
+    if (LIKELY(pool->transport->version == TRANSPORT_HTTP_1 && !pool->transport->tls)) {
+        pooled->connection = h1_client_connect(worker->http, &worker->client_settings, &pool->instance->address,
+                                               &pool_events, pooled, error);
+        return pooled->connection != NULL;
+    }
+    const struct connector_request request = {
+        .worker = worker,
+        .transport = pool->transport,
+        .instance = pool->instance,
+        .tickets = pool->tickets,
+        .events = &pool_events,
+        .owner = pooled,
+        .told = connector_told,
+    };
+    pooled->connector = connector_start(&request, error);
+    return pooled->connector != NULL;
+}
+
 static bool begin_connection(struct upstream_pool *pool, struct error *error)
 {
     struct upstream_worker *worker = pool->worker;
     struct pooled *pooled = calloc(1, sizeof *pooled);
     if (!pooled) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
-    pooled->connection = h1_client_connect(worker->http, &worker->client_settings, &pool->instance->address,
-                                           &pool_events, pooled, error);
-    if (!pooled->connection) {
+    pooled->pool = pool;
+    if (!begin_connecting(pooled, error)) {
         free(pooled);
         return false;
     }
-    pooled->pool = pool;
     pooled->state = POOLED_MAKING;
-    list_init(&pooled->order);
+    list_init(&pooled->handed);
     timer_init(&pooled->timer, connect_timed_out);
     if (pool->connect_timeout_ms) {
         timer_set(&worker->loop->timers, &pooled->timer, worker->loop->now_ms + pool->connect_timeout_ms);
     }
-    list_push_back(&pool->making, &pooled->connection->link);
+    list_push_back(&pool->making, &pooled->order);
     pool->making_count++;
     count_open(pool, 1);
     counter_add(&worker->counters.connects, 1);
@@ -239,9 +334,15 @@ static bool make_room(struct upstream_pool *pool)
     return !is_full(pool);
 }
 
+/* As many waiters will be served by what is being made. */
+static uint64_t places_promised(const struct upstream_pool *pool)
+{
+    return (uint64_t)pool->making_count * pool->places;
+}
+
 static void serve_line(struct upstream_pool *pool)
 {
-    while (pool->waiting_count > pool->making_count && make_room(pool)) {
+    while (pool->waiting_count > places_promised(pool) && make_room(pool)) {
         struct error error;
         if (!begin_connection(pool, &error)) fail_first_waiter(pool, &error);
     }
@@ -253,27 +354,49 @@ static void connect_failed(struct upstream_pool *pool, const struct error *error
 {
     counter_add(&pool->worker->counters.connect_failures, 1);
     if (error->blame == BLAME_UPSTREAM) instance_strike(pool->instance, pool->worker->loop->now_ms);
-    if (pool->waiting_count > pool->making_count) fail_first_waiter(pool, error);
-    while (pool->open_count == pool->making_count && pool->waiting_count > pool->making_count)
+    if (pool->waiting_count > places_promised(pool)) fail_first_waiter(pool, error);
+    while (pool->open_count == pool->making_count && pool->waiting_count > places_promised(pool))
         fail_first_waiter(pool, error);
     serve_line(pool);
 }
 
 /* --- what the connections tell --- */
 
+/* The next connection is expected to be like this one. */
+static void learn_places(struct upstream_pool *pool, const struct client_connection *connection)
+{
+    if (connection->is_streams_max_known && connection->streams_max > 0) pool->places = places_of(connection);
+}
+
 static void connection_connected(struct client_connection *connection)
 {
     struct pooled *pooled = connection->owner;
-    timer_clear(&pooled->pool->worker->loop->timers, &pooled->timer);
-    list_remove(&connection->link);
-    pooled->pool->making_count--;
+    struct upstream_pool *pool = pooled->pool;
+    leave_making(pooled);
+    learn_places(pool, connection);
     offer(pooled);
+    serve_line(pool);
+}
+
+static void connector_told(void *owner, struct client_connection *connection, const struct error *error)
+{
+    struct pooled *pooled = owner;
+    struct upstream_pool *pool = pooled->pool;
+    pooled->connector = NULL;
+    pooled->connection = connection;
+    if (connection) {
+        connection_connected(connection);
+        return;
+    }
+    forget(pooled);
+    connect_failed(pool, error);
 }
 
 static void connection_free_again(struct client_connection *connection, bool reusable)
 {
     struct pooled *pooled = connection->owner;
     struct upstream_pool *pool = pooled->pool;
+    pooled->leases--;
     if (LIKELY(reusable))
         offer(pooled);
     else
@@ -281,15 +404,37 @@ static void connection_free_again(struct client_connection *connection, bool reu
     if (UNLIKELY(pool->waiting_count > 0)) serve_line(pool);
 }
 
+static void connection_capacity_changed(struct client_connection *connection)
+{
+    struct pooled *pooled = connection->owner;
+    struct upstream_pool *pool = pooled->pool;
+    learn_places(pool, connection);
+    if (pooled->state == POOLED_BUSY)
+        offer(pooled);
+    else if (connection->streams_max == 0)
+        upstream_pool_close_idle(pooled);
+    serve_line(pool);
+}
+
+/* Whoever was handed a place on it and has not run yet goes back to the front of the line, in the same order. */
+static void take_places_back(struct pooled *pooled)
+{
+    while (!list_is_empty(&pooled->handed)) {
+        struct pool_waiter *waiter = CONTAINER_OF(list_last(&pooled->handed), struct pool_waiter, link);
+        list_remove(&waiter->link);
+        waiter->connection = NULL;
+        pooled->leases--;
+        enter_line(pooled->pool, waiter, true);
+    }
+}
+
 static void connection_lost(struct client_connection *connection, const struct error *error)
 {
     struct pooled *pooled = connection->owner;
     struct upstream_pool *pool = pooled->pool;
     bool was_making = pooled->state == POOLED_MAKING;
-    if (pooled->state == POOLED_HANDED_OVER) { /* it died before the waiter has run: back to the front of the line */
-        pooled->waiter->connection = NULL;
-        enter_line(pool, pooled->waiter, true);
-    }
+    take_places_back(pooled);
+    PROMISE(pooled->leases == 0);
     forget(pooled);
     if (was_making)
         connect_failed(pool, error);
@@ -311,25 +456,47 @@ static bool grow_table(struct upstream_worker *worker, uint32_t slot)
     return true;
 }
 
-static struct upstream_pool *create_pool(struct upstream_worker *worker, struct instance *instance)
+static struct upstream_pool *create_pool(struct upstream_worker *worker, struct instance *instance,
+                                         struct transport *transport)
 {
     if (instance->slot >= worker->pool_capacity && !grow_table(worker, instance->slot)) return NULL;
     struct upstream_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
+    if (transport->tls && !(pool->tickets = ticket_shelf_create())) {
+        free(pool);
+        return NULL;
+    }
     pool->worker = worker;
     pool->instance = instance;
+    pool->transport = transport_retain(transport);
+    pool->places = transport->version == TRANSPORT_HTTP_1 ? 1 : PLACES_MAX;
     list_init(&pool->idle);
+    list_init(&pool->roomy);
     list_init(&pool->making);
     list_init(&pool->line);
+    struct upstream_pool *older = worker->pools[instance->slot], *next;
+    pool->next = older;
     worker->pools[instance->slot] = pool;
+    for (; older; older = next) {
+        next = older->next;
+        upstream_pool_discard_unused(older);
+    }
     return pool;
 }
 
-static struct upstream_pool *pool_of(struct upstream_worker *worker, const struct service *service,
-                                     struct instance *instance)
+static struct upstream_pool *find_pool(const struct upstream_worker *worker, const struct instance *instance,
+                                       const struct transport *transport)
 {
     struct upstream_pool *pool = instance->slot < worker->pool_capacity ? worker->pools[instance->slot] : NULL;
-    if (UNLIKELY(!pool) && !(pool = create_pool(worker, instance))) return NULL;
+    while (UNLIKELY(pool && pool->transport != transport)) pool = pool->next;
+    return pool;
+}
+
+static struct upstream_pool *pool_for(struct upstream_worker *worker, const struct pool_wish *wish)
+{
+    const struct service *service = wish->service;
+    struct upstream_pool *pool = find_pool(worker, wish->instance, service->transport);
+    if (UNLIKELY(!pool) && !(pool = create_pool(worker, wish->instance, service->transport))) return NULL;
     pool->connections_max = service->connections_per_instance_max;
     pool->idle_max = service->idle_connections_max;
     pool->idle_timeout_ms = service->pool_idle_timeout_ms;
@@ -337,19 +504,25 @@ static struct upstream_pool *pool_of(struct upstream_worker *worker, const struc
     return pool;
 }
 
-enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct service *service,
-                                    struct instance *instance, bool fresh, struct pool_waiter *waiter,
-                                    struct client_connection **connection, struct error *error)
+static struct client_connection *take_ready(struct upstream_pool *pool, bool fresh)
 {
-    struct upstream_pool *pool = pool_of(worker, service, instance);
+    struct client_connection *connection = take_roomy(pool, fresh);
+    return connection || fresh ? connection : take_idle(pool);
+}
+
+enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct pool_wish *wish,
+                                    struct pool_waiter *waiter, struct client_connection **connection,
+                                    struct error *error)
+{
+    struct upstream_pool *pool = pool_for(worker, wish);
     if (UNLIKELY(!pool)) {
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
         return POOL_FAIL;
     }
-    if (LIKELY(!fresh) && (*connection = take_idle(pool))) return POOL_READY;
-    if (make_room(pool) && pool->making_count <= pool->waiting_count && !begin_connection(pool, error))
+    if (LIKELY((*connection = take_ready(pool, wish->fresh)) != NULL)) return POOL_READY;
+    if (places_promised(pool) <= pool->waiting_count && make_room(pool) && !begin_connection(pool, error))
         return POOL_FAIL;
-    waiter->fresh = fresh;
+    waiter->fresh = wish->fresh;
     enter_line(pool, waiter, false);
     return POOL_WAIT;
 }
@@ -357,9 +530,7 @@ enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct
 struct client_connection *upstream_pool_collect(struct pool_waiter *waiter)
 {
     struct client_connection *connection = waiter->connection;
-    struct pooled *pooled = connection->owner;
-    pooled->state = POOLED_TAKEN;
-    pooled->waiter = NULL;
+    list_remove(&waiter->link);
     waiter->connection = NULL;
     return connection;
 }
@@ -368,7 +539,10 @@ void upstream_pool_cancel(struct upstream_worker *worker, struct pool_waiter *wa
 {
     (void)worker;
     if (waiter->waiting) leave_line(waiter);
-    if (waiter->connection) offer(upstream_pool_collect(waiter)->owner);
+    if (!waiter->connection) return;
+    struct pooled *pooled = upstream_pool_collect(waiter)->owner;
+    pooled->leases--;
+    offer(pooled);
 }
 
 void upstream_pool_explain_wait(const struct pool_waiter *waiter, struct error *error)
@@ -386,11 +560,18 @@ void upstream_pool_explain_wait(const struct pool_waiter *waiter, struct error *
 void upstream_pool_close_making(struct upstream_pool *pool)
 {
     struct list_link *next;
-    for (struct list_link *link = pool->making.next; link != &pool->making && pool->making_count > pool->waiting_count;
-         link = next) {
+    for (struct list_link *link = pool->making.next; link != &pool->making; link = next) {
+        if (places_promised(pool) < (uint64_t)pool->waiting_count + pool->places) return;
         next = link->next;
-        close_and_forget(connection_of(link)->owner);
+        close_and_forget(CONTAINER_OF(link, struct pooled, order));
     }
+}
+
+static void unlink_pool(struct upstream_pool *pool)
+{
+    struct upstream_pool **at = &pool->worker->pools[pool->instance->slot];
+    while (*at != pool) at = &(*at)->next;
+    *at = pool->next;
 }
 
 void upstream_pool_destroy(struct upstream_pool *pool)
@@ -403,6 +584,14 @@ void upstream_pool_destroy(struct upstream_pool *pool)
     }
     upstream_pool_close_making(pool);
     PROMISE(pool->open_count == 0);
-    pool->worker->pools[pool->instance->slot] = NULL;
+    unlink_pool(pool);
+    transport_drop(pool->transport);
+    ticket_shelf_drop(pool->tickets);
     free(pool);
+}
+
+void upstream_pool_discard_unused(struct upstream_pool *pool)
+{
+    bool is_newest = pool->worker->pools[pool->instance->slot] == pool;
+    if (!is_newest && pool->open_count == 0 && pool->waiting_count == 0) upstream_pool_destroy(pool);
 }

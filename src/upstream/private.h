@@ -3,6 +3,7 @@
 #define SLUICE_UPSTREAM_PRIVATE_H
 
 #include "upstream/call.h"
+#include "upstream/connector.h"
 
 /* ring.c */
 /* The first point at or behind the client's place; *points is how many there are (never 0 for a service with weight). */
@@ -15,28 +16,41 @@ uint32_t hash_ring_endpoint(const struct hash_ring *, size_t point);
 struct upstream_pool {
     struct upstream_worker *worker;
     struct instance *instance;
-    struct list_link idle;   /* struct client_connection, last used first */
-    struct list_link making; /* struct client_connection that still connect */
+    struct transport *transport;  /* one reference */
+    struct ticket_shelf *tickets; /* one reference; NULL: plain */
+    struct upstream_pool *next;   /* of the same instance, with another transport */
+    struct list_link idle;        /* struct client_connection, last used first */
+    struct list_link roomy;  /* struct client_connection with streams on it and room for more, newest first: h2 only */
+    struct list_link making; /* struct pooled that still connect */
     struct list_link line;   /* struct pool_waiter, first come first */
     uint32_t idle_count, making_count, open_count, waiting_count;
+    uint32_t places; /* how many streams a connection that is being made will carry, as far as is known */
     /* Of the service that took last: a reload may change them. */
     uint32_t connections_max, idle_max, idle_timeout_ms, connect_timeout_ms;
 };
 
-enum pooled_state { POOLED_MAKING, POOLED_IDLE, POOLED_HANDED_OVER, POOLED_TAKEN };
+enum pooled_state {
+    POOLED_MAKING,
+    POOLED_IDLE, /* no lease */
+    POOLED_BUSY,
+};
 
 /* The pool's side of a connection: its `owner`. */
 struct pooled {
-    struct client_connection *connection;
+    struct client_connection *connection; /* NULL: a connector is at work */
+    struct connector *connector;          /* NULL: done, or never needed */
     struct upstream_pool *pool;
-    struct list_link order;     /* idle: in the worker's idle_order */
-    struct timer timer;         /* making: the connect timeout */
-    struct pool_waiter *waiter; /* handed over: to whom, until collected */
+    struct list_link order;  /* making: in the pool's `making`; idle: in the worker's idle_order */
+    struct timer timer;      /* making: the connect timeout */
+    struct list_link handed; /* struct pool_waiter: have been given a place and not collected it yet */
+    uint32_t leases;         /* streams on it, and places handed over */
     enum pooled_state state;
 };
 
-/* Nobody waits any more. */
+/* Nobody waits any more, no stream is on any connection. */
 void upstream_pool_destroy(struct upstream_pool *);
+/* One of a transport that others have taken the place of goes when nothing is left in it. */
+void upstream_pool_discard_unused(struct upstream_pool *);
 void upstream_pool_close_idle(struct pooled *);
 /* Connections being made that nobody waits for. */
 void upstream_pool_close_making(struct upstream_pool *);

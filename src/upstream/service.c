@@ -81,7 +81,8 @@ static void collect_endpoints(struct vector *endpoints, const struct service_con
 static uint32_t as_uint32(uint64_t value) { return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX; }
 
 struct service *service_create(const struct service_config *config, const struct resolved_instance *resolved,
-                               struct instance_registry *instances, struct service_registry *states)
+                               struct transport *transport, struct instance_registry *instances,
+                               struct service_registry *states)
 {
     struct vector endpoints;
     vector_init(&endpoints, sizeof(struct endpoint));
@@ -95,6 +96,7 @@ struct service *service_create(const struct service_config *config, const struct
     service->pool_idle_timeout_ms = as_uint32(config->idle_timeout_ms);
     service->connections_per_instance_max = as_uint32((uint64_t)config->connections_per_instance_max);
     service->idle_connections_max = as_uint32((uint64_t)config->idle_connections_max);
+    service->transport = transport_retain(transport);
     service->state = state_get(states, config->id);
     service->endpoint_count = (uint32_t)endpoints.count;
     for (size_t i = 0; i < endpoints.count; i++) {
@@ -120,6 +122,7 @@ void service_destroy(struct service *service, struct instance_registry *instance
 {
     for (uint32_t i = 0; i < service->endpoint_count; i++) instance_drop(instances, service->endpoints[i].instance);
     state_drop(states, service->state);
+    transport_drop(service->transport);
     hash_ring_destroy(service->ring);
     free(service->id);
     free(service->name);

@@ -7,6 +7,7 @@
 
 #include "config/resources.h"
 #include "upstream/instance.h"
+#include "upstream/transport.h"
 
 struct endpoint {
     struct instance *instance;
@@ -36,6 +37,7 @@ struct service {
     uint32_t connect_timeout_ms, pool_idle_timeout_ms;
     uint32_t connections_per_instance_max; /* a worker; 0: no limit */
     uint32_t idle_connections_max; /* a worker and instance, for longer than a moment; 0: each carries one request */
+    struct transport *transport;   /* one reference */
     struct service_state *state;
     uint64_t weight_sum;
     struct hash_ring *ring; /* ip_hash; NULL else */
@@ -53,9 +55,10 @@ struct resolved_instance {
     size_t count; /* 0: unknown, or the name does not exist */
 };
 
-/* One reference. An instance with a literal address needs no entry (entries may be NULL where no names are used). */
+/* One reference; takes one of the transport. An instance with a literal address needs no entry (entries may be NULL where no names are
+ * used). */
 struct service *service_create(const struct service_config *, const struct resolved_instance *resolved,
-                               struct instance_registry *, struct service_registry *);
+                               struct transport *, struct instance_registry *, struct service_registry *);
 void service_retain(struct service *);
 /* Any thread; true when that was the last one: the caller brings it to the builder's thread, which calls service_destroy. */
 bool service_drop(struct service *) MUST_USE;

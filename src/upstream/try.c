@@ -93,7 +93,8 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
         return NULL;
     }
     struct client_connection *connection;
-    switch (upstream_pool_take(call->worker, call->plan.service, instance, fresh, &try->waiter, &connection, error)) {
+    const struct pool_wish wish = { .service = call->plan.service, .instance = instance, .fresh = fresh };
+    switch (upstream_pool_take(call->worker, &wish, &try->waiter, &connection, error)) {
     case POOL_READY:
         take_lease(try);
         open_stream(try, connection);

@@ -25,7 +25,10 @@ static void sweep(struct timer *timer)
     for (struct list_link *link = worker->idle_order.next; link != &worker->idle_order; link = next) {
         next = link->next;
         struct pooled *pooled = CONTAINER_OF(link, struct pooled, order);
-        if (is_due(pooled, now_ms)) upstream_pool_close_idle(pooled);
+        struct upstream_pool *pool = pooled->pool;
+        if (!is_due(pooled, now_ms)) continue;
+        upstream_pool_close_idle(pooled);
+        upstream_pool_discard_unused(pool);
     }
     if (!list_is_empty(&worker->idle_order)) timer_set(&worker->loop->timers, timer, now_ms + POOL_SWEEP_EVERY_MS);
 }
@@ -55,7 +58,7 @@ void upstream_worker_release(struct upstream_worker *worker)
 {
     PROMISE(gauge_read(&worker->counters.calls) == 0);
     for (size_t slot = 0; slot < worker->pool_capacity; slot++) {
-        if (worker->pools[slot]) upstream_pool_destroy(worker->pools[slot]);
+        while (worker->pools[slot]) upstream_pool_destroy(worker->pools[slot]);
     }
     timer_clear(&worker->loop->timers, &worker->sweep);
     free(worker->pools);
@@ -65,9 +68,8 @@ void upstream_worker_release(struct upstream_worker *worker)
 
 void upstream_worker_forget(struct upstream_worker *worker, const struct instance *instance)
 {
-    if (instance->slot < worker->pool_capacity && worker->pools[instance->slot]) {
-        upstream_pool_destroy(worker->pools[instance->slot]);
-    }
+    if (instance->slot >= worker->pool_capacity) return;
+    while (worker->pools[instance->slot]) upstream_pool_destroy(worker->pools[instance->slot]);
 }
 
 void upstream_worker_close_idle(struct upstream_worker *worker)
@@ -75,6 +77,7 @@ void upstream_worker_close_idle(struct upstream_worker *worker)
     while (!list_is_empty(&worker->idle_order))
         upstream_pool_close_idle(CONTAINER_OF(worker->idle_order.next, struct pooled, order));
     for (size_t slot = 0; slot < worker->pool_capacity; slot++) {
-        if (worker->pools[slot]) upstream_pool_close_making(worker->pools[slot]);
+        for (struct upstream_pool *pool = worker->pools[slot]; pool; pool = pool->next)
+            upstream_pool_close_making(pool);
     }
 }

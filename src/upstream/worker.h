@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "http/h1_client.h"
+#include "http/h2_client.h"
 #include "upstream/service.h"
 
 struct upstream_pool;
@@ -27,11 +28,12 @@ struct upstream_worker {
     uint32_t idle_connections_total_max; /* over all instances, shared fairly */
     struct upstream_counters counters;
     /* Internal. */
-    struct upstream_pool **pools; /* by slot */
+    struct upstream_pool **pools; /* by slot; an instance with several transports has several */
     size_t pool_capacity;
     struct list_link idle_order; /* all idle connections, oldest first */
     uint32_t idle_pools;         /* pools with idle connections */
     struct timer sweep;          /* closes idle ones past their time */
+    struct turn_share handshake_steps;
 };
 
 /* Sets defaults; the owner may change client_settings and idle_connections_total_max afterwards, at any time. */

@@ -13,9 +13,13 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 pytest.register_assert_rewrite("gateway", "dns")
 
+import chromium as chromium_module  # noqa: E402
 from backend import Backend  # noqa: E402
 from dns import DNSMASQ, NameServer  # noqa: E402
 from gateway import BINARY, Gateway  # noqa: E402
+from h2_backend import H2Backend  # noqa: E402
+from pages import Pages  # noqa: E402
+from upgrading import install  # noqa: E402
 
 
 def pytest_configure(config):
@@ -47,6 +51,34 @@ def new_backend():
 @pytest.fixture
 def backend(new_backend):
     return new_backend()
+
+
+@pytest.fixture
+def new_h2_backend():
+    """The same for HTTP/2."""
+    made = []
+
+    def make(name="one", **options):
+        made.append(H2Backend(name, **options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+    violations = [f"backend {one.name}: {violation}" for one in made for violation in one.violations]
+    assert not violations, f"the gateway sent what a strict reader refuses: {violations}"
+
+
+@pytest.fixture
+def h2_backend(new_h2_backend):
+    return new_h2_backend()
+
+
+@pytest.fixture(scope="module")
+def module_h2_backend():
+    made = H2Backend("one")
+    yield made
+    made.stop()
+    assert not made.violations, f"the gateway sent what a strict reader refuses: {made.violations}"
 
 
 @pytest.fixture
@@ -91,12 +123,43 @@ def gateway(tmp_path):
     stop()
 
 
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "bin" / "sluice"
+    path.parent.mkdir()
+    install(path)
+    return path
+
+
+@pytest.fixture
+def upgradable(gateway, program):
+    """Starts gateways from a binary of their own, which can be replaced."""
+    return lambda config, **options: gateway(config, binary=str(program), **options)
+
+
 @pytest.fixture(scope="module")
 def module_gateway(tmp_path_factory):
     """As `gateway`, but it lives for the whole file."""
     start, stop = _starter(lambda number: tmp_path_factory.mktemp("gateway"))
     yield start
     stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    if not chromium_module.PROGRAM:
+        pytest.fail("chromium is missing: make deps installs it")
+    browser = chromium_module.Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture(scope="session")
+def pages():
+    """tests/web and its packages on an origin of their own."""
+    served = Pages()
+    yield served
+    served.stop()
 
 
 @pytest.fixture

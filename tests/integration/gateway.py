@@ -64,11 +64,11 @@ class Metrics:
 
 class Gateway:
     def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY,
-                 inherit=(), listener=None):
+                 inherit=(), listener=None, more_listeners=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
-        self.listener = listener or {}
+        self.listener, self.more_listeners = listener or {}, list(more_listeners)
         self.config = self._complete(config)
         self.file = self.directory / "sluice.yaml"
         self.control = self.directory / "control.sock"
@@ -91,8 +91,8 @@ class Gateway:
 
     def _complete(self, config):
         """The test's configuration with the listeners, the admin address, one worker and the log filled in. What `listener`
-        says besides its address belongs to the one listener."""
-        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}],
+        says besides its address belongs to the first listener."""
+        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}, *self.more_listeners],
                  "admin": {"address": f"127.0.0.1:{self.admin_port}"}, "accessLog": {"path": "access.log"}}
         return {**whole, **config}
 
@@ -137,6 +137,10 @@ class Gateway:
     def gateway_processes(self):
         """The processes that carry traffic: all but the master."""
         return [pid for pid in self.processes() if pid != self.process.pid]
+
+    def serving_process(self):
+        """The gateway that commands go to. After an upgrade others may still drain: it is the one that was started last."""
+        return max(self.gateway_processes(), key=lambda pid: (started(pid), pid))
 
     def wait_for_gateway_process(self, other_than=(), timeout=5):
         deadline = time.monotonic() + timeout
@@ -282,6 +286,14 @@ class Gateway:
                 return [json.loads(line) for line in whole]
             assert time.monotonic() < deadline, f"{len(whole)} of {at_least} log lines after {timeout} s"
             time.sleep(0.02)
+
+
+def started(pid):
+    """When a process began, in the kernel's ticks; 0 for one that is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
 
 
 def is_sanitized():

@@ -1,4 +1,4 @@
-"""What the kernel says about a process."""
+"""What the kernel says about a process, and the gateway about itself."""
 import ctypes
 import os
 import pathlib
@@ -55,3 +55,23 @@ def _wait_for_end(thread):
         _, status = os.waitpid(thread, WAIT_FOR_ALL)
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             return
+
+
+class Peak:
+    """The highest value of a gauge that anybody could have read meanwhile."""
+
+    def __init__(self, running, name):
+        self.running, self.name, self.value, self.done = running, name, 0, threading.Event()
+
+    def __enter__(self):
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.watcher.start()
+        return self
+
+    def watch(self):
+        while not self.done.wait(0.01):
+            self.value = max(self.value, self.running.metric(self.name))
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.watcher.join()

@@ -269,18 +269,3 @@ def test_the_answer_of_an_http_1_0_backend_is_understood(running, module_backend
     assert response.status == 200 and response.body == b"old" and response.minor_version == 1
     module_backend.on("/older", send(b"HTTP/1.0 200 OK\r\n\r\nolder"), close())
     assert running.get("/older").body == b"older"
-
-
-@pytest.mark.slow
-def test_a_gigabyte_passes_without_growing_the_gateway(running, module_backend):
-    block = b"g" * (1 << 20)
-
-    def gigabyte(wire, request):
-        wire.send(response_bytes(headers={"Content-Length": str(1 << 30)}, length=False))
-        for _ in range(1024):
-            wire.send(block)
-    module_backend.on("/gigabyte", gigabyte)
-    with running.send(request_bytes(target="/gigabyte")) as wire:
-        wire.read_response_head()
-        wire.skip_exactly(1 << 30, timeout=120)
-    assert running.metric("sluice_buffer_bytes") <= 4 << 20

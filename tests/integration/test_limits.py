@@ -8,6 +8,7 @@ import pytest
 
 from backend import answer, before_body, echo, hang, read_body, send
 from gateway import proxy
+from measuring import Peak
 from wire import chunked, request_bytes, response_bytes
 
 
@@ -219,26 +220,6 @@ def test_at_the_ceiling_of_buffers_new_requests_are_503_with_retry_after(gateway
     running.gauges_at_zero(timeout=10)
     assert running.get("/").status == 200
     assert shed or running.metric("sluice_buffer_bytes") <= 2 << 20
-
-
-class Peak:
-    """The highest value of a gauge that anybody could have read meanwhile."""
-
-    def __init__(self, running, name):
-        self.running, self.name, self.value, self.done = running, name, 0, threading.Event()
-
-    def __enter__(self):
-        self.watcher = threading.Thread(target=self.watch, daemon=True)
-        self.watcher.start()
-        return self
-
-    def watch(self):
-        while not self.done.wait(0.01):
-            self.value = max(self.value, self.running.metric(self.name))
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.watcher.join()
 
 
 def read_large(wire, body):

@@ -1,5 +1,6 @@
 """TLS at the listeners: which version, which certificate, which protocol; resumption; what a broken client gets."""
 import os
+import socket
 import ssl
 import subprocess
 import threading
@@ -14,8 +15,10 @@ from certificates import Authority
 from gateway import proxy, run_sluice
 from load import Load
 from tls import client_context, s_client, shown_certificate, tls_connect, tls_get
+from websocket import echo_frames, finish_opening, frame_bytes, handshake, switch
 from wire import request_bytes
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 HELLO = {"routes": [{"name": "hello", "path": "/*", "respond": {"status": 200, "body": "hello\n"}}]}
 
 
@@ -86,6 +89,21 @@ def test_an_answer_that_ends_with_the_connection_ends_with_close_notify(gateway,
         assert wire.read_until_close() == b""
 
 
+def test_a_websocket_over_tls_is_one_like_any_other(gateway, backend, server):
+    backend.on("/echo", switch(echo_frames))
+    running = gateway(proxy(backend), listener=secured(server))
+    with tls_connect(running.address) as wire:
+        wire.send(handshake("/echo") + frame_bytes(b"sent at once", masked=True))
+        ws = finish_opening(wire)
+        ws.expect(b"sent at once")
+        for size in (1, 126, 65536, 300_000):
+            payload = os.urandom(size)
+            ws.send(payload).expect(payload)
+        ws.close(1000).expect_close(1000)
+        assert ws.sees_end()
+    assert running.gauges_at_zero()
+
+
 # Versions, ciphers, ALPN
 
 def test_versions_are_1_2_and_1_3_and_nothing_older(running):
@@ -141,6 +159,24 @@ def test_curl_speaks_http_2_over_tls(running, authority):
                            f"localhost:443:127.0.0.1:{running.port}", "https://localhost/"],
                           capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (0, "hello\n2"), done.stderr
+
+
+def test_a_listener_that_takes_no_http_2_offers_none_and_hears_no_preface(gateway, server):
+    running = gateway(HELLO, listener={**secured(server), "http2": False})
+    with tls_connect(running.address, client_context(alpn=["h2", "http/1.1"])) as wire:
+        assert wire.socket.selected_alpn_protocol() == "http/1.1"
+        assert wire.send(request_bytes()).read_response().body == b"hello\n"
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        tls_connect(running.address, client_context(alpn=["h2"]))
+    running.reload({**HELLO, "listeners": [{"address": f"127.0.0.1:{running.port}", "http2": False}]})
+    with running.send(PREFACE) as wire:
+        assert wire.read_response().status in (400, 505)
+
+
+def test_behind_tls_alpn_alone_says_http_2(running):
+    for alpn in ([], ["http/1.1"]):
+        with tls_connect(running.address, client_context(alpn=alpn)) as wire:
+            assert wire.send(PREFACE).read_response().status in (400, 505)
 
 
 def test_a_client_cannot_renegotiate(running):
@@ -457,8 +493,15 @@ def test_a_drain_lets_handshakes_and_requests_under_way_end_well(gateway, backen
     deadline = time.monotonic() + 5
     while len(backend.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
+    plain = socket.create_connection(running.address, 10)
+    hello = client_hello(running.address)
+    plain.sendall(hello[:50])
+    running.wait_for_metric("sluice_tls_handshakes_active", 1)
     running.signal(15)
     assert idle.read_until_close(5) == b"", "closed with close_notify"
+    plain.sendall(hello[50:])
+    assert plain.recv(5)[:3] == b"\x16\x03\x03", "the handshake goes on: its server's hello"
+    plain.close()
     released.set()
     last = busy.read_response()
     assert last.body == b"done" and not last.keeps_alive

@@ -388,6 +388,7 @@ def test_large_messages_pass_both_ways_at_once(echoing, module_backend):
     assert got == [size]
 
 
+@pytest.mark.plain_build
 def test_slow_readers_on_both_sides_hold_a_bounded_amount(new_backend, gateway):
     backend = new_backend()
     total, sockets = 4 << 20, 10

@@ -407,13 +407,16 @@ def response_bytes(status=200, headers=(), body=b"", reason="OK", version="1.1",
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + _bytes(body)
 
 
-def connect(address, timeout=TIMEOUT_SECONDS, source=None, receive_buffer=None):
-    """A fresh connection. `receive_buffer` bounds what the kernel takes in, for readers that are slow on purpose."""
+def connect(address, timeout=TIMEOUT_SECONDS, source=None, receive_buffer=None, segment=None):
+    """A fresh connection. For readers that are slow on purpose `receive_buffer` bounds what the kernel takes in here, and a
+    short `segment` what it takes at the other end, whose send buffer has room for a number of segments."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     connected = socket.socket(family, socket.SOCK_STREAM)
     if receive_buffer:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    if segment:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
     if source:
         connected.bind((source, 0))
     connected.settimeout(timeout)

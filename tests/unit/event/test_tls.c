@@ -330,7 +330,7 @@ static void a_client_that_leaves_inside_the_handshake_is_a_failure(void **state)
 static void a_record_that_comes_byte_by_byte_is_read_when_it_is_whole(void **state)
 {
     char heard[8];
-    size_t moved;
+    size_t moved = 0;
     be_connected();
     assert_int_equal(SSL_write(client, "whole", 5), 5);
     while (client_sends(1) > 0) {
@@ -464,12 +464,11 @@ static void a_flood_of_key_updates_leaves_others_their_turn(void **state)
     enum stream_result result = STREAM_WAIT;
     for (int i = 0; i < 5000 && result == STREAM_WAIT; i++) {
         while (client_sends(16384) == 16384 && i == 0) {}
-        int before = server.told;
         loop_turn(&loop, 10);
         result = stream_read(&server.stream, heard, sizeof heard, &moved);
         if (result == STREAM_WAIT && server.stream.may_read) {
             waits++;
-            before = server.told;
+            int before = server.told;
             loop_turn(&loop, 0);
             assert_true(server.told > before); /* by the session, not by the kernel */
         }
@@ -698,7 +697,8 @@ static void session_tickets_are_silence_and_bytes_are_not(void **state)
     assert_int_equal(silence, STREAM_UNASKED_BYTES);
     char heard[8];
     size_t moved;
-    for (int i = 0; i < 500 && !own_client.told; i++) loop_turn(&loop, 10); /* looking takes nothing from whoever reads */
+    for (int i = 0; i < 500 && !own_client.told; i++)
+        loop_turn(&loop, 10); /* looking takes nothing from whoever reads */
     assert_int_equal(stream_read(&own_client.stream, heard, sizeof heard, &moved), STREAM_OK);
     assert_int_equal(moved, 7);
     stream_close(&server.stream, false);

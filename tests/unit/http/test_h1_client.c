@@ -47,7 +47,11 @@ static void lost(struct client_connection *connection, const struct error *error
     f->connection = NULL;
 }
 
-static const struct client_connection_events events = { connected, free_again, lost };
+static const struct client_connection_events events = {
+    .connected = connected,
+    .free_again = free_again,
+    .lost = lost,
+};
 
 static void collect_answer(struct fixture *f)
 {

@@ -34,7 +34,11 @@ static void lost(struct client_connection *connection, const struct error *error
     ((struct fixture *)connection->owner)->connection = NULL;
 }
 
-static const struct client_connection_events pool_events = { pool_heard, free_again, lost };
+static const struct client_connection_events pool_events = {
+    .connected = pool_heard,
+    .free_again = free_again,
+    .lost = lost,
+};
 
 static void end_exchange(struct fixture *f)
 {

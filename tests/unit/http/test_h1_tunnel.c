@@ -115,7 +115,9 @@ static void lost(struct client_connection *connection, const struct error *error
 }
 
 static const struct server_session_events session_events = { .open = opened, .refused = refused, .closed = closed };
-static const struct client_connection_events connection_events = { connected, free_again, lost };
+static const struct client_connection_events connection_events = { .connected = connected,
+                                                                   .free_again = free_again,
+                                                                   .lost = lost };
 
 static void nothing_to_do(struct task *task) {}
 

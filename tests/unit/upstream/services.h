@@ -9,6 +9,7 @@
 struct services {
     struct instance_registry *instances;
     struct service_registry *states;
+    struct transport *transport; /* of services that are made from now on */
     unsigned workers;
 };
 
@@ -16,11 +17,20 @@ static inline void services_init(struct services *services, unsigned workers)
 {
     services->instances = instance_registry_create(workers);
     services->states = service_registry_create(workers);
+    services->transport = transport_create(&(struct content_hash){ { 1, 0 } }, TRANSPORT_HTTP_1);
     services->workers = workers;
+}
+
+/* For services that are made from now on. */
+static inline void services_speak(struct services *services, enum transport_version version)
+{
+    transport_drop(services->transport);
+    services->transport = transport_create(&(struct content_hash){ { 1, version } }, version);
 }
 
 static inline void services_release(struct services *services)
 {
+    transport_drop(services->transport);
     instance_registry_destroy(services->instances);
     service_registry_destroy(services->states);
 }
@@ -52,7 +62,7 @@ static inline struct service *services_make(struct services *services, const cha
         instance->port = address_port(&instance->address);
         instance->weight = (uint16_t)weight;
     }
-    return service_create(&config, NULL, services->instances, services->states);
+    return service_create(&config, NULL, services->transport, services->instances, services->states);
 }
 
 static inline void services_drop(struct services *services, struct service *service)

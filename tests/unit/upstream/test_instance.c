@@ -151,7 +151,8 @@ static void a_host_name_becomes_an_endpoint_for_each_address(void **state)
     assert_true(address_parse_ip(SLICE("10.0.0.1"), 0, &addresses[0]) &&
                 address_parse_ip(SLICE("fd00::1"), 0, &addresses[1]));
     struct resolved_instance resolved[] = { { addresses, 2 }, { NULL, 0 } };
-    struct service *service = service_create(&config, resolved, services.instances, services.states);
+    struct service *service = service_create(&config, resolved, services.transport, services.instances,
+                                             services.states);
     assert_int_equal(service->endpoint_count, 2);
     assert_string_equal(service->endpoints[1].instance->name, "a.test:8080 (fd00::1)");
     assert_int_equal(address_port(&service->endpoints[1].instance->address), 8080);

@@ -1,0 +1,200 @@
+/* Services: their schema table, of which docs are made, and what no single field of it can tell. Certificates themselves are read when the
+ * configuration is made ready (snapshot/transports.c), for they may change where no word of this does. */
+#include "config/private.h"
+
+static const struct field instance_fields[] = {
+    { .name = "host",
+      .type = FIELD_CUSTOM,
+      .read = read_instance_host,
+      .required = true,
+      .type_text = "IP or host name",
+      .summary = "Where the instance is; a name is resolved and followed by its TTL." },
+    { .name = "port",
+      .type = FIELD_CUSTOM,
+      .read = read_instance_port,
+      .required = true,
+      .type_text = "1 to 65535",
+      .summary = "The port that it listens on." },
+    { .name = "weight",
+      .type = FIELD_CUSTOM,
+      .read = read_instance_weight,
+      .fallback = "100",
+      .type_text = "0 to 65535",
+      .summary = "Its share, relative to the other instances; 0 gives it nothing." },
+    FIELDS_END,
+};
+
+static bool check_server_name(struct schema_reading *reading, const struct node *node, const void *value)
+{
+    const struct slice *name = value;
+    struct address literal;
+    if (address_parse_ip(*name, 0, &literal) || is_host_name(*name)) return true;
+    problems_add(reading->problems, node, "as in serverName: users.internal",
+                 "\"serverName\" must be a host name or an IP");
+    return false;
+}
+
+static const struct field tls_fields[] = {
+    { .name = "ca",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, ca),
+      .read = read_path,
+      .type_text = "path",
+      .summary = "A PEM file: the authorities whose certificates are good. Absent: the system's." },
+    { .name = "serverName",
+      .type = FIELD_STRING,
+      .into = offsetof(struct service_tls_config, server_name),
+      .check = check_server_name,
+      .summary =
+          "The name that instances are asked for (SNI) and that their certificates must have. Absent: each instance's "
+          "own host; an IP is looked for in the certificate and never asked for." },
+    { .name = "verify",
+      .type = FIELD_BOOLEAN,
+      .into = offsetof(struct service_tls_config, verify),
+      .fallback = "true",
+      .summary =
+          "Whether an instance's certificate must be good. `false` takes anybody for an instance: for tests only." },
+    { .name = "certificate",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, certificate),
+      .read = read_path,
+      .type_text = "path",
+      .summary =
+          "A PEM file: the certificate that instances are shown when they ask for one, then what links it to a root." },
+    { .name = "key",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, key),
+      .read = read_path,
+      .type_text = "path",
+      .summary = "A PEM file: the certificate's private key, without a passphrase." },
+    { .name = "minVersion",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_tls_config, version_min),
+      .names = tls_versions,
+      .fallback = "1.2",
+      .summary = "The oldest TLS version that is spoken." },
+    FIELDS_END,
+};
+
+static const char *const protocol_names[] = { "http", "https", NULL };
+static const char *const protocols_not_yet[] = { "grpc", NULL };
+static const char *const http_version_names[] = { "auto", "1", "2", NULL };
+static const char *const discovery_names[] = { "static", NULL };
+static const char *const discovery_not_yet[] = { "consul", "kubernetes", "dns", "etcd", NULL };
+static const char *const lb_names[] = { "round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random",
+                                        NULL };
+static const char *const lb_not_yet[] = { "p2c", "ewma", "least_latency", "peak_ewma", "maglev", NULL };
+
+const struct field service_fields[] = {
+    { .name = "name",
+      .type = FIELD_STRING,
+      .into = offsetof(struct service_config, name),
+      .check = check_name,
+      .summary = "What routes call it in `serviceId`; unique. Absent: its id." },
+    { .name = "id",
+      .type = FIELD_STRING,
+      .into = offsetof(struct service_config, id),
+      .check = check_id,
+      .summary = "A UUID. Absent: one made from the name." },
+    { .name = "instances",
+      .type = FIELD_OBJECT_LIST,
+      .into = offsetof(struct service_config, instances),
+      .required = true,
+      .fields = instance_fields,
+      .item_size = sizeof(struct instance_config),
+      .read = read_instance_text,
+      .maximum = 65535,
+      .summary =
+          "Who does the work: `host:port`, or a map with a weight. With none every request is answered with 503." },
+    { .name = "lbAlgorithm",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_config, lb_algorithm),
+      .names = lb_names,
+      .names_not_yet = lb_not_yet,
+      .fallback = "round_robin",
+      .summary = "How the instance for a request is chosen; `ip_hash` keeps a client address at its instance." },
+    { .name = "connectTimeoutMs",
+      .type = FIELD_MILLISECONDS,
+      .into = offsetof(struct service_config, connect_timeout_ms),
+      .fallback = "2000",
+      .minimum = 1,
+      .maximum = DAY_MS,
+      .summary = "Time for a connection to an instance to come about." },
+    { .name = "idleTimeoutMs",
+      .type = FIELD_MILLISECONDS,
+      .into = offsetof(struct service_config, idle_timeout_ms),
+      .fallback = "60000",
+      .minimum = 1,
+      .maximum = DAY_MS,
+      .summary =
+          "How long an unused connection to an instance is kept. Shorter than the instance's own, lest both let go at once." },
+    { .name = "connectionsPerInstanceMax",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct service_config, connections_per_instance_max),
+      .fallback = "0",
+      .minimum = 0,
+      .maximum = 1000000,
+      .summary = "How many connections a worker opens to one instance; further requests wait for one. 0: no limit." },
+    { .name = "idleConnectionsMax",
+      .type = FIELD_INTEGER,
+      .into = offsetof(struct service_config, idle_connections_max),
+      .fallback = "64",
+      .minimum = 0,
+      .maximum = 1000000,
+      .summary = "How many unused connections a worker keeps to one instance." },
+    { .name = "protocol",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_config, protocol),
+      .names = protocol_names,
+      .names_not_yet = protocols_not_yet,
+      .fallback = "http",
+      .summary = "What the instances speak." },
+    { .name = "tls",
+      .type = FIELD_OBJECT,
+      .into = offsetof(struct service_config, tls),
+      .fields = tls_fields,
+      .present = offsetof(struct service_config, has_tls),
+      .summary = "How TLS is spoken, with `protocol: https`." },
+    { .name = "httpVersion",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_config, http_version),
+      .names = http_version_names,
+      .fallback = "auto",
+      .summary =
+          "Which version of HTTP. `auto`: with `https` what an instance chooses (ALPN), else 1. `2` without TLS: the instances must "
+          "be known to speak it." },
+    { .name = "discoveryType",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_config, discovery_type),
+      .names = discovery_names,
+      .names_not_yet = discovery_not_yet,
+      .fallback = "static",
+      .summary = "Where the instances come from." },
+    { .name = "tags",
+      .type = FIELD_STRING_LIST,
+      .into = offsetof(struct service_config, tags),
+      .maximum = 64,
+      .summary = "Words of yours to find it by." },
+    NOT_YET("healthCheck"),
+    NOT_YET("circuitBreaker"),
+    NOT_YET("discovery"),
+    FIELDS_END,
+};
+
+/* What stands there must be acted on. */
+void service_check(struct schema_reading *reading, const struct service_config *service)
+{
+    const struct service_tls_config *tls = &service->tls;
+    const struct node *node = node_find(service->node, "tls");
+    if (!service->has_tls || node->kind != NODE_MAP) return;
+    if (service->protocol == SERVICE_HTTP)
+        problems_add_at_key(reading->problems, node, "protocol: https",
+                            "\"tls\" without TLS: the service's protocol is http");
+    if (slice_is_absent(tls->certificate) != slice_is_absent(tls->key))
+        problems_add(reading->problems, node, NULL, "\"%s\" needs \"%s\"",
+                     slice_is_absent(tls->key) ? "certificate" : "key",
+                     slice_is_absent(tls->key) ? "key" : "certificate");
+    if (!tls->verify && !slice_is_absent(tls->ca))
+        problems_add(reading->problems, node_find(node, "ca"), "take \"verify: false\" away",
+                     "\"ca\" is of no use where nothing is verified");
+}
