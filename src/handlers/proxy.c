@@ -127,6 +127,15 @@ static bool set_grpc_timeout(struct exchange *exchange)
     return headers_set(&exchange->request->headers, SLICE("grpc-timeout"), slice_of(text, length));
 }
 
+static struct slice via(enum http_version received)
+{
+    switch (received) {
+    case HTTP_1_0: return SLICE("1.0 sluice");
+    case HTTP_2: return SLICE("2 sluice");
+    default: return SLICE("1.1 sluice");
+    }
+}
+
 static bool prepare_request(struct exchange *exchange)
 {
     struct headers *headers = &exchange->request->headers;
@@ -143,8 +152,7 @@ static bool prepare_request(struct exchange *exchange)
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
            set_certificate(headers, exchange->stream->peer->certificate) && set_grpc_timeout(exchange) &&
-           headers_add_known(headers, HEADER_VIA,
-                             exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
+           headers_add_known(headers, HEADER_VIA, via(exchange->request->version));
 }
 
 /* Nothing of ours is written there, and no proxy is trusted to: it speaks in heads. */

@@ -1,6 +1,7 @@
 /* http/h2_server_private.h: private to this room: the parts of a client's HTTP/2 connection.
  *
- *   h2_server.c          the connection: reading, writing, time, closing
+ *   h2_server.c          the connection: its beginning, its time, its end
+ *   h2_server_bytes.c    reading and writing
  *   h2_server_frames.c   what nghttp2 tells of frames and asks for
  *   h2_server_flow.c     content of one stream into a pipe, and from a pipe out
  *   h2_server_slot.c     a request and its answer: the server stream that an owner sees
@@ -64,6 +65,7 @@ struct h2_server {
     bool draining;    /* the notice was given */
     bool drained;     /* the last stream was named */
     bool terminating; /* the last GOAWAY is on its way */
+    bool was_bad;     /* ... and says what the client did wrong */
     bool unspeakable; /* nghttp2 is out of memory: there is nothing to do but to close */
     bool client_left; /* it was the client who ended the connection */
     bool starved;     /* for memory to read into */
@@ -165,6 +167,18 @@ void h2_server_close(struct h2_server *, bool reset);
 bool h2_server_add(struct h2_server *, struct h2_stream *) MUST_USE;
 /* One fewer, which may end the connection. */
 void h2_server_remove(struct h2_server *, struct h2_stream *);
+
+/* Nothing more is to be said: what still comes is read away, and then the socket is closed. */
+void h2_server_linger(struct h2_server *);
+/* All but those that were answered. */
+void h2_server_lose_streams(struct h2_server *);
+void h2_server_drop_input(struct h2_server *);
+
+/* --- h2_server_bytes.c --- */
+
+/* Neither may be called from nghttp2's callbacks; either may close the connection. */
+void h2_server_read(struct h2_server *);
+void h2_server_flush(struct h2_server *); /* while OPEN */
 
 /* --- h2_server_frames.c --- */
 
