@@ -4,8 +4,7 @@
 
 #define HTTPS_PORT 443
 
-/* A path of the node's own field. */
-static bool read_path(struct schema_reading *reading, const struct node *node, void *into)
+bool read_path(struct schema_reading *reading, const struct node *node, void *into)
 {
     struct slice text;
     if (!schema_read_text(reading, node->key.at ? node->key.at : "ticketKeys", node, &text)) return false;
@@ -54,7 +53,7 @@ static const struct field certificate_fields[] = {
     FIELDS_END,
 };
 
-static const char *const tls_versions[] = { "1.2", "1.3", NULL };
+const char *const tls_versions[] = { "1.2", "1.3", NULL };
 static const char *const client_auths[] = { "none", "optional", "required", NULL };
 
 static const struct field tls_fields[] = {

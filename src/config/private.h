@@ -49,9 +49,16 @@ field_read read_instance_host, read_instance_port, read_instance_weight;
 field_read read_access_log_word, read_access_log_path; /* stdout, off, a file */
 field_read read_store, read_resolver_servers, read_hosts;
 field_read read_filters, keep_node;
+field_read read_path; /* of the node's own field */
 field_check check_id, check_name, check_method, check_path_pattern, check_redirect_to, check_redirect_status;
 field_check check_match_header, check_match_query, check_answer_header, check_respond, check_trusted_proxy;
 field_check check_internal_header, check_resolver, check_user;
+
+/* Letters, digits, '-' and '_', between dots; RFC 1123 2.1, with the underscore that container networks use. */
+bool is_host_name(struct slice);
+
+/* Indices are enum tls_version_min. */
+extern const char *const tls_versions[];
 
 /* Finds a plugin's kind and reads its `config`, after the plugin's own fields; `node` is the plugin's map (filters.c). */
 bool plugin_read_config(struct schema_reading *, const struct node *, struct plugin_config *);
@@ -61,6 +68,8 @@ bool plugin_read_config(struct schema_reading *, const struct node *, struct plu
 void configuration_check_references(struct schema_reading *, const struct node *root, struct configuration *);
 /* The same of one listener, whose node is set, once trusted proxies are known (listeners.c). */
 void listener_check(struct schema_reading *, const struct configuration *, struct listener_config *);
+/* The same of one service, whose node is set (services.c). */
+void service_check(struct schema_reading *, const struct service_config *);
 /* An instance's address, unless its host is a name. */
 void instance_find_address(struct instance_config *);
 

@@ -177,6 +177,7 @@ static void check_services(struct references *references, const struct node *lis
         identify(references, &references->services,
                  &(struct identity){ "service", "name", item, &service->id, &service->name, service->hash });
         check_instances(references, service);
+        service_check(references->reading, service);
     }
 }
 

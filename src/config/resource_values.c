@@ -179,8 +179,7 @@ bool check_resolver(struct schema_reading *reading, const struct node *node, con
 
 /* --- instances --- */
 
-/* Letters, digits, '-' and '_', between dots; RFC 1123 2.1, with the underscore that container networks use. */
-static bool is_host_name(struct slice name)
+bool is_host_name(struct slice name)
 {
     if (slice_ends_with(name, SLICE("."))) name.length--;
     if (name.length == 0 || name.length > 253) return false;

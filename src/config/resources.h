@@ -91,14 +91,24 @@ struct instance_config {
     struct address address; /* AF_UNSPEC: host is a name */
 };
 
-enum service_protocol { SERVICE_HTTP };
+enum service_protocol { SERVICE_HTTP, SERVICE_HTTPS, SERVICE_GRPC };
 enum service_http_version { SERVICE_HTTP_AUTO, SERVICE_HTTP_1, SERVICE_HTTP_2 };
+
+struct service_tls_config {
+    bool verify;                   /* true */
+    struct slice ca;               /* absolute path; absent: the system's authorities */
+    struct slice server_name;      /* absent: the instance's host */
+    struct slice certificate, key; /* absolute paths; both absent: none is shown */
+    int version_min;               /* enum tls_version_min */
+};
 enum discovery_type { DISCOVERY_STATIC };
 
 struct service_config {
-    struct slice id, name;                /* both there after loading: each is made from the other where it is absent */
-    int protocol;                         /* enum service_protocol */
-    int http_version;                     /* enum service_http_version */
+    struct slice id, name; /* both there after loading: each is made from the other where it is absent */
+    int protocol;          /* enum service_protocol */
+    int http_version;      /* enum service_http_version */
+    bool has_tls;
+    struct service_tls_config tls;        /* its defaults where has_tls is false */
     int discovery_type;                   /* enum discovery_type */
     struct object_list instances;         /* struct instance_config */
     int lb_algorithm;                     /* enum lb_algorithm */

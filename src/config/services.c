@@ -1,4 +1,5 @@
-/* The schema table of services; docs are made from it. What a table can't say is checked in references.c. */
+/* Services: their schema table, of which docs are made, and what no single field of it can tell. Certificates themselves are read when the
+ * configuration is made ready (snapshot/transports.c), for they may change where no word of this does. */
 #include "config/private.h"
 
 static const struct field instance_fields[] = {
@@ -23,8 +24,60 @@ static const struct field instance_fields[] = {
     FIELDS_END,
 };
 
-static const char *const protocol_names[] = { "http", NULL };
-static const char *const protocols_not_yet[] = { "https", "grpc", NULL };
+static bool check_server_name(struct schema_reading *reading, const struct node *node, const void *value)
+{
+    const struct slice *name = value;
+    struct address literal;
+    if (address_parse_ip(*name, 0, &literal) || is_host_name(*name)) return true;
+    problems_add(reading->problems, node, "as in serverName: users.internal",
+                 "\"serverName\" must be a host name or an IP");
+    return false;
+}
+
+static const struct field tls_fields[] = {
+    { .name = "ca",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, ca),
+      .read = read_path,
+      .type_text = "path",
+      .summary = "A PEM file: the authorities whose certificates are good. Absent: the system's." },
+    { .name = "serverName",
+      .type = FIELD_STRING,
+      .into = offsetof(struct service_tls_config, server_name),
+      .check = check_server_name,
+      .summary =
+          "The name that instances are asked for (SNI) and that their certificates must have. Absent: each instance's "
+          "own host; an IP is looked for in the certificate and never asked for." },
+    { .name = "verify",
+      .type = FIELD_BOOLEAN,
+      .into = offsetof(struct service_tls_config, verify),
+      .fallback = "true",
+      .summary =
+          "Whether an instance's certificate must be good. `false` takes anybody for an instance: for tests only." },
+    { .name = "certificate",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, certificate),
+      .read = read_path,
+      .type_text = "path",
+      .summary =
+          "A PEM file: the certificate that instances are shown when they ask for one, then what links it to a root." },
+    { .name = "key",
+      .type = FIELD_CUSTOM,
+      .into = offsetof(struct service_tls_config, key),
+      .read = read_path,
+      .type_text = "path",
+      .summary = "A PEM file: the certificate's private key, without a passphrase." },
+    { .name = "minVersion",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_tls_config, version_min),
+      .names = tls_versions,
+      .fallback = "1.2",
+      .summary = "The oldest TLS version that is spoken." },
+    FIELDS_END,
+};
+
+static const char *const protocol_names[] = { "http", "https", NULL };
+static const char *const protocols_not_yet[] = { "grpc", NULL };
 static const char *const http_version_names[] = { "auto", "1", "2", NULL };
 static const char *const discovery_names[] = { "static", NULL };
 static const char *const discovery_not_yet[] = { "consul", "kubernetes", "dns", "etcd", NULL };
@@ -96,12 +149,20 @@ const struct field service_fields[] = {
       .names_not_yet = protocols_not_yet,
       .fallback = "http",
       .summary = "What the instances speak." },
+    { .name = "tls",
+      .type = FIELD_OBJECT,
+      .into = offsetof(struct service_config, tls),
+      .fields = tls_fields,
+      .present = offsetof(struct service_config, has_tls),
+      .summary = "How TLS is spoken, with `protocol: https`." },
     { .name = "httpVersion",
       .type = FIELD_ENUM,
       .into = offsetof(struct service_config, http_version),
       .names = http_version_names,
       .fallback = "auto",
-      .summary = "Which version of HTTP: `1`, or `2`, which the instances must be known to speak. `auto` is 1." },
+      .summary =
+          "Which version of HTTP. `auto`: with `https` what an instance chooses (ALPN), else 1. `2` without TLS: the instances must "
+          "be known to speak it." },
     { .name = "discoveryType",
       .type = FIELD_ENUM,
       .into = offsetof(struct service_config, discovery_type),
@@ -116,7 +177,24 @@ const struct field service_fields[] = {
       .summary = "Words of yours to find it by." },
     NOT_YET("healthCheck"),
     NOT_YET("circuitBreaker"),
-    NOT_YET("tls"),
     NOT_YET("discovery"),
     FIELDS_END,
 };
+
+/* What stands there must be acted on. */
+void service_check(struct schema_reading *reading, const struct service_config *service)
+{
+    const struct service_tls_config *tls = &service->tls;
+    const struct node *node = node_find(service->node, "tls");
+    if (!service->has_tls || node->kind != NODE_MAP) return;
+    if (service->protocol == SERVICE_HTTP)
+        problems_add_at_key(reading->problems, node, "protocol: https",
+                            "\"tls\" without TLS: the service's protocol is http");
+    if (slice_is_absent(tls->certificate) != slice_is_absent(tls->key))
+        problems_add(reading->problems, node, NULL, "\"%s\" needs \"%s\"",
+                     slice_is_absent(tls->key) ? "certificate" : "key",
+                     slice_is_absent(tls->key) ? "key" : "certificate");
+    if (!tls->verify && !slice_is_absent(tls->ca))
+        problems_add(reading->problems, node_find(node, "ca"), "take \"verify: false\" away",
+                     "\"ca\" is of no use where nothing is verified");
+}

@@ -75,6 +75,7 @@ static struct slice detail_for_client(const struct error *error)
         const char *reason, *detail;
     } details[] = {
         { "connect-failure", "the service could not be reached" },
+        { "tls-failure", "the service could not be reached" },
         { "reset", "the service broke off before it had answered" },
         { "stale-connection", "the service broke off before it had answered" },
         { "bad-response", "the service gave an answer that is not valid HTTP" },

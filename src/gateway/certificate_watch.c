@@ -2,7 +2,7 @@
 #include "gateway/certificate_watch.h"
 
 #include "base/memory.h"
-#include "gateway/certificates.h"
+#include "keys/certificates.h"
 
 #define DAY_MS (24 * 60 * 60 * 1000)
 

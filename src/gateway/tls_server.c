@@ -10,7 +10,7 @@
 
 #include "base/map.h"
 #include "base/memory.h"
-#include "gateway/certificates.h"
+#include "keys/certificates.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>

@@ -109,6 +109,15 @@ static bool set_certificate(struct headers *headers, const struct peer_certifica
             headers_add(headers, SLICE("X-Client-Certificate-San"), certificate->alternatives));
 }
 
+static struct slice via(enum http_version received)
+{
+    switch (received) {
+    case HTTP_1_0: return SLICE("1.0 sluice");
+    case HTTP_2: return SLICE("2 sluice");
+    default: return SLICE("1.1 sluice");
+    }
+}
+
 static bool prepare_request(struct exchange *exchange)
 {
     struct headers *headers = &exchange->request->headers;
@@ -125,8 +134,7 @@ static bool prepare_request(struct exchange *exchange)
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
            set_certificate(headers, exchange->stream->peer->certificate) &&
-           headers_add_known(headers, HEADER_VIA,
-                             exchange->request->version == HTTP_1_0 ? SLICE("1.0 sluice") : SLICE("1.1 sluice"));
+           headers_add_known(headers, HEADER_VIA, via(exchange->request->version));
 }
 
 /* Nothing of ours is written there, and no proxy is trusted to: it speaks in heads. */

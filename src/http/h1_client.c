@@ -7,6 +7,7 @@
  * Sending the request goes on beside HEAD and BODY: a backend may answer before it has taken the whole body. An idle connection
  * holds no buffer. What the pool and the stream's owner are told always comes from the loop: `task` is also the way out of calls
  * that came from them. */
+#include "event/tls.h"
 #include "http/h1_tunnel.h"
 
 #include <errno.h>
@@ -61,20 +62,18 @@ static void client_task(struct task *);
 static void client_timer(struct timer *);
 static void begin_answer(struct h1_client *);
 
-struct client_connection *h1_client_connect(struct http_worker *worker, const struct client_settings *settings,
-                                            const struct address *address,
-                                            const struct client_connection_events *events, void *owner,
-                                            struct error *error)
+/* NULL: the descriptor is closed. */
+static struct h1_client *create(struct http_worker *worker, const struct client_settings *settings, int descriptor,
+                                bool is_connected, const struct address *address,
+                                const struct client_connection_events *events, void *owner, struct error *error)
 {
-    int descriptor = socket_connect(address, error);
-    if (descriptor < 0) return NULL;
     struct h1_client *client = calloc(1, sizeof *client);
     if (!client) {
         close(descriptor);
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
         return NULL;
     }
-    if (!stream_open(&client->stream, worker->loop, descriptor, true, client_ready, error)) {
+    if (!stream_open(&client->stream, worker->loop, descriptor, !is_connected, client_ready, error)) {
         free(client);
         return NULL;
     }
@@ -86,13 +85,39 @@ struct client_connection *h1_client_connect(struct http_worker *worker, const st
         .idle_since_ms = worker->loop->now_ms,
         .streams_max = 1,
         .is_streams_max_known = true,
+        .connected = is_connected,
     };
     list_init(&client->base.link);
     client->worker = worker;
     client->settings = settings;
-    client->state = CLIENT_CONNECTING;
+    client->state = is_connected ? CLIENT_IDLE : CLIENT_CONNECTING;
     timer_init(&client->timer, client_timer);
     client->task.run = client_task;
+    return client;
+}
+
+struct client_connection *h1_client_connect(struct http_worker *worker, const struct client_settings *settings,
+                                            const struct address *address,
+                                            const struct client_connection_events *events, void *owner,
+                                            struct error *error)
+{
+    int descriptor = socket_connect(address, error);
+    if (descriptor < 0) return NULL;
+    struct h1_client *client = create(worker, settings, descriptor, false, address, events, owner, error);
+    return client ? &client->base : NULL;
+}
+
+struct client_connection *h1_client_start(struct http_worker *worker, const struct client_settings *settings,
+                                          struct session_socket socket, const struct address *address,
+                                          const struct client_connection_events *events, void *owner,
+                                          struct error *error)
+{
+    struct h1_client *client = create(worker, settings, socket.descriptor, true, address, events, owner, error);
+    if (!client) {
+        tls_session_destroy(socket.tls);
+        return NULL;
+    }
+    if (socket.tls) stream_set_tls(&client->stream, socket.tls);
     return &client->base;
 }
 

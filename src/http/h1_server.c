@@ -304,7 +304,7 @@ static const struct slice h2_preface = SLICE("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 static bool may_become_h2(const struct h1_server *server, struct slice bytes)
 {
-    if (server->served > 0 || !server->events->handed_over) return false;
+    if (server->served > 0 || !server->events->handed_over || bytes.length == 0) return false;
     size_t length = bytes.length < h2_preface.length ? bytes.length : h2_preface.length;
     return memcmp(bytes.at, h2_preface.at, length) == 0;
 }

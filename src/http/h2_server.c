@@ -23,7 +23,8 @@
 #define DRAIN_NOTICE_MS 1000
 #define TRIM_AFTER_MS 1000
 #define LINGER_MS 2000
-#define LINGER_BYTES_MAX UINT32_MAX /* time is the bound */
+#define LINGER_BYTES_MAX UINT32_MAX       /* time is the bound */
+#define LINGER_BYTES_MAX_BAD (64 * 1024u) /* after what a client was told to stop */
 
 static void server_ready(struct stream *);
 static void server_read_task(struct task *);
@@ -188,7 +189,7 @@ void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
 void h2_server_linger(struct h2_server *server)
 {
     server->state = H2_SERVER_LINGER;
-    server->linger_bytes = LINGER_BYTES_MAX;
+    server->linger_bytes = server->was_bad ? LINGER_BYTES_MAX_BAD : LINGER_BYTES_MAX;
     server->linger_until_ms = h2_server_now(server) + LINGER_MS;
     drop_all_input(server);
     h2_server_lose_streams(server);
@@ -213,6 +214,7 @@ void h2_server_terminate(struct h2_server *server, uint32_t code, const struct e
 {
     if (server->state != H2_SERVER_OPEN || server->terminating) return;
     server->terminating = true;
+    server->was_bad = code != NGHTTP2_NO_ERROR;
     if (error) h2_server_tell_refused(server, error);
     if (nghttp2_session_terminate_session(server->h2, code) != 0) { /* no memory: then without a word */
         server->unspeakable = true;

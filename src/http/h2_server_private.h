@@ -68,6 +68,7 @@ struct h2_server {
     bool draining;    /* the notice was given */
     bool drained;     /* the last stream was named */
     bool terminating; /* the last GOAWAY is on its way */
+    bool was_bad;     /* ... and says what the client did wrong */
     bool unspeakable; /* nghttp2 is out of memory: there is nothing to do but to close */
     bool client_left; /* it was the client who ended the connection */
     bool starved;     /* for memory to read into */

@@ -298,7 +298,9 @@ struct snapshot *snapshot_builder_put_service(struct snapshot_builder *builder, 
                      SLICE_PRINT(old ? config->name : id));
         return NULL;
     }
-    builder_replace_service(builder, old, config, transport_for(builder, config));
+    struct transport *transport = transport_for(builder, config, problems);
+    if (!transport) return NULL;
+    builder_replace_service(builder, old, config, transport);
     transports_collect(builder);
     return builder_next_snapshot(builder, same_router(builder));
 }

@@ -52,12 +52,15 @@ static void number_services(struct loading *loading)
 static void find_transports(struct loading *loading)
 {
     for (size_t i = 0; i < loading->configuration->services.count; i++)
-        loading->services[i].transport = transport_for(loading->builder, loading->services[i].config);
+        loading->services[i].transport = transport_for(loading->builder, loading->services[i].config,
+                                                       loading->problems);
 }
 
 static void drop_transports(struct loading *loading)
 {
-    for (size_t i = 0; i < loading->configuration->services.count; i++) transport_drop(loading->services[i].transport);
+    for (size_t i = 0; i < loading->configuration->services.count; i++) {
+        if (loading->services[i].transport) transport_drop(loading->services[i].transport);
+    }
 }
 
 /* Gives back what number_services took for services that did not come to be. */

@@ -84,8 +84,8 @@ struct content_hash route_hash(const struct route_config *, const struct route_s
                                struct slice service_name);
 
 /* transports.c */
-/* One reference. */
-struct transport *transport_for(struct snapshot_builder *, const struct service_config *);
+/* One reference. Reads the files that the configuration names. NULL: there was a problem. */
+struct transport *transport_for(struct snapshot_builder *, const struct service_config *, struct problems *);
 /* Drops those that nothing in force and no pool uses any more. */
 void transports_collect(struct snapshot_builder *);
 

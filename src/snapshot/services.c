@@ -23,6 +23,7 @@ static struct service_config *copy_config(const struct service_config *config)
     copy->name = put_text(&next, config->name);
     copy->node = NULL;
     copy->tags = (struct slice_list){ NULL, 0 };
+    copy->tls = (struct service_tls_config){ 0 }; /* the transport knows */
     copy->instances.items = instances;
     for (size_t i = 0; i < count; i++) {
         instances[i] = from[i];

@@ -3,7 +3,7 @@
 #ifndef SLUICE_UPSTREAM_CONNECTOR_H
 #define SLUICE_UPSTREAM_CONNECTOR_H
 
-#include "upstream/transport.h"
+#include "upstream/tls_client.h"
 #include "upstream/worker.h"
 
 struct connector;
@@ -12,6 +12,7 @@ struct connector_request {
     struct upstream_worker *worker;
     const struct transport *transport; /* holds as long as the connector */
     const struct instance *instance;   /* the same */
+    struct ticket_shelf *tickets;      /* the same; NULL where the transport is plain */
     /* Of the connection that comes of it. */
     const struct client_connection_events *events;
     void *owner;

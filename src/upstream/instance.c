@@ -53,6 +53,11 @@ static char *write_host_port(struct slice host, uint16_t port)
     return memory_format(brackets ? "[%.*s]:%u" : "%.*s:%u", SLICE_PRINT(host), port);
 }
 
+static struct slice host_of(struct slice host_port, size_t length)
+{
+    return slice_of(host_port.at + (host_port.at[0] == '['), length);
+}
+
 static char *write_name(const char *host_port, struct slice host, const struct address *address)
 {
     struct address literal;
@@ -86,6 +91,7 @@ static struct instance *instance_create(struct instance_registry *registry, stru
                                                         registry->workers * sizeof instance->lines[0]);
     instance->service_id = memory_copy_slice(service_id);
     instance->host_port = slice_from_cstring(host_port);
+    instance->host = host_of(instance->host_port, host.length);
     instance->name = write_name(host_port, host, address);
     instance->address = *address;
     instance->identity_hash = identity_hash(host_port, address);

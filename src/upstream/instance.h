@@ -22,6 +22,7 @@ struct instance_line {
 struct instance {
     char *service_id, *name; /* name: "10.0.0.1:8080", or "host:port (10.0.0.1)" where resolved */
     struct slice host_port;  /* as configured: the Host for preserveHost: false */
+    struct slice host;       /* of it, without brackets */
     struct address address;
     uint64_t identity_hash; /* for consistent hashing: of host:port and address, the same in every process */
     uint32_t slot;          /* small, unique among living instances: index of a worker's pool table */

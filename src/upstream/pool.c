@@ -281,7 +281,7 @@ static bool begin_connecting(struct pooled *pooled, struct error *error)
 {
     struct upstream_pool *pool = pooled->pool;
     struct upstream_worker *worker = pool->worker;
-    if (LIKELY(pool->transport->version == TRANSPORT_HTTP_1)) {
+    if (LIKELY(pool->transport->version == TRANSPORT_HTTP_1 && !pool->transport->tls)) {
         pooled->connection = h1_client_connect(worker->http, &worker->client_settings, &pool->instance->address,
                                                &pool_events, pooled, error);
         return pooled->connection != NULL;
@@ -290,6 +290,7 @@ static bool begin_connecting(struct pooled *pooled, struct error *error)
         .worker = worker,
         .transport = pool->transport,
         .instance = pool->instance,
+        .tickets = pool->tickets,
         .events = &pool_events,
         .owner = pooled,
         .told = connector_told,
@@ -461,6 +462,10 @@ static struct upstream_pool *create_pool(struct upstream_worker *worker, struct 
     if (instance->slot >= worker->pool_capacity && !grow_table(worker, instance->slot)) return NULL;
     struct upstream_pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
+    if (transport->tls && !(pool->tickets = ticket_shelf_create())) {
+        free(pool);
+        return NULL;
+    }
     pool->worker = worker;
     pool->instance = instance;
     pool->transport = transport_retain(transport);
@@ -581,6 +586,7 @@ void upstream_pool_destroy(struct upstream_pool *pool)
     PROMISE(pool->open_count == 0);
     unlink_pool(pool);
     transport_drop(pool->transport);
+    ticket_shelf_drop(pool->tickets);
     free(pool);
 }
 

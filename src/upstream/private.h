@@ -16,9 +16,10 @@ uint32_t hash_ring_endpoint(const struct hash_ring *, size_t point);
 struct upstream_pool {
     struct upstream_worker *worker;
     struct instance *instance;
-    struct transport *transport; /* one reference */
-    struct upstream_pool *next;  /* of the same instance, with another transport */
-    struct list_link idle;       /* struct client_connection, last used first */
+    struct transport *transport;  /* one reference */
+    struct ticket_shelf *tickets; /* one reference; NULL: plain */
+    struct upstream_pool *next;   /* of the same instance, with another transport */
+    struct list_link idle;        /* struct client_connection, last used first */
     struct list_link roomy;  /* struct client_connection with streams on it and room for more, newest first: h2 only */
     struct list_link making; /* struct pooled that still connect */
     struct list_link line;   /* struct pool_waiter, first come first */

@@ -2,6 +2,8 @@
 
 #include "base/memory.h"
 
+#include <openssl/ssl.h>
+
 struct transport *transport_create(const struct content_hash *key, enum transport_version version)
 {
     struct transport *transport = memory_allocate(sizeof *transport);
@@ -19,5 +21,8 @@ struct transport *transport_retain(struct transport *transport)
 
 void transport_drop(struct transport *transport)
 {
-    if (atomic_fetch_sub_explicit(&transport->references, 1, memory_order_acq_rel) == 1) free(transport);
+    if (atomic_fetch_sub_explicit(&transport->references, 1, memory_order_acq_rel) != 1) return;
+    SSL_CTX_free(transport->tls);
+    free(transport->server_name);
+    free(transport);
 }

@@ -33,6 +33,7 @@ struct upstream_worker {
     struct list_link idle_order; /* all idle connections, oldest first */
     uint32_t idle_pools;         /* pools with idle connections */
     struct timer sweep;          /* closes idle ones past their time */
+    struct turn_share handshake_steps;
 };
 
 /* Sets defaults; the owner may change client_settings and idle_connections_total_max afterwards, at any time. */

@@ -11,11 +11,14 @@ Threads rather than a loop, so that a script reads as what happens on the wire; 
 most. What arrives is read strictly (wire.py): a request from the gateway that two parsers could read differently ends
 up in `backend.violations`, and the fixture fails the test for it.
 """
+import contextlib
 import itertools
+import random
 import socket
 import threading
 import time
 
+from tls import accept_tls
 from wire import Wire, WireClosed, WireError, response_bytes
 
 
@@ -105,8 +108,11 @@ def before_body(wire, request):
 class Backend:
     """One instance: a listening socket, a thread a connection, scripts by path, and what it received."""
 
-    def __init__(self, name="one", host="127.0.0.1", port=0):
+    def __init__(self, name="one", host="127.0.0.1", port=0, tls=None):
         self.name = name
+        self.tls = tls          # ssl.SSLContext; None: plain
+        self.handshakes = []    # tls.Handshake
+        self.handshake_errors = []
         self.requests = []      # wire.Request, in order of arrival, all connections
         self.violations = []    # what the gateway sent that is not strict HTTP/1.1
         self.scripts = {}
@@ -206,12 +212,14 @@ class Backend:
                 connected, _ = listener.accept()
             except OSError:
                 return
-            wire = Wire(connected, timeout=60)
-            self._wires.add(wire)
             self.connections += 1
-            threading.Thread(target=self._serve, args=(wire, next(self._counter)), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connected, next(self._counter)), daemon=True).start()
 
-    def _serve(self, wire, number):
+    def _serve(self, connected, number):
+        if self.tls and not (connected := accept_tls(connected, self)):
+            return
+        wire = Wire(connected, timeout=60)
+        self._wires.add(wire)
         try:
             while self._serve_request(wire, number):
                 pass
@@ -258,17 +266,43 @@ class Backend:
             self.arrived.notify_all()
 
 
-_last_port = 0
+@contextlib.contextmanager
+def refusing_in_http_1():
+    """The address of a server that answers whatever bytes come by 400 in HTTP/1.1, once a connection, as many do that expect it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connected, _ = listener.accept()
+                    with connected, contextlib.suppress(OSError):
+                        connected.settimeout(5)
+                        connected.recv(65536)
+                        connected.sendall(response_bytes(400))
+                        connected.recv(65536)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield "%s:%d" % listener.getsockname()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+# Below what the kernel gives to connections (net.ipv4.ip_local_port_range), where another run's clients would take them.
+PORTS = range(10000, 32000)
+_ports = iter(())
 
 
 def free_port(host="127.0.0.1"):
-    """A port nobody listens on, and not the one given out just before. It stays free unless another test is quicker, which
-    bind() then tells."""
-    global _last_port
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-        if port == _last_port:
-            return free_port(host)  # the probe holds it meanwhile
-        _last_port = port
-        return port
+    """A port nobody listens on, and none given out before until all were. Runs beside each other begin at places of their own."""
+    global _ports
+    while True:
+        port = next(_ports, None)
+        if port is None:
+            begin = random.randrange(len(PORTS))
+            _ports = iter([*PORTS[begin:], *PORTS[:begin]])
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+                return port
+            except OSError:
+                continue

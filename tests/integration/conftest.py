@@ -19,6 +19,7 @@ from dns import DNSMASQ, NameServer  # noqa: E402
 from gateway import BINARY, Gateway  # noqa: E402
 from h2_backend import H2Backend  # noqa: E402
 from pages import Pages  # noqa: E402
+from upgrading import install  # noqa: E402
 
 
 def pytest_configure(config):
@@ -120,6 +121,20 @@ def gateway(tmp_path):
     start, stop = _starter(lambda number: tmp_path / f"gateway-{number}")
     yield start
     stop()
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "bin" / "sluice"
+    path.parent.mkdir()
+    install(path)
+    return path
+
+
+@pytest.fixture
+def upgradable(gateway, program):
+    """Starts gateways from a binary of their own, which can be replaced."""
+    return lambda config, **options: gateway(config, binary=str(program), **options)
 
 
 @pytest.fixture(scope="module")

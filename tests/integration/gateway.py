@@ -64,11 +64,11 @@ class Metrics:
 
 class Gateway:
     def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY,
-                 inherit=(), listener=None):
+                 inherit=(), listener=None, more_listeners=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
-        self.listener = listener or {}
+        self.listener, self.more_listeners = listener or {}, list(more_listeners)
         self.config = self._complete(config)
         self.file = self.directory / "sluice.yaml"
         self.control = self.directory / "control.sock"
@@ -91,8 +91,8 @@ class Gateway:
 
     def _complete(self, config):
         """The test's configuration with the listeners, the admin address, one worker and the log filled in. What `listener`
-        says besides its address belongs to the one listener."""
-        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}],
+        says besides its address belongs to the first listener."""
+        whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}, *self.more_listeners],
                  "admin": {"address": f"127.0.0.1:{self.admin_port}"}, "accessLog": {"path": "access.log"}}
         return {**whole, **config}
 

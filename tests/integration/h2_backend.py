@@ -21,6 +21,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from tls import accept_tls
 from wire import Headers
 
 TIMEOUT_SECONDS = 10.0
@@ -333,7 +334,7 @@ class H2Backend:
         self.goaways = []           # error codes of the gateway's GOAWAYs
         self.scripts = {}
         self.connections = 0
-        self.handshakes = []        # with tls: the sockets, for what was negotiated
+        self.handshakes = []        # tls.Handshake
         self.handshake_errors = []
         self.arrived = threading.Condition()
         self._open = set()
@@ -409,14 +410,8 @@ class H2Backend:
 
     def _serve(self, connected, number):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.tls:
-            try:
-                connected = self.tls.wrap_socket(connected, server_side=True)
-            except (OSError, ssl.SSLError) as error:
-                self.handshake_errors.append(str(error))
-                connected.close()
-                return
-            self.handshakes.append(connected)
+        if self.tls and not (connected := accept_tls(connected, self)):
+            return
         connection = Connection(self, connected, number)
         self._open.add(connection)
         try:

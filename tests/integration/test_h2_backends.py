@@ -1,7 +1,6 @@
 """Instances that speak HTTP/2: many requests share few connections, and nothing of what HTTP/1.1 backends are held to is let through.
 
 What HTTP/2 says of itself (refused streams, GOAWAY) is used: what surely wasn't executed goes out again, the rest doesn't."""
-import socket
 import threading
 import time
 
@@ -9,6 +8,7 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
+from backend import refusing_in_http_1
 from gateway import proxy
 from h2_backend import (PING, SETTINGS, answer, before_body, close, data, echo, echo_as_it_comes, frame, goaway, hang, head, raw, raw_answer, raw_data,
                         read_body, reset, wait, wait_for)
@@ -265,18 +265,9 @@ def test_an_answer_to_head_has_no_body(strict, module_h2_backend):
 
 
 def test_who_speaks_http_1_is_named(gateway):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        def refuse():
-            connected, _ = listener.accept()
-            with connected:
-                connected.recv(65536)
-                connected.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                connected.recv(65536)
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        running = gateway(over_h2(f"127.0.0.1:{listener.getsockname()[1]}", route={"retryCount": 0}))
+    with refusing_in_http_1() as address:
+        running = gateway(over_h2(address, route={"retryCount": 0}))
         assert running.get("/x").problem["status"] == 502
-        thread.join(5)
     assert "the first bytes are no HTTP/2" in running.log_lines(1)[0]["error"]["text"]
 
 

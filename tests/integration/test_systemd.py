@@ -311,7 +311,7 @@ def test_a_passed_socket_survives_crash_reload_and_upgrade(activated):
         running.reload({**running.config, **says("y")})
         assert running.command("upgrade", timeout=60).returncode == 0
         fresh.wait_for(50)
-    assert fresh.failures == []
+    assert fresh.faults() == []
     killed = running.serving_process()
     os.kill(killed, signal.SIGKILL)
     running.wait_for_gateway_process(other_than=[killed])

@@ -25,6 +25,45 @@ def client_context(authority=None, version=None, alpn=(), identity=None, ciphers
     return context
 
 
+def server_context(issued, alpn=("http/1.1",), clients_of=None, version=None):
+    """For backends. `clients_of`: the authority whose certificates clients must show."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued.certificate, issued.key)
+    context.set_alpn_protocols(list(alpn))
+    if clients_of:
+        context.load_verify_locations(clients_of.path)
+        context.verify_mode = ssl.CERT_REQUIRED
+    if version:
+        context.minimum_version = context.maximum_version = version
+
+    def note_name(connected, name, _context):
+        connected.name_asked_for = name
+    context.sni_callback = note_name
+    return context
+
+
+class Handshake:
+    """What a backend saw of one."""
+
+    def __init__(self, connected):
+        self.name = getattr(connected, "name_asked_for", None)
+        self.resumed, self.version = connected.session_reused, connected.version()
+        self.protocol = connected.selected_alpn_protocol()
+        self.certificate = connected.getpeercert()
+
+
+def accept_tls(connected, backend):
+    """The connection over TLS, as backend.tls wants it; None where the handshake failed."""
+    try:
+        secured = backend.tls.wrap_socket(connected, server_side=True)
+    except (OSError, ssl.SSLError) as error:
+        backend.handshake_errors.append(str(error))
+        connected.close()
+        return None
+    backend.handshakes.append(Handshake(secured))
+    return secured
+
+
 def tls_connect(address, context=None, name=None, session=None, before=b"", timeout=TIMEOUT_SECONDS):
     """A Wire over TLS. An end without close_notify is an error. `before` is sent in clear first."""
     plain = socket.create_connection(address, timeout)

@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "gateway/certificate_watch.h"
-#include "gateway/certificates.h"
+#include "keys/certificates.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

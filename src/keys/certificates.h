@@ -1,9 +1,9 @@
-/* gateway/certificates.h: what TLS needs of files: certificates with their keys, authorities, revocation lists, OCSP responses.
+/* keys/certificates.h: what TLS needs of files: certificates with their keys, authorities, revocation lists, OCSP responses.
  *
  * Read whole and checked on the builder's thread (or before any is started): it blocks. What can't be used is a problem with its place in
  * the configuration; what can but should not be, as a certificate that has expired, is a warning in the log. Immutable afterwards. */
-#ifndef SLUICE_GATEWAY_CERTIFICATES_H
-#define SLUICE_GATEWAY_CERTIFICATES_H
+#ifndef SLUICE_KEYS_CERTIFICATES_H
+#define SLUICE_KEYS_CERTIFICATES_H
 
 #include "base/slice.h"
 #include "base/vector.h"
@@ -37,8 +37,8 @@ void certificate_warn(const char *name, const char *listener, time_t not_after, 
 
 /* A file's bytes, at most 16 MiB, NUL behind them; the caller's (free). Absent: there was a problem. `what` names it: "key". */
 struct slice certificate_file_read(struct slice path, const char *what, const struct node *, struct problems *);
-/* The certificates of a PEM text, and where `revoked` is given (not absent) the revocation lists of another, to verify clients by. NULL:
- * there was a problem. */
+/* The certificates of a PEM text, and where `revoked` is given (not absent) the revocation lists of another, to verify a peer by. The
+ * authorities' node is that of the field that names them. NULL: there was a problem. */
 X509_STORE *certificate_store_read(struct slice authorities, const struct node *authorities_node, struct slice revoked,
                                    const struct node *revoked_node, struct problems *);
 /* Their names, to tell clients whom we take certificates of. The caller's. */

@@ -1,5 +1,5 @@
-/* gateway/certificates.c: see certificates.h. */
-#include "gateway/certificates.h"
+/* keys/certificates.c: see certificates.h. */
+#include "keys/certificates.h"
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -333,7 +333,7 @@ X509_STORE *certificate_store_read(struct slice authorities, const struct node *
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
     if (add_authorities(store, authorities) == 0)
         problems_add(problems, authorities_node, "a PEM file begins with -----BEGIN CERTIFICATE-----",
-                     "\"clientCa\" holds no certificate in PEM");
+                     "\"%s\" holds no certificate in PEM", authorities_node ? authorities_node->key.at : "clientCa");
     if (!slice_is_absent(revoked)) {
         X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
         if (add_revoked(store, revoked) == 0)

@@ -1,0 +1,153 @@
+"""What may change while everything is under way: the binary, the number of workers, the configuration, certificates. Nobody notices."""
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from backend import answer, wait
+from certificates import Authority
+from full_load import FullLoad
+from gateway import BINARY, TEST_BINARY, proxy
+from h2_load import H2EventStream, H2Load
+from load import Echoes, numbered_events
+from tls import shown_certificate
+from upgrading import install, runs, status, upgrade, wait_until_drained
+from websocket import echo_frames, finish_opening, handshake, switch
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def certificate(authority):
+    return authority.issue("localhost")
+
+
+def test_an_upgrade_under_every_kind_of_traffic_loses_nothing(upgradable, program, backend, h2_backend, certificate):
+    load = FullLoad(upgradable, backend, h2_backend, certificate, workers=2)
+    running = load.running
+    with load:
+        load.wait_for_each(10, {"new connections": 200})
+        before, new = running.serving_process(), install(program)
+        upgrade(running)
+        assert running.serving_process() != before
+        load.add(load.sockets("second "))
+        load.wait_for_each(20, {"new connections": 300})
+        assert before in running.gateway_processes(), "streams and WebSockets are the old gateway's"
+        assert status(running)["gatewaysDraining"] == 1
+        h2_stream = load.parts["events on h2 over TLS"]
+        assert h2_stream.was_told_to_go
+    assert load.faults() == {}, load.figures()
+    assert all(load.parts[name].reconnects > 0 for name in load.parts if name.startswith("h")), "whoever can moves to the new one"
+    wait_until_drained(running)
+    assert runs(running.process.pid) == new and "ended by SIG" not in running.stderr()
+
+
+def test_reloads_and_new_certificates_under_every_kind_of_traffic_lose_nothing(gateway, authority, backend, h2_backend, certificate):
+    """Whoever is connected stays connected, and sessions go on."""
+    load = FullLoad(gateway, backend, h2_backend, certificate, workers=2)
+    running, plain_routes = load.running, load.config()["routes"]
+    with load:
+        load.wait_for_each(10)
+        for turn in range(6):
+            certificate.write(*authority.make("localhost"))
+            load.more["routes"] = [{"name": f"added {turn}", "path": f"/added/{turn}/*", "serviceId": "one"}, *plain_routes]
+            running.reload(load.config())
+            assert shown_certificate(load.tls_address) == certificate.document.public_bytes(Encoding.DER)
+            load.wait_for_each(5, {"new connections": 100})
+    assert load.faults() == {}
+    assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}
+    fresh = load.parts["new TLS connections"]
+    assert fresh.full <= fresh.clients and fresh.resumed > 0
+
+
+def test_a_crash_under_every_kind_of_traffic_costs_what_was_in_flight(gateway, backend, h2_backend, certificate):
+    """Whoever connects meanwhile waits, and is served by the next gateway."""
+    load = FullLoad(gateway, backend, h2_backend, certificate, workers=2)
+    running = load.running
+    with load:
+        load.wait_for_each(10)
+        before = running.serving_process()
+        os.kill(before, signal.SIGKILL)
+        running.wait_for_gateway_process(other_than=[before])
+        load.wait_for_each(20, {"new connections": 200})
+        running.wait_until_ready()
+    for name, part in load.parts.items():
+        assert part.failures == [], (name, part.failures)
+        assert len(part.broken) <= part.clients, (name, part.broken)
+        assert not any("Refused" in what for _, what in part.broken), (name, part.broken)
+
+
+def test_whoever_is_connected_finishes_when_all_ends(gateway, backend):
+    """SIGTERM: what is under way on HTTP/2 is answered, a stream goes on to its end, a WebSocket is told goodbye in its time."""
+    streams_end = threading.Event()
+    backend.on("/events", numbered_events(streams_end)).on("/slow", wait(0.1), answer(body=b"slow")).on("/echo", switch(echo_frames))
+    running = gateway(proxy(backend, tunnelDrainTimeout=0.5))
+    with contextlib.ExitStack() as stack:
+        asking = stack.enter_context(H2Load(running.address, clients=2, streams=8, target="/slow", connects_anew=False))
+        stream = stack.enter_context(H2EventStream(running.address, "/events"))
+        echoes = stack.enter_context(Echoes(lambda: finish_opening(running.send(handshake("/echo")))))
+        for part in (asking, stream, echoes):
+            part.wait_for(10)
+        running.signal(signal.SIGTERM)
+        running.wait_for_stderr("stopping")
+        stream.wait_for(50)
+        assert stream.was_told_to_go and running.process.poll() is None
+        streams_end.set()
+        assert running.process.wait(20) == 0
+    assert [part.faults() for part in (asking, stream, echoes)] == [[], [], []]
+    assert asking.reconnects == 2 and echoes.goodbye is not None
+
+
+def test_websockets_stay_with_the_old_gateway_for_the_time_they_are_given(upgradable, backend, h2_backend, certificate):
+    """Requests and streams have less: they are over, or cut, before the first WebSocket hears of it."""
+    load = FullLoad(upgradable, backend, h2_backend, certificate, per_second=100, drainTimeout=1, tunnelDrainTimeout=3)
+    running, sockets = load.running, load.sockets(pause=0.01)
+    with load:
+        load.add(sockets)
+        load.wait_for_each(10)
+        before = running.serving_process()
+        upgrade(running)
+        upgraded = time.monotonic()
+        deadline = upgraded + 20
+        while load.parts["events"].goes_on():
+            assert time.monotonic() < deadline, "a stream is not cut when its time is over"
+            time.sleep(0.01)
+        assert all(part.goodbye is None for part in sockets.values()) and before in running.gateway_processes()
+        for part in sockets.values():
+            part.wait_for(10)
+        wait_until_drained(running)
+    for name, part in sockets.items():
+        assert part.faults() == [] and part.goodbye + part.began - upgraded > 2.9, (name, part.faults(), part.goodbye)
+    cut = {name for name in load.parts if "events" in name}
+    assert {name for name in load.faults()} == cut, load.faults()
+
+
+@pytest.mark.slow
+def test_twenty_upgrades_back_and_forth_with_other_numbers_of_workers_lose_nothing(upgradable, program, backend, h2_backend, certificate):
+    """Each gateway before the last one still has its WebSockets, and the first one its streams, when the last one serves."""
+    patient = {"drainTimeout": 300, "tunnelDrainTimeout": 300}
+    load = FullLoad(upgradable, backend, h2_backend, certificate, workers=1, **patient)
+    running = load.running
+    with load:
+        load.wait_for_each(10)
+        for turn in range(20):
+            new = install(program, TEST_BINARY if turn % 2 == 0 else BINARY)
+            load.more["workers"] = 1 + (turn + 1) % 3
+            running.write_config(load.config())
+            upgrade(running)
+            serving = running.serving_process()
+            assert runs(running.process.pid) == runs(serving) == new and status(running)["workers"] == load.more["workers"]
+            load.add(load.sockets(f"{turn + 2}. "))
+            load.wait_for_each(5, {"new connections": 1000})
+        assert status(running)["gatewaysDraining"] == 20
+    print(load.figures())
+    assert load.faults() == {}
+    wait_until_drained(running, timeout=60)
+    assert "ended by SIG" not in running.stderr()
