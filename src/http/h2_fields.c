@@ -353,6 +353,17 @@ bool h2_write_response(const struct response_head *head, struct slice date, stru
     return put_length(fields, head->body_length, arena) || out_of_memory(error);
 }
 
+/* RFC 8441 5: it belongs to HTTP/1.1's handshake. */
+static void drop_websocket_key(struct h2_fields *fields)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < fields->count; i++) {
+        struct slice name = slice_of((const char *)fields->items[i].name, fields->items[i].namelen);
+        if (!slice_equal_ignore_case(name, SLICE("Sec-WebSocket-Key"))) fields->items[kept++] = fields->items[i];
+    }
+    fields->count = kept;
+}
+
 static bool check_request_line(const struct request_head *head, struct slice target, struct error *error)
 {
     if (http_is_clean_to_send(target) && header_name_is_valid(head->method_text) &&
@@ -374,6 +385,7 @@ bool h2_write_request(const struct request_head *head, struct slice scheme, stru
     if (head->authority.length > 0) put(fields, SLICE(":authority"), head->authority, NGHTTP2_NV_FLAG_NONE);
     put(fields, SLICE(":path"), target, NGHTTP2_NV_FLAG_NONE);
     if (!put_fields(fields, &head->headers, HTTP_HOP_FIELDS | HEADER_BIT(HEADER_HOST), error)) return false;
+    if (upgrade) drop_websocket_key(fields);
     put(fields, SLICE("te"), SLICE("trailers"), NGHTTP2_NV_FLAG_NONE);
     if (!head->has_body) return true;
     return put_length(fields, head->body_length, arena) || out_of_memory(error);

@@ -1,8 +1,10 @@
 /* One request and its answer. The owner's calls hand frames to nghttp2 and note; what the owner is told are bits and its task. */
 #include "http/h2_server_private.h"
 
+#include "base/random.h"
 #include "http/refusal.h"
 #include "http/status.h"
+#include "http/websocket.h"
 
 static const struct server_stream_operations slot_operations;
 static const struct h2_stream_operations stream_operations;
@@ -91,6 +93,18 @@ static bool expect_content(struct h2_slot *slot, struct error *error)
     return true;
 }
 
+/* RFC 8441 5: the key is HTTP/1.1's proof that both ends mean a WebSocket. Whoever is behind expects one, so there is one. */
+static bool give_websocket_key(struct h2_slot *slot, struct error *error)
+{
+    uint8_t nonce[WEBSOCKET_NONCE_BYTES];
+    char *key = arena_allocate(&slot->arena, WEBSOCKET_KEY_BYTES);
+    if (!key) return no_memory(error, "a WebSocket's key");
+    random_secure_bytes(nonce, sizeof nonce);
+    websocket_write_key(nonce, key);
+    return headers_set(&slot->stream.request.headers, SLICE("Sec-WebSocket-Key"), slice_of(key, WEBSOCKET_KEY_BYTES)) ||
+           no_memory(error, "a WebSocket's key");
+}
+
 static bool check_request(struct h2_slot *slot, struct error *error)
 {
     struct request_head *request = &slot->stream.request;
@@ -101,6 +115,7 @@ static bool check_request(struct h2_slot *slot, struct error *error)
         return error_set(error, BLAME_CLIENT, RETRY_NEVER, 413, "body-too-large",
                          "a request body of %llu bytes, more than %llu", (unsigned long long)request->body_length,
                          (unsigned long long)body_bytes_max);
+    if (request->wants_upgrade && !give_websocket_key(slot, error)) return false;
     bool has_content = request->wants_upgrade || (request->has_body && request->body_length > 0);
     return !has_content || expect_content(slot, error);
 }

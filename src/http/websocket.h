@@ -8,6 +8,8 @@
 #include "base/slice.h"
 
 #define WEBSOCKET_VERSION "13"
+#define WEBSOCKET_KEY_BYTES 24 /* 16 bytes in base64 */
+#define WEBSOCKET_NONCE_BYTES 16
 #define WEBSOCKET_ACCEPT_BYTES 28
 
 enum websocket_close_code {
@@ -18,6 +20,8 @@ enum websocket_close_code {
 
 /* Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455 4.1). */
 bool websocket_key_is_valid(struct slice key);
+/* One of random bytes, for a client that has none because its version of HTTP needs none (RFC 8441 5); `into` gets no NUL. */
+void websocket_write_key(const uint8_t nonce[WEBSOCKET_NONCE_BYTES], char into[WEBSOCKET_KEY_BYTES]);
 /* Sec-WebSocket-Accept for a valid key (RFC 6455 4.2.2); `into` gets no NUL. */
 void websocket_write_accept(struct slice key, char into[WEBSOCKET_ACCEPT_BYTES]);
 /* Is it what a server that has read the key answers? */

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import h2.settings
 import httpx
 import pytest
 
@@ -14,11 +15,12 @@ from backend import answer, before_body, drip, echo, send, wait, wait_for
 from certificates import Authority
 from gateway import proxy
 from h2_client import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
-                       PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, H2Client, H2Wire,
+                       PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, Answer, H2Client, H2Wire,
                        frame, pseudo)
 from load import Load
 from measuring import resident_bytes
 from tls import client_context, tls_connect
+from websocket import WebSocket, echo_frames, switch
 from wire import WireClosed, chunked, response_bytes
 
 TE = {"Transfer-Encoding": "chunked"}
@@ -339,6 +341,65 @@ def test_a_client_that_leaves_takes_its_requests_along(running, module_backend):
     client.close()
     running.wait_for_metric("sluice_exchanges_active", 0)
     go.set()
+
+
+# WebSockets (RFC 8441)
+
+class Tunnel:
+    """A WebSocket on a stream, as a wire under tests/integration/websocket.py."""
+
+    def __init__(self, client, stream):
+        self.client, self.stream, self.taken = client, stream, 0
+
+    def send(self, data):
+        self.client.send_body(self.stream, data, end=False)
+
+    def read_exactly(self, count, timeout=None):
+        answer = self.client.answers[self.stream]
+        self.client.wait_for(lambda: len(answer.body) >= self.taken + count, timeout)
+        self.taken += count
+        return answer.body[self.taken - count:self.taken]
+
+
+def open_tunnel(client, path):
+    stream = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path),
+                                    (":authority", "gateway.test"), ("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat")])
+    answer = client.answers[stream] = Answer()
+    client.flush()
+    client.wait_for(lambda: answer.status is not None or answer.reset is not None)
+    return WebSocket(Tunnel(client, stream), answer)
+
+
+def test_websockets_and_requests_share_a_connection(running, module_backend):
+    module_backend.on("/chat", switch(echo_frames, headers=[("Sec-WebSocket-Protocol", "chat")]))
+    with H2Client(running.address) as client:
+        client.wait_for(lambda: client.settings_seen)
+        assert client.h2.remote_settings[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
+        sockets = [open_tunnel(client, "/chat") for _ in range(3)]
+        for ws in sockets:
+            assert ws.response.status == 200 and ws.response.headers["sec-websocket-protocol"] == "chat"
+            assert not {"upgrade", "connection", "sec-websocket-accept"} & set(ws.response.headers.names())
+        for size in (5, 126, 70000):
+            for ws in sockets:
+                ws.send(b"x" * size).expect(b"x" * size)
+            assert client.get("/beside").body == b"one"
+        sockets[0].close(1000)
+        sockets[0].expect_close(1000)
+        client.reset(sockets[1].wire.stream)
+        sockets[2].send(b"still there").expect(b"still there")
+    asked = module_backend.requests[0]
+    assert (asked.method, asked.target, asked.headers["Sec-WebSocket-Version"]) == ("GET", "/chat", "13")
+    assert len({request.headers["Sec-WebSocket-Key"] for request in module_backend.requests if request.target == "/chat"}) == 3
+    running.wait_for_metric("sluice_upstream_leases", 0)
+
+
+def test_a_websocket_that_the_backend_refuses_is_refused(running, module_backend):
+    module_backend.on("/no-chat", answer(403, body=b"no"))
+    with H2Client(running.address) as client:
+        client.wait_for(lambda: client.settings_seen)
+        ws = open_tunnel(client, "/no-chat")
+        assert ws.response.status == 403
 
 
 # Drain and reload

@@ -2,6 +2,8 @@
  * test_h2_attacks.c. */
 #include "h2_fixture.h"
 
+#include "http/websocket.h"
+
 #define FIRST (&f->exchanges[0])
 #define SECOND (&f->exchanges[1])
 
@@ -708,6 +710,7 @@ static void an_extended_connect_is_a_get_that_wants_to_upgrade(void **state)
     assert_null(FIRST->stream->request_body);
     assert_slice_is(headers_value(&request->headers, HEADER_UPGRADE), "websocket");
     assert_true(headers_list_has(&request->headers, HEADER_CONNECTION, SLICE("upgrade")));
+    assert_true(websocket_key_is_valid(headers_find(&request->headers, SLICE("Sec-WebSocket-Key"))->value));
     answer(FIRST, 403, "no");
     assert_h2(&f->client, "DATA 1 no end\nRST_STREAM 1 0\n");
     assert_idle_and_empty(f);
