@@ -11,6 +11,7 @@
 import contextlib
 import threading
 import time
+import types
 
 from backend import answer, echo, free_port
 from h2_backend import answer as h2_answer
@@ -50,7 +51,7 @@ class FullLoad:
 
     def _make_parts(self, per_second):
         plain, secured = self.running.address, self.tls_address
-        context = client_context()
+        context, secured_listener = client_context(), types.SimpleNamespace(address=secured)
 
         def over_tls(address):
             return tls_connect(address, context)
@@ -61,8 +62,8 @@ class FullLoad:
             "new h2 connections over TLS": H2Load(secured, streams=2, requests_each=2, think=0.005, connecting=h2_over_tls),
             "h1": Load(self.running, clients=2, think=0.002),
             "h1 to h1": Load(self.running, clients=1, target="/h1", think=0.005),
-            "h1 over TLS to h2": Load(_At(secured), clients=1, target="/h2", think=0.005, connecting=over_tls),
-            "uploads over TLS": Uploads(_At(secured), clients=1, target="/upload", connecting=over_tls),
+            "h1 over TLS to h2": Load(secured_listener, clients=1, target="/h2", think=0.005, connecting=over_tls),
+            "uploads over TLS": Uploads(secured_listener, clients=1, target="/upload", connecting=over_tls),
             "h2": H2Load(plain, streams=8, think=0.002),
             "h2 over TLS": H2Load(secured, streams=8, think=0.002, connecting=h2_over_tls),
             "h2 over TLS to h1": H2Load(secured, streams=4, target="/h1", think=0.005, connecting=h2_over_tls),
@@ -113,8 +114,3 @@ class FullLoad:
         """For people."""
         lines = [f"{part.answers:8} {part.answers / self.seconds:7.0f} a second, {len(part.faults())} faults: {name}" for name, part in self.parts.items()]
         return "\n".join(lines)
-
-
-class _At:
-    def __init__(self, address):
-        self.address = address
