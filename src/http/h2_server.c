@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define DRAIN_NOTICE_MS 1000
+#define TRIM_AFTER_MS 1000
 #define LINGER_MS 2000
 #define LINGER_BYTES_MAX UINT32_MAX       /* time is the bound */
 #define LINGER_BYTES_MAX_BAD (64 * 1024u) /* after what a client was told to stop */
@@ -53,6 +54,7 @@ static void free_server(struct retired *retired)
 {
     struct h2_server *server = CONTAINER_OF(retired, struct h2_server, retired);
     nghttp2_session_del(server->h2);
+    h2_session_memory_release(&server->memory);
     free(server);
 }
 
@@ -80,6 +82,7 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     server->settings_until_ms = h2_server_now(server) + (*settings)->head_timeout_ms;
     server->drain_until_ms = UINT64_MAX;
     server->idle_since_ms = h2_server_now(server);
+    server->trim_at_ms = UINT64_MAX;
     server->read_task.run = server_read_task;
     server->flush_task.run = server_flush_task;
     list_init(&server->streams);
@@ -162,6 +165,7 @@ bool h2_server_add(struct h2_server *server, struct h2_stream *stream)
     if (server->stream_count == 0 && !slab_reserve_init(&server->reserve, server->worker->slabs)) return false;
     list_push_back(&server->streams, &stream->link);
     server->stream_count++;
+    server->trim_at_ms = UINT64_MAX;
     return true;
 }
 
@@ -175,7 +179,9 @@ void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
         return;
     }
     server->idle_since_ms = h2_server_now(server);
+    server->trim_at_ms = server->idle_since_ms + TRIM_AFTER_MS;
     h2_server_arm(server, server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms);
+    h2_server_arm(server, server->trim_at_ms);
     if (server->draining) h2_server_flush_soon(server);
 }
 
@@ -262,6 +268,11 @@ static uint64_t idle_deadline(const struct h2_server *server)
     return server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms;
 }
 
+static void give_memory_back(struct h2_server *server, uint64_t now_ms)
+{
+    server->trim_at_ms = h2_session_memory_trim(&server->memory, now_ms) ? UINT64_MAX : now_ms + TRIM_AFTER_MS;
+}
+
 static void head_took_too_long(struct h2_server *server)
 {
     struct error error;
@@ -277,8 +288,10 @@ static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
     if (now_ms >= server->settings_until_ms) h2_server_terminate(server, NGHTTP2_SETTINGS_TIMEOUT, NULL);
     if (now_ms >= idle_deadline(server)) h2_server_terminate(server, NGHTTP2_NO_ERROR, NULL);
     if (now_ms >= server->drain_until_ms) h2_server_end_drain(server);
+    if (now_ms >= server->trim_at_ms) give_memory_back(server, now_ms);
     uint64_t next_ms = sooner(head_deadline(server), server->settings_until_ms);
-    return sooner(sooner(next_ms, idle_deadline(server)), server->drain_until_ms);
+    next_ms = sooner(next_ms, sooner(idle_deadline(server), server->trim_at_ms));
+    return sooner(next_ms, server->drain_until_ms);
 }
 
 static uint64_t look_at_streams(struct h2_server *server)

@@ -13,6 +13,7 @@ up in `backend.violations`, and the fixture fails the test for it.
 """
 import contextlib
 import itertools
+import random
 import socket
 import threading
 import time
@@ -285,17 +286,23 @@ def refusing_in_http_1():
         thread.join(5)
 
 
-_last_port = 0
+# Below what the kernel gives to connections (net.ipv4.ip_local_port_range), where another run's clients would take them.
+PORTS = range(10000, 32000)
+_ports = iter(())
 
 
 def free_port(host="127.0.0.1"):
-    """A port nobody listens on, and not the one given out just before. It stays free unless another test is quicker, which
-    bind() then tells."""
-    global _last_port
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-        if port == _last_port:
-            return free_port(host)  # the probe holds it meanwhile
-        _last_port = port
-        return port
+    """A port nobody listens on, and none given out before until all were. Runs beside each other begin at places of their own."""
+    global _ports
+    while True:
+        port = next(_ports, None)
+        if port is None:
+            begin = random.randrange(len(PORTS))
+            _ports = iter([*PORTS[begin:], *PORTS[:begin]])
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+                return port
+            except OSError:
+                continue

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from backend import free_port
+from certificates import Authority
 from gateway import BINARY, ROOT, run_sluice
 from wire import connect, request_bytes
 
@@ -136,15 +137,36 @@ def made_whole(block):
         captures = "".join(f"/{{{name}}}" for name in sorted(set(re.findall(r"\$\{path\.(\w+)\}", block))))
         filters = "".join(f"      {line}\n" for line in block.splitlines())
         block = f"routes:\n  - name: a\n    path: {captures or '/a'}\n    respond: {{ status: 200 }}\n    filters:\n{filters}"
+    if {"ticketKeys", "clientAuth"} & set(yaml.safe_load(block)):  # more of a listener's tls
+        lines = "".join(f"      {line.strip()}\n" for line in block.splitlines())
+        block = f"listeners:\n  - address: 127.0.0.1:8443\n    tls:\n      certificates: [{{ certificate: a.pem, key: a.key }}]\n{lines}"
     if "services" not in yaml.safe_load(block):
         named = {route["serviceId"] for route in yaml.safe_load(block).get("routes", []) if "serviceId" in route}
         block += "services: " + json.dumps([{"name": name, "instances": ["127.0.0.1:9001"]} for name in sorted(named)]) + "\n"
     return block
 
 
+def make_files(directory, block):
+    """The certificates, keys and lists that a page speaks of, of one authority."""
+    authority = Authority(directory)
+    issued = authority.issue("shop.example.com")
+    contents = {"certificate": issued.certificate, "key": issued.key, "clientCa": authority.path, "ca": authority.path,
+                "clientCrl": authority.write_revocations("none.crl"), "ocsp": authority.write_ocsp("good.ocsp", issued)}
+    files = [(match[2], contents[match[1]].read_bytes()) for match in re.finditer(r"\b(\w+): ([\w./-]+)", block) if match[1] in contents]
+    for listed in re.findall(r"ticketKeys: \[(.*?)\]", block):
+        files += [(name, os.urandom(80)) for name in listed.replace(" ", "").split(",")]
+    for name, content in files:
+        path = directory / name
+        assert not pathlib.Path(name).is_absolute(), f"{name}: pages name relative paths"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
 @pytest.mark.parametrize("block", yaml_in_pages())
 def test_what_the_pages_show_is_good(tmp_path, block):
-    done = check(tmp_path, made_whole(block))
+    whole = made_whole(block)
+    make_files(tmp_path, whole)
+    done = check(tmp_path, whole)
     assert done.returncode == 0, done.stderr
 
 
