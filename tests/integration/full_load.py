@@ -14,11 +14,11 @@ import time
 import types
 
 from backend import answer, echo, free_port
-from h2_backend import answer as h2_answer
-from h2_load import H2EventStream, H2Load, h2_over_tls
+from h2_backend import answer as h2_answer, before_body
+from h2_load import H2EventStream, H2Load, h2_over_tls, open_websocket_alone
 from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, Uploads, numbered_events
 from tls import client_context, tls_connect
-from websocket import echo_frames, finish_opening, handshake, switch
+from websocket import echo_frames, finish_opening, handshake, switch, switch_h2
 
 
 def whole_config(backend, h2_backend):
@@ -27,7 +27,8 @@ def whole_config(backend, h2_backend):
         return {"name": path[1:], "path": path, "serviceId": to, **fields}
     return {
         "services": [{"name": "one", "instances": [backend.address]}, {"name": "two", "instances": [h2_backend.address], "httpVersion": 2}],
-        "routes": [proxied("/events", idleTimeoutMs=20000), proxied("/echo"), proxied("/h1"), proxied("/upload"), proxied("/h2", to="two"),
+        "routes": [proxied("/events", idleTimeoutMs=20000), proxied("/echo"), proxied("/h1"), proxied("/upload"), proxied("/h2", to="two"), proxied("/echo2", to="two"),
+                  
                    {"name": "said", "path": "/*", "respond": {"status": 200, "body": "x"}}],
     }
 
@@ -41,7 +42,7 @@ class FullLoad:
         self._streams_end = threading.Event()
         backend.on("/events", numbered_events(self._streams_end)).on("/h1", answer(body=b"1")).on("/echo", switch(echo_frames))
         backend.on("/upload", echo())
-        h2_backend.on("/h2", h2_answer(body=b"2"))
+        h2_backend.on("/h2", h2_answer(body=b"2")).on("/echo2", before_body, switch_h2(echo_frames))
         self.running = starter(self.config(), more_listeners=[tls_listener])
         self.parts = self._make_parts(per_second)
         self._stack = contextlib.ExitStack()
@@ -76,10 +77,13 @@ class FullLoad:
 
     def sockets(self, prefix="", pause=0.1):
         """WebSockets of each kind that are to be opened, by name."""
-        secured = self.tls_address
+        plain, secured = self.running.address, self.tls_address
         return {
             f"{prefix}WebSocket": Echoes(lambda: finish_opening(self.running.send(handshake("/echo"))), pause),
             f"{prefix}WebSocket over TLS": Echoes(lambda: finish_opening(tls_connect(secured).send(handshake("/echo"))), pause),
+            f"{prefix}WebSocket on h2": Echoes(lambda: open_websocket_alone(plain, "/echo"), pause),
+            f"{prefix}WebSocket on h2 over TLS": Echoes(lambda: open_websocket_alone(secured, "/echo", h2_over_tls), pause),
+            f"{prefix}WebSocket on h2 to h2": Echoes(lambda: open_websocket_alone(plain, "/echo2"), pause),
         }
 
     def __enter__(self):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from h2.settings import SettingCodes
 
 from backend import answer, wait
 from certificates import Authority
@@ -25,6 +26,11 @@ from wire import request_bytes
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def h2_backend(new_h2_backend):
+    return new_h2_backend(settings={SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
 
 
 @pytest.fixture
