@@ -326,6 +326,7 @@ static nghttp2_option *create_options(void)
     if (nghttp2_option_new(&options) != 0) return NULL;
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_no_closed_streams(options, 1);
+    nghttp2_option_set_max_deflate_dynamic_table_size(options, 0); /* what answers have in common is little */
     nghttp2_option_set_max_settings(options, SETTINGS_ENTRIES_MAX);
     nghttp2_option_set_max_outbound_ack(options, ACKS_WAITING_MAX);
     nghttp2_option_set_max_continuations(options, CONTINUATIONS_MAX);

@@ -57,6 +57,7 @@ struct h2_server {
     uint64_t trim_at_ms;        /* when the memory of streams is given back; UINT64_MAX: they use it, or it was */
     uint64_t heading_ms;        /* when `heading` began */
     uint64_t settings_until_ms; /* for the client's preface, SETTINGS and ACK of ours; UINT64_MAX: they have come */
+    uint64_t notice_at_ms;      /* yielding: when the notice is given at the latest; UINT64_MAX: none is due */
     uint64_t drain_until_ms;    /* for the answer to the notice's PING; UINT64_MAX: no end to that, or none is due */
     uint64_t written_ms;        /* of the last progress in writing, while output waits */
     uint64_t unblocked_ms;      /* when output last ceased to wait */
