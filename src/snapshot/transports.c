@@ -15,6 +15,7 @@ struct draft {
     const struct service_tls_config *tls; /* NULL: plain */
     const struct node *node;              /* where it stands; NULL: nowhere */
     enum transport_version version;
+    int proxy_protocol;
     struct slice authorities;        /* of the file; absent: the system's */
     struct certificate *certificate; /* NULL: none is shown */
 };
@@ -80,6 +81,7 @@ static struct content_hash key_of(const struct draft *draft)
     PROMISE(hash != NULL);
     XXH3_128bits_reset(hash);
     XXH3_128bits_update(hash, &draft->version, sizeof draft->version);
+    XXH3_128bits_update(hash, &draft->proxy_protocol, sizeof draft->proxy_protocol);
     if (draft->tls) {
         XXH3_128bits_update(hash, &draft->tls->verify, sizeof draft->tls->verify);
         XXH3_128bits_update(hash, &draft->tls->version_min, sizeof draft->tls->version_min);
@@ -142,6 +144,7 @@ static struct transport *make(const struct draft *draft, const struct content_ha
     SSL_CTX *context = draft->tls ? make_context(draft, problems) : NULL;
     if (draft->tls && !context) return NULL;
     struct transport *transport = transport_create(key, draft->version);
+    transport->proxy_protocol = (uint8_t)draft->proxy_protocol;
     transport->tls = context;
     if (draft->tls && !slice_is_absent(draft->tls->server_name))
         transport->server_name = memory_copy_slice(draft->tls->server_name);
@@ -157,6 +160,7 @@ struct transport *transport_for(struct snapshot_builder *builder, const struct s
         .tls = config->protocol == SERVICE_HTTPS || config->has_tls ? &config->tls : NULL,
         .node = config->has_tls && config->node ? node_find(config->node, "tls") : config->node,
         .version = version_of(config),
+        .proxy_protocol = config->proxy_protocol,
     };
     struct transport *transport = NULL;
     if (read_files(&draft, problems)) {
