@@ -15,7 +15,8 @@ enum pool_result { POOL_READY, POOL_WAIT, POOL_FAIL };
 struct pool_wish {
     const struct service *service; /* connect timeout and caps are its own */
     struct instance *instance;
-    bool fresh; /* never a used one (after a stale one failed) */
+    bool fresh;  /* never a used one (after a stale one failed) */
+    bool http_1; /* where the version is the instance's choice: HTTP/1.1, for what HTTP/2 may not carry (WebSockets) */
     /* For a transport with the PROXY protocol: whose connection it is to be. source AF_UNSPEC: our own. */
     struct address source, destination;
 };

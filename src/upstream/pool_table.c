@@ -57,8 +57,10 @@ static struct upstream_pool *find_pool(const struct upstream_worker *worker, con
 struct upstream_pool *upstream_pool_for(struct upstream_worker *worker, const struct pool_wish *wish)
 {
     const struct service *service = wish->service;
-    struct upstream_pool *pool = find_pool(worker, wish->instance, service->transport);
-    if (UNLIKELY(!pool) && !(pool = create_pool(worker, wish->instance, service->transport))) return NULL;
+    struct transport *transport = service->transport;
+    if (UNLIKELY(wish->http_1) && transport->http_1) transport = transport->http_1;
+    struct upstream_pool *pool = find_pool(worker, wish->instance, transport);
+    if (UNLIKELY(!pool) && !(pool = create_pool(worker, wish->instance, transport))) return NULL;
     pool->connections_max = service->connections_per_instance_max;
     pool->idle_max = service->idle_connections_max;
     pool->idle_timeout_ms = service->pool_idle_timeout_ms;

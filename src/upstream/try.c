@@ -97,6 +97,7 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
         .service = call->plan.service,
         .instance = instance,
         .fresh = fresh,
+        .http_1 = call->plan.upgrade,
         .source = call->plan.source,
         .destination = call->plan.destination,
     };
