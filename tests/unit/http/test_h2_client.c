@@ -4,6 +4,8 @@
 
 #include "http/h2_client.h"
 
+#include <poll.h>
+
 #define REQUESTS_MAX 8
 
 struct fixture;
@@ -28,6 +30,7 @@ struct fixture {
     struct client_settings settings;
     struct wire wire;
     struct h2_peer backend;
+    int descriptor; /* the connection's own end */
     struct request requests[REQUESTS_MAX];
     /* As the pool. */
     struct client_connection *connection; /* NULL: lost */
@@ -176,6 +179,7 @@ static void start(struct fixture *f)
     struct session_socket socket = { .descriptor = -1 };
     int accepted;
     connect_pair(&accepted, &socket.descriptor);
+    f->descriptor = socket.descriptor;
     assert_int_equal(fcntl(socket.descriptor, F_SETFL, O_NONBLOCK), 0);
     wire_open(&f->wire, accepted);
     h2_peer_open(&f->backend, &f->wire);
@@ -602,6 +606,25 @@ static void a_tunnel_needs_the_backends_offer(void **state)
     assert_not_h2(&f->backend, "HEADERS");
 }
 
+/* Whether it can be asked for isn't known before the backend's SETTINGS have come (RFC 8441 3). */
+static void a_tunnel_waits_for_settings(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false;
+    struct request *leaves = ask_for_tunnel(f, 0), *asks = ask_for_tunnel(f, 1);
+    assert_not_h2(&f->backend, "HEADERS");
+    end_request(leaves);
+    assert_soon(f->freed == 1);
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_h2(&f->backend, "HEADERS 1 :method=CONNECT");
+    end_request(asks);
+    assert_h2(&f->backend, "RST_STREAM 1 8\n");
+    f->connection->is_streams_max_known = false;
+    asks = ask_for_tunnel(f, 0);
+    wire_reset(&f->wire);
+    assert_failure(asks, "stale-connection", RETRY_OTHER_CONNECTION, false);
+}
+
 /* What comes before its owner has opened it, too. */
 static void a_tunnel_carries_bytes_both_ways(void **state)
 {
@@ -962,6 +985,8 @@ static void what_can_not_be_repeated_is_not_sent_into_a_closed_connection(void *
     f->connection->kept = true;
     h2_frame(&f->backend, NGHTTP2_PING, 0, 0, "12345678", 8);
     shutdown(f->wire.descriptor, SHUT_WR);
+    struct pollfd ours = { .fd = f->descriptor, .events = POLLRDHUP };
+    assert_int_equal(poll(&ours, 1, 2000), 1);
     struct request *request = prepare(f, 0, METHOD_POST, 0);
     request->stream.unrepeatable = true;
     request->stream.connection = f->connection;
@@ -1116,6 +1141,7 @@ int main(void)
         CASE(an_owner_that_wants_no_more_resets_the_stream),
         CASE(an_answer_before_the_request_is_whole_ends_it),
         CASE(a_tunnel_needs_the_backends_offer),
+        CASE(a_tunnel_waits_for_settings),
         CASE(a_tunnel_carries_bytes_both_ways),
         CASE(a_tunnel_is_asked_for_when_the_settings_are_there),
         CASE(who_waits_for_settings_can_leave),
