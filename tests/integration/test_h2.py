@@ -394,9 +394,10 @@ def test_a_slow_head_is_not_waited_for(gateway, module_backend):
     running = gateway(proxy(module_backend, limits={"headTimeoutMs": 400}))
     with H2Wire(running.address) as client:
         client.send(frame(HEADERS, END_STREAM, 1, client.block(pseudo())))
-        for _ in range(20):
+        rest = frame(CONTINUATION, 0, 1, client.block([("x-long", "a" * 1000)]))
+        for at in range(40):
             try:
-                client.send(frame(CONTINUATION, 0, 1, b"")[:1])
+                client.send(rest[at:at + 1])
             except OSError:
                 break
             time.sleep(0.05)
