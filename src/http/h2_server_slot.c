@@ -1,6 +1,7 @@
 /* One request and its answer. The owner's calls hand frames to nghttp2 and note; what the owner is told are bits and its task. */
 #include "http/h2_server_private.h"
 
+#include "http/grpc.h"
 #include "http/refusal.h"
 #include "http/status.h"
 #include "http/websocket.h"
@@ -283,6 +284,24 @@ void h2_slot_tell_refused(struct h2_slot *slot, const struct error *error)
     tell_refused(slot, error, slice_of(id, sizeof id), 0);
 }
 
+/* To who asks in gRPC it is said so. False: no memory. */
+static bool send_grpc_refusal(struct h2_slot *slot, const struct error *error, struct slice request_id)
+{
+    struct response_head head;
+    struct error failure;
+    struct slice text = arena_join(
+        &slot->arena, (struct slice[]){ slice_from_cstring(error->reason), SLICE(", request "), request_id }, 3);
+    response_head_init(&head, &slot->arena);
+    return !slice_is_absent(text) && grpc_refuse(&head, grpc_status_of_http(error->status), text) &&
+           send_answer(slot, &head, NULL, &failure);
+}
+
+static bool asks_in_grpc(const struct h2_slot *slot)
+{
+    struct slice message;
+    return grpc_type_parse(headers_value(&slot->stream.request.headers, HEADER_CONTENT_TYPE), &message);
+}
+
 /* False: no memory. */
 static bool send_refusal(struct h2_slot *slot, const struct error *error, struct slice request_id, uint64_t *length)
 {
@@ -290,6 +309,8 @@ static bool send_refusal(struct h2_slot *slot, const struct error *error, struct
     struct error failure;
     char *text = arena_allocate(&slot->arena, REFUSAL_BYTES_MAX);
     struct body_pipe *body = arena_allocate(&slot->arena, sizeof *body);
+    *length = 0;
+    if (asks_in_grpc(slot)) return send_grpc_refusal(slot, error, request_id);
     if (!text || !body) return false;
     *length = refusal_write(error, request_id, text);
     response_head_init(&head, &slot->arena);

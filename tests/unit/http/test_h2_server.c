@@ -1298,6 +1298,22 @@ static void a_client_that_is_yielded_may_go_on_until_it_knows(void **state)
     assert_soon(f->wire.ended && !f->wire.was_reset);
 }
 
+static void a_busy_client_is_yielded_between_two_requests(void **state)
+{
+    struct fixture *f = *state;
+    h2_get(&f->client, 1, "/a");
+    assert_soon(f->opened == 1);
+    server_session_yield(f->session);
+    h2_get(&f->client, 3, "/a");
+    assert_soon(f->opened == 2);
+    answer(FIRST, 200, "one");
+    assert_h2(&f->client, "DATA 1 one end\n");
+    assert_not_h2(&f->client, "GOAWAY");
+    answer(SECOND, 200, "two");
+    assert_h2(&f->client, "DATA 3 two end\n");
+    assert_h2(&f->client, "GOAWAY 2147483647 0\n");
+}
+
 static void a_yielded_client_can_be_drained(void **state)
 {
     struct fixture *f = *state;
@@ -1601,6 +1617,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_that_does_not_answer_the_notice_is_not_waited_for_long, set_up_started,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_is_yielded_may_go_on_until_it_knows, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_busy_client_is_yielded_between_two_requests, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_yielded_client_can_be_drained, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_says_goaway_gets_its_answers_and_is_left, set_up_started,
                                         tear_down),
