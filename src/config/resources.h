@@ -107,6 +107,7 @@ struct service_config {
     struct slice id, name; /* both there after loading: each is made from the other where it is absent */
     int protocol;          /* enum service_protocol */
     int http_version;      /* enum service_http_version */
+    int proxy_protocol;    /* its version; 0: not spoken */
     bool has_tls;
     struct service_tls_config tls;        /* its defaults where has_tls is false */
     int discovery_type;                   /* enum discovery_type */

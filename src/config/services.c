@@ -78,6 +78,7 @@ static const struct field tls_fields[] = {
 
 static const char *const protocol_names[] = { "http", "https", "grpc", NULL };
 static const char *const http_version_names[] = { "auto", "1", "2", NULL };
+static const char *const proxy_protocol_names[] = { "none", "v1", "v2", NULL };
 static const char *const discovery_names[] = { "static", NULL };
 static const char *const discovery_not_yet[] = { "consul", "kubernetes", "dns", "etcd", NULL };
 static const char *const lb_names[] = { "round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random",
@@ -161,6 +162,13 @@ const struct field service_fields[] = {
       .summary =
           "Which version of HTTP. `auto`: with `https` what an instance chooses (ALPN), else 1. `2` without TLS: the instances must "
           "be known to speak it." },
+    { .name = "proxyProtocol",
+      .type = FIELD_ENUM,
+      .into = offsetof(struct service_config, proxy_protocol),
+      .names = proxy_protocol_names,
+      .fallback = "none",
+      .summary =
+          "Whether connections begin by telling whose they are, in the PROXY protocol; then each carries one request." },
     { .name = "discoveryType",
       .type = FIELD_ENUM,
       .into = offsetof(struct service_config, discovery_type),

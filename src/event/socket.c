@@ -245,6 +245,13 @@ int socket_accept(int listener, struct address *peer)
     return accept4(listener, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
+bool socket_local_address(int descriptor, struct address *address)
+{
+    *address = (struct address){ 0 };
+    socklen_t length = sizeof *address;
+    return getsockname(descriptor, &address->any, &length) == 0;
+}
+
 int socket_pending_error(int descriptor)
 {
     int pending = 0;

@@ -51,6 +51,8 @@ int socket_listen(const struct address *, int backlog, struct error *) MUST_USE;
 int socket_connect(const struct address *, struct error *) MUST_USE;
 /* Accepts one: non-blocking, close-on-exec, TCP_NODELAY if the listener has it. -1 with errno otherwise. */
 int socket_accept(int listener, struct address *peer);
+/* Our end of a connected socket. False: it can't be told. */
+bool socket_local_address(int descriptor, struct address *) MUST_USE;
 /* The error pending on a socket (SO_ERROR), 0 if none. */
 int socket_pending_error(int descriptor);
 /* Sends RST instead of FIN at close: for connections that must not look complete. */

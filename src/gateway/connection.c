@@ -247,12 +247,16 @@ static bool may_begin_handshake(struct connection_table *table, const struct add
 }
 
 /* It is the client that limits are for, not the proxy. */
-static bool client_announced(struct handshake *handshake, const struct address *client, void *owner)
+static bool client_announced(struct handshake *handshake, const struct address *client,
+                             const struct address *destination, void *owner)
 {
     (void)handshake;
     struct connection *connection = owner;
     struct connection_table *table = connection->table;
-    if (client->any.sa_family != AF_UNSPEC) set_address(connection, client);
+    if (client->any.sa_family != AF_UNSPEC) {
+        set_address(connection, client);
+        connection->peer.destination = *destination;
+    }
     connection->is_beyond_limit = !count_address(table, &connection->peer.address, &connection->address_hash,
                                                  &connection->counted_by_address);
     if (connection->is_beyond_limit) {
@@ -368,6 +372,7 @@ static bool let_in(struct connection_table *table, int descriptor, const struct 
 
 static void begin(struct connection *connection, int descriptor, const struct entrance *entrance)
 {
+    connection->peer.descriptor = descriptor;
     if (entrance) connection->peer.redirect_port = entrance->redirect_port;
     connection->takes_http2 = !entrance || entrance->http2;
     if (entrance && (entrance->tls || entrance->proxy_count > 0))

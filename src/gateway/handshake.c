@@ -229,7 +229,7 @@ static bool begin_tls(struct handshake *handshake)
 static void header_is_read(struct handshake *handshake, const struct proxy_protocol_header *header)
 {
     handshake->awaits_header = false;
-    if (!handshake->events->announced(handshake, &header->source, handshake->owner)) {
+    if (!handshake->events->announced(handshake, &header->source, &header->destination, handshake->owner)) {
         fail(handshake);
     } else if (!handshake->entrance->tls) {
         succeed(handshake);

@@ -41,7 +41,7 @@ struct handshakes {
 struct handshake_events {
     /* The PROXY header is read; `client` is of AF_UNSPEC where it names none. False: this client is not let in; the connection is closed
      * and `failed` follows. Inside it nothing of the handshake may be called. */
-    bool (*announced)(struct handshake *, const struct address *client, void *owner);
+    bool (*announced)(struct handshake *, const struct address *client, const struct address *destination, void *owner);
     /* The socket is the callee's, ready for a session. */
     void (*done)(struct handshake *, struct session_socket, void *owner);
     /* The client speaks HTTP without TLS. What it has said so far is lost; the socket, plain, is the callee's. */

@@ -190,6 +190,17 @@ static bool is_repeatable(const struct exchange *exchange)
            headers_find_known(&exchange->request->headers, HEADER_IDEMPOTENCY_KEY) != NULL;
 }
 
+/* For the service to be told: the connection's ends, which a proxy in front may have told us. */
+static void find_ends(const struct exchange *exchange, struct call_plan *plan)
+{
+    const struct peer *peer = exchange->stream->peer;
+    plan->source = peer->address;
+    plan->destination = peer->destination;
+    bool is_known = plan->destination.any.sa_family != AF_UNSPEC ||
+                    socket_local_address(peer->descriptor, &plan->destination);
+    if (!is_known) plan->destination = (struct address){ .any.sa_family = peer->address.any.sa_family };
+}
+
 static void make_plan(struct exchange *exchange, struct slice target, struct call_plan *plan)
 {
     const struct compiled_route *route = exchange->route;
@@ -212,6 +223,7 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
         .wait_for_continue = exchange->request->expects_continue,
     };
     if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
+    if (UNLIKELY(exchange->service->transport->proxy_protocol != 0)) find_ends(exchange, plan);
 }
 
 static void fail_for_memory(struct exchange *exchange)

@@ -26,7 +26,10 @@ struct peer {
     char ip_text[ADDRESS_TEXT_BYTES]; /* of address, without port: written once a connection, read once a request */
     uint8_t ip_length;
     bool tls;
-    uint16_t redirect_port;                     /* its requests are sent there, by https; 0: they are not */
+    int descriptor; /* the connection's socket, for who must ask about it; -1: none */
+    struct address
+        destination;        /* whom the client connected to, as the PROXY protocol says; AF_UNSPEC: the socket knows */
+    uint16_t redirect_port; /* its requests are sent there, by https; 0: they are not */
     const struct peer_certificate *certificate; /* NULL: none was shown */
 };
 

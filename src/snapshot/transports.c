@@ -15,6 +15,7 @@ struct draft {
     const struct service_tls_config *tls; /* NULL: plain */
     const struct node *node;              /* where it stands; NULL: nowhere */
     enum transport_version version;
+    int proxy_protocol;
     struct slice authorities;        /* of the file; absent: the system's */
     struct certificate *certificate; /* NULL: none is shown */
 };
@@ -80,6 +81,7 @@ static struct content_hash key_of(const struct draft *draft)
     PROMISE(hash != NULL);
     XXH3_128bits_reset(hash);
     XXH3_128bits_update(hash, &draft->version, sizeof draft->version);
+    XXH3_128bits_update(hash, &draft->proxy_protocol, sizeof draft->proxy_protocol);
     if (draft->tls) {
         XXH3_128bits_update(hash, &draft->tls->verify, sizeof draft->tls->verify);
         XXH3_128bits_update(hash, &draft->tls->version_min, sizeof draft->tls->version_min);
@@ -142,6 +144,7 @@ static struct transport *make(const struct draft *draft, const struct content_ha
     SSL_CTX *context = draft->tls ? make_context(draft, problems) : NULL;
     if (draft->tls && !context) return NULL;
     struct transport *transport = transport_create(key, draft->version);
+    transport->proxy_protocol = (uint8_t)draft->proxy_protocol;
     transport->tls = context;
     if (draft->tls && !slice_is_absent(draft->tls->server_name))
         transport->server_name = memory_copy_slice(draft->tls->server_name);
@@ -150,6 +153,32 @@ static struct transport *make(const struct draft *draft, const struct content_ha
 
 static struct slice bytes_of(const struct content_hash *key) { return slice_of((const char *)key, sizeof *key); }
 
+/* One reference. NULL: there was a problem. */
+static struct transport *find_or_make(struct snapshot_builder *builder, const struct draft *draft,
+                                      struct problems *problems)
+{
+    struct content_hash key = key_of(draft);
+    struct transport *transport = map_find(&builder->transports, bytes_of(&key));
+    if (!transport) {
+        transport = make(draft, &key, problems);
+        if (!transport) return NULL;
+        map_set(&builder->transports, bytes_of(&key), transport);
+    }
+    return transport_retain(transport);
+}
+
+/* Where the version is the instance's choice, what needs HTTP/1.1 has a transport of its own. */
+static struct transport *find_or_make_both(struct snapshot_builder *builder, struct draft *draft,
+                                           struct problems *problems)
+{
+    struct transport *transport = find_or_make(builder, draft, problems);
+    if (!transport || draft->version != TRANSPORT_CHOSEN || transport->http_1) return transport;
+    draft->version = TRANSPORT_HTTP_1;
+    transport->http_1 = find_or_make(builder, draft, problems);
+    PROMISE(transport->http_1 != NULL); /* the same files made the other one */
+    return transport;
+}
+
 struct transport *transport_for(struct snapshot_builder *builder, const struct service_config *config,
                                 struct problems *problems)
 {
@@ -157,16 +186,12 @@ struct transport *transport_for(struct snapshot_builder *builder, const struct s
         .tls = config->protocol == SERVICE_HTTPS || config->has_tls ? &config->tls : NULL,
         .node = config->has_tls && config->node ? node_find(config->node, "tls") : config->node,
         .version = version_of(config),
+        .proxy_protocol = config->proxy_protocol,
     };
     struct transport *transport = NULL;
-    if (read_files(&draft, problems)) {
-        struct content_hash key = key_of(&draft);
-        transport = map_find(&builder->transports, bytes_of(&key));
-        if (!transport && (transport = make(&draft, &key, problems)) != NULL)
-            map_set(&builder->transports, bytes_of(&key), transport);
-    }
+    if (read_files(&draft, problems)) transport = find_or_make_both(builder, &draft, problems);
     release(&draft);
-    return transport ? transport_retain(transport) : NULL;
+    return transport;
 }
 
 static void remove_transport(struct snapshot_builder *builder, struct transport *transport)
@@ -176,7 +201,7 @@ static void remove_transport(struct snapshot_builder *builder, struct transport 
 }
 
 /* Nobody takes a new reference to one that only the builder holds, but by transport_for. */
-void transports_collect(struct snapshot_builder *builder)
+static bool collect_once(struct snapshot_builder *builder)
 {
     struct vector unused;
     vector_init(&unused, sizeof(void *));
@@ -186,5 +211,13 @@ void transports_collect(struct snapshot_builder *builder)
         if (!transport_is_shared(entry->value)) vector_push_pointer(&unused, entry->value);
     }
     for (size_t i = 0; i < unused.count; i++) remove_transport(builder, vector_pointer_at(&unused, i));
+    bool found = unused.count > 0;
     vector_release(&unused);
+    return found;
+}
+
+/* One may have held another one. */
+void transports_collect(struct snapshot_builder *builder)
+{
+    while (collect_once(builder)) {}
 }

@@ -41,6 +41,8 @@ struct call_plan {
     bool wait_for_continue;
     bool upgrade; /* ask for the protocol that the request's Upgrade field names; there is no body then */
     uint64_t client_hash;
+    /* For services that want to be told by the PROXY protocol: whose connection it was, and to whom. source AF_UNSPEC: ours (CALL_HEALTH). */
+    struct address source, destination;
 };
 
 struct upstream_call {

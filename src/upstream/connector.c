@@ -1,7 +1,9 @@
-/*   CONNECTING -> (HANDSHAKE ->) a session of the version that the transport knows or ALPN agreed on
+/*   CONNECTING -> (PROXY header ->) (HANDSHAKE ->) a session of the version that the transport knows or ALPN agreed on
  *
  * A handshake costs the work of many requests: of those that could go on in one turn only some do, the others in the next one. */
 #include "upstream/connector.h"
+
+#include "http/proxy_protocol.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,10 +16,22 @@ struct connector {
     struct stream stream;
     struct task task; /* the next step of a handshake */
     struct retired retired;
+    uint8_t header_length; /* of the PROXY header; 0: none */
+    char header[PROXY_PROTOCOL_WRITTEN_BYTES_MAX];
 };
 
 static void connector_ready(struct stream *);
 static void connector_task(struct task *);
+
+static void write_header(struct connector *connector)
+{
+    static const struct address unspecified;
+    const struct connector_request *request = &connector->request;
+    bool is_v2 = request->transport->proxy_protocol == 2;
+    connector->header_length = (uint8_t)(is_v2 ? proxy_protocol_write_v2 : proxy_protocol_write_v1)(
+        request->source ? request->source : &unspecified, request->destination ? request->destination : &unspecified,
+        connector->header);
+}
 
 struct connector *connector_start(const struct connector_request *request, struct error *error)
 {
@@ -35,6 +49,7 @@ struct connector *connector_start(const struct connector_request *request, struc
     }
     connector->request = *request;
     connector->task.run = connector_task;
+    if (request->transport->proxy_protocol) write_header(connector);
     return connector;
 }
 
@@ -148,10 +163,21 @@ static void begin_handshake(struct connector *connector)
     take_turn(connector);
 }
 
+/* A fresh socket has room for it. */
+static bool send_header(struct connector *connector)
+{
+    size_t length = connector->header_length, moved = 0;
+    if (length == 0) return true;
+    const struct iovec piece = { connector->header, length };
+    return stream_write(&connector->stream, &piece, 1, &moved) == STREAM_OK && moved == length;
+}
+
 static void look_for_connect(struct connector *connector)
 {
     int outcome = stream_connect_outcome(&connector->stream);
     if (outcome == EINPROGRESS) return;
+    if (outcome == 0 && !send_header(connector))
+        outcome = connector->stream.system_error ? connector->stream.system_error : ENOBUFS;
     if (outcome != 0)
         fail_to_connect(connector, outcome);
     else if (connector->request.transport->tls)

@@ -13,6 +13,8 @@ struct connector_request {
     const struct transport *transport; /* holds as long as the connector */
     const struct instance *instance;   /* the same */
     struct ticket_shelf *tickets;      /* the same; NULL where the transport is plain */
+    /* For the PROXY header, where the transport has one; copied. NULL: ours. */
+    const struct address *source, *destination;
     /* Of the connection that comes of it. */
     const struct client_connection_events *events;
     void *owner;

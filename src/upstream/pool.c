@@ -3,16 +3,16 @@
  *
  *   making --connected--> offer --> busy (handed over --collect--> stream --free again--> offer) --> idle --take--> busy
  *
- * An h1 connection has one place, an h2 connection as many as its backend allows, up to PLACES_MAX. Waiters don't own the connection that
+ * An h1 connection has one place, an h2 connection as many as its backend allows, up to POOL_PLACES_MAX. Waiters don't own the connection that
  * is being made on their behalf: the first in line gets what comes first. So there are always as many being made as there are waiters
- * for their places, or as many as the cap leaves room for. */
+ * for their places, or as many as the cap leaves room for.
+ *
+ * A private pool is the exception: each connection is made for one waiter, goes with it, carries one stream and is closed after it. */
 #include "upstream/pool.h"
 
 #include "upstream/private.h"
 
 #define FAIR_SEARCH_MAX 16 /* idle connections looked at for one of a pool beyond its share */
-/* Of one connection, whatever its backend allows: a lost packet, or a backend's thread, stops all of them together. */
-#define PLACES_MAX 100
 
 static void connection_connected(struct client_connection *);
 static void connection_free_again(struct client_connection *, bool reusable);
@@ -62,6 +62,7 @@ static void forget(struct pooled *pooled)
     if (pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
     if (pooled->state == POOLED_MAKING) leave_making(pooled);
     count_open(pooled->pool, -1);
+    if (pooled->only) pooled->only->making = NULL;
     if (pooled->connection) {
         list_remove(&pooled->connection->link);
         pooled->connection->owner = NULL;
@@ -69,7 +70,7 @@ static void forget(struct pooled *pooled)
     free(pooled);
 }
 
-static void close_and_forget(struct pooled *pooled)
+void upstream_pool_close(struct pooled *pooled)
 {
     struct client_connection *connection = pooled->connection;
     struct connector *connector = pooled->connector;
@@ -81,7 +82,7 @@ static void close_and_forget(struct pooled *pooled)
 void upstream_pool_close_idle(struct pooled *pooled)
 {
     PROMISE(pooled->state == POOLED_IDLE);
-    close_and_forget(pooled);
+    upstream_pool_close(pooled);
 }
 
 /* Over the worker's total: the oldest one of a pool that has more than its share goes, else the oldest of all. */
@@ -124,15 +125,16 @@ static void put_idle(struct pooled *pooled)
 
 static uint32_t places_of(const struct client_connection *connection)
 {
-    return connection->streams_max < PLACES_MAX ? connection->streams_max : PLACES_MAX;
+    return connection->streams_max < POOL_PLACES_MAX ? connection->streams_max : POOL_PLACES_MAX;
 }
 
-/* Of one that hasn't said yet how many it has, the pool expects as many as of those before. */
+/* Of one that hasn't said yet how many it has, the pool expects as many as of those before; a private one has one. */
 static bool has_room(const struct pooled *pooled)
 {
+    const struct upstream_pool *pool = pooled->pool;
     uint32_t places = places_of(pooled->connection);
-    if (UNLIKELY(!pooled->connection->is_streams_max_known) && places > pooled->pool->places)
-        places = pooled->pool->places;
+    bool is_bounded = !pooled->connection->is_streams_max_known || upstream_pool_is_private(pool);
+    if (UNLIKELY(is_bounded && places > pool->places)) places = pool->places;
     return pooled->leases < places;
 }
 
@@ -173,7 +175,7 @@ static struct client_connection *take_idle(struct upstream_pool *pool)
         struct client_connection *connection = connection_of(pool->idle.next);
         struct pooled *pooled = connection->owner;
         if (UNLIKELY(connection->operations->is_stale(connection))) {
-            close_and_forget(pooled);
+            upstream_pool_close(pooled);
             continue;
         }
         take_place(pooled);
@@ -192,10 +194,13 @@ void pool_waiter_init(struct pool_waiter *waiter, struct task *owner_task)
     waiter->error.reason = NULL;
     waiter->waiting = waiter->fresh = false;
     waiter->pool = NULL;
+    waiter->making = NULL;
 }
 
 static void leave_line(struct pool_waiter *waiter)
 {
+    if (UNLIKELY(waiter->making != NULL)) waiter->making->only = NULL;
+    waiter->making = NULL;
     list_remove(&waiter->link);
     waiter->waiting = false;
     waiter->pool->waiting_count--;
@@ -214,20 +219,21 @@ static void enter_line(struct upstream_pool *pool, struct pool_waiter *waiter, b
     gauge_add(&pool->worker->counters.waiting, 1);
 }
 
-static void fail_first_waiter(struct upstream_pool *pool, const struct error *error)
+static void fail_waiter(struct pool_waiter *waiter, const struct error *error)
 {
-    struct pool_waiter *waiter = CONTAINER_OF(list_first(&pool->line), struct pool_waiter, link);
     leave_line(waiter);
     waiter->error = *error;
-    loop_enqueue(pool->worker->loop, waiter->owner_task);
+    loop_enqueue(waiter->pool->worker->loop, waiter->owner_task);
 }
 
-/* Somebody in line who may have this connection: one that insists on a fresh one takes none that was used. */
-static struct pool_waiter *find_waiter(struct upstream_pool *pool, const struct client_connection *connection)
+/* Somebody in line who may have a place on this connection: one that insists on a fresh one takes none that was used. */
+static struct pool_waiter *find_waiter(const struct pooled *pooled)
 {
+    const struct upstream_pool *pool = pooled->pool;
+    if (UNLIKELY(upstream_pool_is_private(pool))) return pooled->only;
     for (struct list_link *link = pool->line.next; link != &pool->line; link = link->next) {
         struct pool_waiter *waiter = CONTAINER_OF(link, struct pool_waiter, link);
-        if (!waiter->fresh || !connection->kept) return waiter;
+        if (!waiter->fresh || !pooled->connection->kept) return waiter;
     }
     return NULL;
 }
@@ -241,47 +247,53 @@ static void hand_over(struct pooled *pooled, struct pool_waiter *waiter)
     loop_enqueue(pooled->pool->worker->loop, waiter->owner_task);
 }
 
-/* A connection that isn't idle and may have room. Closed where it takes no more and nobody is on it. */
+/* A connection that isn't idle and may have room. Closed where nobody is on it and it takes no more, or would be somebody else's. */
 static void offer(struct pooled *pooled)
 {
     while (UNLIKELY(pooled->pool->waiting_count > 0) && has_room(pooled)) {
-        struct pool_waiter *waiter = find_waiter(pooled->pool, pooled->connection);
+        struct pool_waiter *waiter = find_waiter(pooled);
         if (!waiter) break;
         hand_over(pooled, waiter);
     }
     if (pooled->leases > 0) {
         pooled->state = POOLED_BUSY;
         show_room(pooled);
-    } else if (LIKELY(pooled->connection->streams_max > 0)) {
+    } else if (LIKELY(pooled->connection->streams_max > 0 && !upstream_pool_is_private(pooled->pool))) {
         put_idle(pooled);
     } else {
-        close_and_forget(pooled);
+        upstream_pool_close(pooled);
     }
 }
 
 /* --- making connections --- */
 
-static void connect_failed(struct upstream_pool *, const struct error *);
+static void connect_failed(struct upstream_pool *, struct pool_waiter *only, const struct error *);
 
 static void connect_timed_out(struct timer *timer)
 {
     struct pooled *pooled = CONTAINER_OF(timer, struct pooled, timer);
     struct upstream_pool *pool = pooled->pool;
+    struct pool_waiter *only = pooled->only;
     struct error error;
     error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 504, "timeout",
               "cannot connect to %s: no answer within %u ms", pool->instance->name, pool->connect_timeout_ms);
-    close_and_forget(pooled);
-    connect_failed(pool, &error);
+    upstream_pool_close(pooled);
+    connect_failed(pool, only, &error);
 }
 
 static void connector_told(void *, struct client_connection *, const struct error *);
+
+static bool is_plain(const struct transport *transport)
+{
+    return transport->version == TRANSPORT_HTTP_1 && !transport->tls && !transport->proxy_protocol;
+}
 
 /* The plain way costs no more than a connect. */
 static bool begin_connecting(struct pooled *pooled, struct error *error)
 {
     struct upstream_pool *pool = pooled->pool;
     struct upstream_worker *worker = pool->worker;
-    if (LIKELY(pool->transport->version == TRANSPORT_HTTP_1 && !pool->transport->tls)) {
+    if (LIKELY(is_plain(pool->transport))) {
         pooled->connection = h1_client_connect(worker->http, &worker->client_settings, &pool->instance->address,
                                                &pool_events, pooled, error);
         return pooled->connection != NULL;
@@ -291,6 +303,8 @@ static bool begin_connecting(struct pooled *pooled, struct error *error)
         .transport = pool->transport,
         .instance = pool->instance,
         .tickets = pool->tickets,
+        .source = pooled->only ? &pooled->only->source : NULL,
+        .destination = pooled->only ? &pooled->only->destination : NULL,
         .events = &pool_events,
         .owner = pooled,
         .told = connector_told,
@@ -299,16 +313,19 @@ static bool begin_connecting(struct pooled *pooled, struct error *error)
     return pooled->connector != NULL;
 }
 
-static bool begin_connection(struct upstream_pool *pool, struct error *error)
+/* `waiter`: one that has none being made for it; in a private pool it is for that one alone. */
+static bool begin_connection(struct upstream_pool *pool, struct pool_waiter *waiter, struct error *error)
 {
     struct upstream_worker *worker = pool->worker;
     struct pooled *pooled = calloc(1, sizeof *pooled);
     if (!pooled) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
     pooled->pool = pool;
+    pooled->only = upstream_pool_is_private(pool) ? waiter : NULL;
     if (!begin_connecting(pooled, error)) {
         free(pooled);
         return false;
     }
+    if (pooled->only) waiter->making = pooled;
     pooled->state = POOLED_MAKING;
     list_init(&pooled->handed);
     timer_init(&pooled->timer, connect_timed_out);
@@ -334,29 +351,35 @@ static bool make_room(struct upstream_pool *pool)
     return !is_full(pool);
 }
 
-/* As many waiters will be served by what is being made. */
-static uint64_t places_promised(const struct upstream_pool *pool)
+/* NULL where a connection is being made for each. */
+static struct pool_waiter *next_to_be_served(struct upstream_pool *pool)
 {
-    return (uint64_t)pool->making_count * pool->places;
+    struct list_link *link = pool->line.next;
+    while (link != &pool->line && CONTAINER_OF(link, struct pool_waiter, link)->making) link = link->next;
+    return link != &pool->line ? CONTAINER_OF(link, struct pool_waiter, link) : NULL;
 }
 
 static void serve_line(struct upstream_pool *pool)
 {
-    while (pool->waiting_count > places_promised(pool) && make_room(pool)) {
+    while (pool->waiting_count > upstream_pool_places_promised(pool) && make_room(pool)) {
+        struct pool_waiter *waiter = next_to_be_served(pool);
         struct error error;
-        if (!begin_connection(pool, &error)) fail_first_waiter(pool, &error);
+        if (!begin_connection(pool, waiter, &error)) fail_waiter(waiter, &error);
     }
 }
 
 /* Tells the waiter that has none being made for it. Where no connection stands any more, nothing can come free: then all such waiters
  * are told, so that they go elsewhere now instead of failing one by one. */
-static void connect_failed(struct upstream_pool *pool, const struct error *error)
+static void connect_failed(struct upstream_pool *pool, struct pool_waiter *only, const struct error *error)
 {
     counter_add(&pool->worker->counters.connect_failures, 1);
     if (error->blame == BLAME_UPSTREAM) instance_strike(pool->instance, pool->worker->loop->now_ms);
-    if (pool->waiting_count > places_promised(pool)) fail_first_waiter(pool, error);
-    while (pool->open_count == pool->making_count && pool->waiting_count > places_promised(pool))
-        fail_first_waiter(pool, error);
+    if (only)
+        fail_waiter(only, error);
+    else if (pool->waiting_count > upstream_pool_places_promised(pool))
+        fail_waiter(next_to_be_served(pool), error);
+    while (pool->open_count == pool->making_count && pool->waiting_count > upstream_pool_places_promised(pool))
+        fail_waiter(next_to_be_served(pool), error);
     serve_line(pool);
 }
 
@@ -365,7 +388,8 @@ static void connect_failed(struct upstream_pool *pool, const struct error *error
 /* The next connection is expected to be like this one. */
 static void learn_places(struct upstream_pool *pool, const struct client_connection *connection)
 {
-    if (connection->is_streams_max_known && connection->streams_max > 0) pool->places = places_of(connection);
+    bool is_told = connection->is_streams_max_known && connection->streams_max > 0;
+    if (is_told && !upstream_pool_is_private(pool)) pool->places = places_of(connection);
 }
 
 static void connection_connected(struct client_connection *connection)
@@ -388,8 +412,9 @@ static void connector_told(void *owner, struct client_connection *connection, co
         connection_connected(connection);
         return;
     }
+    struct pool_waiter *only = pooled->only;
     forget(pooled);
-    connect_failed(pool, error);
+    connect_failed(pool, only, error);
 }
 
 static void connection_free_again(struct client_connection *connection, bool reusable)
@@ -432,77 +457,18 @@ static void connection_lost(struct client_connection *connection, const struct e
 {
     struct pooled *pooled = connection->owner;
     struct upstream_pool *pool = pooled->pool;
+    struct pool_waiter *only = pooled->only;
     bool was_making = pooled->state == POOLED_MAKING;
     take_places_back(pooled);
     PROMISE(pooled->leases == 0);
     forget(pooled);
     if (was_making)
-        connect_failed(pool, error);
+        connect_failed(pool, only, error);
     else
         serve_line(pool);
 }
 
 /* --- for takers --- */
-
-static bool grow_table(struct upstream_worker *worker, uint32_t slot)
-{
-    size_t capacity = worker->pool_capacity;
-    while (capacity <= slot) capacity *= 2;
-    struct upstream_pool **pools = realloc(worker->pools, capacity * sizeof(struct upstream_pool *));
-    if (!pools) return false;
-    for (size_t i = worker->pool_capacity; i < capacity; i++) pools[i] = NULL;
-    worker->pools = pools;
-    worker->pool_capacity = capacity;
-    return true;
-}
-
-static struct upstream_pool *create_pool(struct upstream_worker *worker, struct instance *instance,
-                                         struct transport *transport)
-{
-    if (instance->slot >= worker->pool_capacity && !grow_table(worker, instance->slot)) return NULL;
-    struct upstream_pool *pool = calloc(1, sizeof *pool);
-    if (!pool) return NULL;
-    if (transport->tls && !(pool->tickets = ticket_shelf_create())) {
-        free(pool);
-        return NULL;
-    }
-    pool->worker = worker;
-    pool->instance = instance;
-    pool->transport = transport_retain(transport);
-    pool->places = transport->version == TRANSPORT_HTTP_1 ? 1 : PLACES_MAX;
-    list_init(&pool->idle);
-    list_init(&pool->roomy);
-    list_init(&pool->making);
-    list_init(&pool->line);
-    struct upstream_pool *older = worker->pools[instance->slot], *next;
-    pool->next = older;
-    worker->pools[instance->slot] = pool;
-    for (; older; older = next) {
-        next = older->next;
-        upstream_pool_discard_unused(older);
-    }
-    return pool;
-}
-
-static struct upstream_pool *find_pool(const struct upstream_worker *worker, const struct instance *instance,
-                                       const struct transport *transport)
-{
-    struct upstream_pool *pool = instance->slot < worker->pool_capacity ? worker->pools[instance->slot] : NULL;
-    while (UNLIKELY(pool && pool->transport != transport)) pool = pool->next;
-    return pool;
-}
-
-static struct upstream_pool *pool_for(struct upstream_worker *worker, const struct pool_wish *wish)
-{
-    const struct service *service = wish->service;
-    struct upstream_pool *pool = find_pool(worker, wish->instance, service->transport);
-    if (UNLIKELY(!pool) && !(pool = create_pool(worker, wish->instance, service->transport))) return NULL;
-    pool->connections_max = service->connections_per_instance_max;
-    pool->idle_max = service->idle_connections_max;
-    pool->idle_timeout_ms = service->pool_idle_timeout_ms;
-    pool->connect_timeout_ms = service->connect_timeout_ms;
-    return pool;
-}
 
 static struct client_connection *take_ready(struct upstream_pool *pool, bool fresh)
 {
@@ -514,15 +480,18 @@ enum pool_result upstream_pool_take(struct upstream_worker *worker, const struct
                                     struct pool_waiter *waiter, struct client_connection **connection,
                                     struct error *error)
 {
-    struct upstream_pool *pool = pool_for(worker, wish);
+    struct upstream_pool *pool = upstream_pool_for(worker, wish);
     if (UNLIKELY(!pool)) {
         error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a connection");
         return POOL_FAIL;
     }
     if (LIKELY((*connection = take_ready(pool, wish->fresh)) != NULL)) return POOL_READY;
-    if (places_promised(pool) <= pool->waiting_count && make_room(pool) && !begin_connection(pool, error))
-        return POOL_FAIL;
     waiter->fresh = wish->fresh;
+    waiter->source = wish->source;
+    waiter->destination = wish->destination;
+    if (upstream_pool_places_promised(pool) <= pool->waiting_count && make_room(pool) &&
+        !begin_connection(pool, waiter, error))
+        return POOL_FAIL;
     enter_line(pool, waiter, false);
     return POOL_WAIT;
 }
@@ -538,7 +507,12 @@ struct client_connection *upstream_pool_collect(struct pool_waiter *waiter)
 void upstream_pool_cancel(struct upstream_worker *worker, struct pool_waiter *waiter)
 {
     (void)worker;
+    struct pooled *making = waiter->making;
     if (waiter->waiting) leave_line(waiter);
+    if (making) {
+        upstream_pool_close(making);
+        serve_line(waiter->pool);
+    }
     if (!waiter->connection) return;
     struct pooled *pooled = upstream_pool_collect(waiter)->owner;
     pooled->leases--;
@@ -555,43 +529,4 @@ void upstream_pool_explain_wait(const struct pool_waiter *waiter, struct error *
         error_set(error, BLAME_US, RETRY_OTHER_INSTANCE, 503, "overload",
                   "no connection to %s came free in time (%u in use)", pool->instance->name, pool->open_count);
     }
-}
-
-void upstream_pool_close_making(struct upstream_pool *pool)
-{
-    struct list_link *next;
-    for (struct list_link *link = pool->making.next; link != &pool->making; link = next) {
-        if (places_promised(pool) < (uint64_t)pool->waiting_count + pool->places) return;
-        next = link->next;
-        close_and_forget(CONTAINER_OF(link, struct pooled, order));
-    }
-}
-
-static void unlink_pool(struct upstream_pool *pool)
-{
-    struct upstream_pool **at = &pool->worker->pools[pool->instance->slot];
-    while (*at != pool) at = &(*at)->next;
-    *at = pool->next;
-}
-
-void upstream_pool_destroy(struct upstream_pool *pool)
-{
-    PROMISE(pool->waiting_count == 0);
-    struct list_link *next;
-    for (struct list_link *link = pool->idle.next; link != &pool->idle; link = next) {
-        next = link->next;
-        upstream_pool_close_idle(connection_of(link)->owner);
-    }
-    upstream_pool_close_making(pool);
-    PROMISE(pool->open_count == 0);
-    unlink_pool(pool);
-    transport_drop(pool->transport);
-    ticket_shelf_drop(pool->tickets);
-    free(pool);
-}
-
-void upstream_pool_discard_unused(struct upstream_pool *pool)
-{
-    bool is_newest = pool->worker->pools[pool->instance->slot] == pool;
-    if (!is_newest && pool->open_count == 0 && pool->waiting_count == 0) upstream_pool_destroy(pool);
 }

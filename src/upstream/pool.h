@@ -3,7 +3,8 @@
  * The pool owns the connections; a place on one (in h1 the whole of it, in h2 one stream's) is the try's until its stream is DONE or
  * cancelled. Shared connections that have room are taken first, the newest of them; then idle ones, last used first, after a check that
  * they are not stale as far as events have told (the session asks the kernel where that is not enough). At the cap a taker waits in line
- * until a place comes free or its deadline. */
+ * until a place comes free or its deadline. A connection that begins with a PROXY header says whose it is, so it carries one stream and is
+ * nobody else's. */
 #ifndef SLUICE_UPSTREAM_POOL_H
 #define SLUICE_UPSTREAM_POOL_H
 
@@ -14,7 +15,10 @@ enum pool_result { POOL_READY, POOL_WAIT, POOL_FAIL };
 struct pool_wish {
     const struct service *service; /* connect timeout and caps are its own */
     struct instance *instance;
-    bool fresh; /* never a used one (after a stale one failed) */
+    bool fresh;  /* never a used one (after a stale one failed) */
+    bool http_1; /* where the version is the instance's choice: HTTP/1.1, for what HTTP/2 may not carry (WebSockets) */
+    /* For a transport with the PROXY protocol: whose connection it is to be. source AF_UNSPEC: our own. */
+    struct address source, destination;
 };
 
 /* Someone who waits for a connection. Embedded in its owner. */
@@ -24,8 +28,11 @@ struct pool_waiter {
     struct client_connection *connection; /* the outcome, or ... */
     struct error error;                   /* ... why not (reason set) */
     bool waiting;
-    bool fresh; /* internal, like the pool */
+    /* Internal. */
+    bool fresh;
     struct upstream_pool *pool;
+    struct pooled *making; /* the connection that is being made for nobody else; NULL: none */
+    struct address source, destination;
 };
 
 void pool_waiter_init(struct pool_waiter *, struct task *owner_task);

@@ -10,8 +10,10 @@
 size_t hash_ring_find(const struct hash_ring *, uint64_t client_hash, size_t *points);
 uint32_t hash_ring_endpoint(const struct hash_ring *, size_t point);
 
-/* pool.c */
+/* pool.c, pool_table.c */
 #define POOL_SWEEP_EVERY_MS 1000
+/* Streams on one connection, whatever its backend allows: a lost packet, or a backend's thread, stops all of them together. */
+#define POOL_PLACES_MAX 100
 
 struct upstream_pool {
     struct upstream_worker *worker;
@@ -40,13 +42,28 @@ struct pooled {
     struct client_connection *connection; /* NULL: a connector is at work */
     struct connector *connector;          /* NULL: done, or never needed */
     struct upstream_pool *pool;
-    struct list_link order;  /* making: in the pool's `making`; idle: in the worker's idle_order */
-    struct timer timer;      /* making: the connect timeout */
-    struct list_link handed; /* struct pool_waiter: have been given a place and not collected it yet */
-    uint32_t leases;         /* streams on it, and places handed over */
+    struct list_link order;   /* making: in the pool's `making`; idle: in the worker's idle_order */
+    struct timer timer;       /* making: the connect timeout */
+    struct list_link handed;  /* struct pool_waiter: have been given a place and not collected it yet */
+    struct pool_waiter *only; /* making: for whom alone; NULL: for whoever comes first, or its waiter has left */
+    uint32_t leases;          /* streams on it, and places handed over */
     enum pooled_state state;
 };
 
+/* Its connections say whose they are (PROXY protocol): each is made for one waiter and carries one stream. */
+static inline bool upstream_pool_is_private(const struct upstream_pool *pool)
+{
+    return pool->transport->proxy_protocol != 0;
+}
+/* As many waiters will be served by what is being made. */
+static inline uint64_t upstream_pool_places_promised(const struct upstream_pool *pool)
+{
+    return (uint64_t)pool->making_count * pool->places;
+}
+/* The one for this wish, with its service's settings; made where there is none. NULL when memory is short. */
+struct upstream_pool *upstream_pool_for(struct upstream_worker *, const struct pool_wish *);
+/* Idle or still being made. */
+void upstream_pool_close(struct pooled *);
 /* Nobody waits any more, no stream is on any connection. */
 void upstream_pool_destroy(struct upstream_pool *);
 /* One of a transport that others have taken the place of goes when nothing is left in it. */

@@ -22,6 +22,7 @@ struct transport *transport_retain(struct transport *transport)
 void transport_drop(struct transport *transport)
 {
     if (atomic_fetch_sub_explicit(&transport->references, 1, memory_order_acq_rel) != 1) return;
+    if (transport->http_1) transport_drop(transport->http_1);
     SSL_CTX_free(transport->tls);
     free(transport->server_name);
     free(transport);

@@ -20,8 +20,11 @@ struct transport {
     _Atomic uint32_t references; /* its maker, services, pools */
     struct content_hash key;     /* of all that it is made of */
     uint8_t version;             /* enum transport_version */
-    SSL_CTX *tls;                /* NULL: plain. One reference */
-    char *server_name;           /* to ask for and to verify; NULL: the instance's host */
+    uint8_t proxy_protocol; /* 1 or 2: a connection begins with such a header, and is one client's; 0: it doesn't */
+    SSL_CTX *tls;           /* NULL: plain. One reference */
+    char *server_name;      /* to ask for and to verify; NULL: the instance's host */
+    /* Of TRANSPORT_CHOSEN: the same, but for HTTP/1.1 alone. One reference; NULL: this one does for all. */
+    struct transport *http_1;
 };
 
 /* One reference. Whoever makes it fills in the rest before anybody else sees it. */

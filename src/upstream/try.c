@@ -93,7 +93,14 @@ struct try *try_begin(struct upstream_call *call, struct instance *instance, boo
         return NULL;
     }
     struct client_connection *connection;
-    const struct pool_wish wish = { .service = call->plan.service, .instance = instance, .fresh = fresh };
+    const struct pool_wish wish = {
+        .service = call->plan.service,
+        .instance = instance,
+        .fresh = fresh,
+        .http_1 = call->plan.upgrade,
+        .source = call->plan.source,
+        .destination = call->plan.destination,
+    };
     switch (upstream_pool_take(call->worker, &wish, &try->waiter, &connection, error)) {
     case POOL_READY:
         take_lease(try);

@@ -108,8 +108,9 @@ def before_body(wire, request):
 class Backend:
     """One instance: a listening socket, a thread a connection, scripts by path, and what it received."""
 
-    def __init__(self, name="one", host="127.0.0.1", port=0, tls=None):
+    def __init__(self, name="one", host="127.0.0.1", port=0, tls=None, before=None):
         self.name = name
+        self.before = before    # called with each connection's socket, before TLS
         self.tls = tls          # ssl.SSLContext; None: plain
         self.handshakes = []    # tls.Handshake
         self.handshake_errors = []
@@ -214,6 +215,8 @@ class Backend:
             threading.Thread(target=self._serve, args=(connected, next(self._counter)), daemon=True).start()
 
     def _serve(self, connected, number):
+        if self.before:
+            self.before(connected)
         if self.tls and not (connected := accept_tls(connected, self)):
             return
         wire = Wire(connected, timeout=60)

@@ -324,8 +324,9 @@ class Connection:
 class H2Backend:
     """One instance: a listening socket, a thread a connection and one a stream, scripts by path."""
 
-    def __init__(self, name="one", host="127.0.0.1", port=0, tls=None, settings=None):
+    def __init__(self, name="one", host="127.0.0.1", port=0, tls=None, settings=None, before=None):
         self.name = name
+        self.before = before        # called with each connection's socket, before TLS
         self.host = host
         self.tls = tls              # ssl.SSLContext; must offer "h2"
         self.settings = settings or {}
@@ -410,6 +411,8 @@ class H2Backend:
 
     def _serve(self, connected, number):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.before:
+            self.before(connected)
         if self.tls and not (connected := accept_tls(connected, self)):
             return
         connection = Connection(self, connected, number)

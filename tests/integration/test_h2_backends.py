@@ -12,6 +12,7 @@ from backend import refusing_in_http_1
 from gateway import proxy
 from h2_backend import (PING, SETTINGS, answer, before_body, close, data, echo, echo_as_it_comes, frame, goaway, hang, head, raw, raw_answer, raw_data,
                         read_body, reset, wait, wait_for)
+from websocket import CLOSE, close_payload, frame_bytes, handshake, open_websocket
 from wire import WireClosed, chunked, request_bytes
 
 H2 = {"httpVersion": 2}
@@ -336,6 +337,39 @@ def test_pings_and_settings_are_answered(running, h2_backend):
     h2_backend.on("/ping", raw(frame(PING, 0, 0, b"12345678") + frame(SETTINGS, 0, 0)), answer(200))
     assert running.get("/ping").status == 200 and running.get("/x").status == 200
     assert h2_backend.connections == 1 and h2_backend.violations == []
+
+
+# WebSockets (RFC 8441)
+
+def greet(stream):
+    """Answers the client's first bytes, and then its close frame."""
+    pieces = stream.pieces()
+    next(pieces)
+    stream.data(frame_bytes(b"from h2"))
+    next(pieces)
+    stream.data(frame_bytes(close_payload(1000), CLOSE), end=True)
+
+
+def test_a_websocket_passes_as_an_extended_connect(gateway, new_h2_backend):
+    backend = new_h2_backend(settings={SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+    backend.on("/chat", before_body, head(200, {"sec-websocket-protocol": "chat"}), greet)
+    running = gateway(over_h2(backend))
+    ws = open_websocket(running, "/chat")  # on a new connection, whose SETTINGS have to come first
+    assert ws.response.headers["Sec-WebSocket-Protocol"] == "chat"
+    ws.send(b"hello").expect(b"from h2")
+    ws.close(1000).expect(close_payload(1000), CLOSE)
+    assert ws.sees_end() and running.get("/x").status == 200 and backend.connections == 1
+    ws.wire.close()
+    pseudo = backend.requests[0].pseudo
+    assert (pseudo[":method"], pseudo[":protocol"], pseudo[":path"]) == ("CONNECT", "websocket", "/chat")
+    running.gauges_at_zero()
+
+
+def test_a_websocket_to_who_doesnt_offer_it_is_refused(running, h2_backend):
+    assert running.get("/x").status == 200
+    with running.send(handshake("/chat")) as wire:
+        assert wire.read_response().problem["status"] == 502
+    assert len(h2_backend.requests) == 1
 
 
 def test_a_reload_changes_the_version(gateway, backend, h2_backend):

@@ -15,6 +15,7 @@ from certificates import Authority
 from gateway import proxy, run_sluice
 from test_dns import until
 from tls import server_context
+from websocket import echo_frames, open_websocket, switch
 
 NAME = "users.internal"
 
@@ -223,6 +224,19 @@ def test_http_version_2_takes_nothing_else(gateway, new_backend, authority, serv
     backend = new_backend(tls=server_context(server, alpn=()))
     words = failure(gateway(over_tls(backend, authority=authority, serverName=NAME, service={"httpVersion": 2})))
     assert "doesn't offer HTTP/2" in words and backend.requests == []
+
+
+def test_a_websocket_is_carried_by_http_1_where_the_instance_would_choose_http_2(gateway, new_backend, authority, server):
+    """For other requests too HTTP/1.1 would do, but the instance prefers HTTP/2, which may not carry it."""
+    backend = new_backend(tls=server_context(server, alpn=("h2", "http/1.1")))
+    backend.on("/echo", switch(echo_frames))
+    running = gateway(over_tls(backend, authority=authority, serverName=NAME))
+    ws = open_websocket(running, "/echo")
+    ws.send(b"hello").expect(b"hello")
+    ws.close(1000)
+    assert ws.sees_end() and [one.protocol for one in backend.handshakes] == ["http/1.1"]
+    ws.wire.close()
+    running.gauges_at_zero()
 
 
 # Bodies

@@ -41,7 +41,8 @@ static void note_plain(struct handshake *handshake, int descriptor, void *owner)
 
 static void note_failed(struct handshake *handshake, void *owner) { failed++; }
 
-static bool note_announced(struct handshake *handshake, const struct address *client, void *owner)
+static bool note_announced(struct handshake *handshake, const struct address *client, const struct address *destination,
+                           void *owner)
 {
     announced++;
     return lets_in;

@@ -4,6 +4,8 @@
 
 #include "http/h2_client.h"
 
+#include <poll.h>
+
 #define REQUESTS_MAX 8
 
 struct fixture;
@@ -28,6 +30,7 @@ struct fixture {
     struct client_settings settings;
     struct wire wire;
     struct h2_peer backend;
+    int descriptor; /* the connection's own end */
     struct request requests[REQUESTS_MAX];
     /* As the pool. */
     struct client_connection *connection; /* NULL: lost */
@@ -176,6 +179,7 @@ static void start(struct fixture *f)
     struct session_socket socket = { .descriptor = -1 };
     int accepted;
     connect_pair(&accepted, &socket.descriptor);
+    f->descriptor = socket.descriptor;
     assert_int_equal(fcntl(socket.descriptor, F_SETFL, O_NONBLOCK), 0);
     wire_open(&f->wire, accepted);
     h2_peer_open(&f->backend, &f->wire);
@@ -962,6 +966,8 @@ static void what_can_not_be_repeated_is_not_sent_into_a_closed_connection(void *
     f->connection->kept = true;
     h2_frame(&f->backend, NGHTTP2_PING, 0, 0, "12345678", 8);
     shutdown(f->wire.descriptor, SHUT_WR);
+    struct pollfd ours = { .fd = f->descriptor, .events = POLLRDHUP };
+    assert_int_equal(poll(&ours, 1, 2000), 1);
     struct request *request = prepare(f, 0, METHOD_POST, 0);
     request->stream.unrepeatable = true;
     request->stream.connection = f->connection;

@@ -348,6 +348,129 @@ static void another_transport_means_other_connections(void **state)
     turn_until(idle() == 0);
 }
 
+/* --- connections that say whose they are --- */
+
+static struct address address_of(const char *text)
+{
+    struct address address;
+    assert_true(address_parse(slice_from_cstring(text), &address));
+    return address;
+}
+
+/* The service's instance again, as one that wants to be told by the PROXY protocol. */
+static struct service *make_told(void)
+{
+    services_speak(&services, TRANSPORT_HTTP_1);
+    services.transport->proxy_protocol = 1;
+    return service_of(&backend, NULL);
+}
+
+static struct caller *call_for(const struct service *told, const char *client)
+{
+    struct caller *caller = caller_make(told, METHOD_GET);
+    caller->plan.retry_count = 0;
+    caller->plan.source = address_of(client);
+    caller->plan.destination = address_of("198.51.100.1:443");
+    caller_start(caller);
+    return caller;
+}
+
+/* The header in front of the request, then the answer. */
+static void serve_told(int connection, const char *header)
+{
+    const char *request = backend_hear(connection, "\r\n\r\n");
+    assert_memory_equal(request, header, strlen(header));
+    assert_memory_equal(request + strlen(header), "GET ", 4);
+    backend_say(connection, HELLO);
+}
+
+static void finish_told(struct service *told)
+{
+    turn_until(connections() == 0);
+    services_drop(&services, told);
+}
+
+static void a_connection_is_its_clients_alone(void **state)
+{
+    struct service *told = make_told();
+    struct caller *one = call_for(told, "192.0.2.1:1111"), *other = call_for(told, "192.0.2.2:2222");
+    int first = backend_accept(&backend), second = backend_accept(&backend);
+    serve_told(first, "PROXY TCP4 192.0.2.1 198.51.100.1 1111 443\r\n");
+    assert_answered(one, 200, "hello");
+    assert_true(backend_sees_end(first)); /* though the other one waits for an answer, or a third might come */
+    assert_int_equal(idle(), 0);
+    serve_told(second, "PROXY TCP4 192.0.2.2 198.51.100.1 2222 443\r\n");
+    assert_answered(other, 200, "hello");
+    caller_free(one);
+    caller_free(other);
+    assert_int_equal(connects(), 2);
+    finish_told(told);
+    close(first);
+    close(second);
+}
+
+static void at_the_cap_each_waits_for_its_own(void **state)
+{
+    struct service *told = make_told();
+    told->connections_per_instance_max = 1;
+    struct caller *one = call_for(told, "192.0.2.1:1111"), *leaves = call_for(told, "192.0.2.3:3333"),
+                  *other = call_for(told, "192.0.2.2:2222");
+    int first = backend_accept(&backend);
+    assert_false(backend_has_visitor(&backend));
+    caller_free(leaves);
+    serve_told(first, "PROXY TCP4 192.0.2.1 198.51.100.1 1111 443\r\n");
+    assert_answered(one, 200, "hello");
+    int second = backend_accept(&backend);
+    serve_told(second, "PROXY TCP4 192.0.2.2 198.51.100.1 2222 443\r\n");
+    assert_answered(other, 200, "hello");
+    caller_free(one);
+    caller_free(other);
+    finish_told(told);
+    close(first);
+    close(second);
+}
+
+static void who_leaves_takes_the_connection_along_that_is_being_made(void **state)
+{
+    struct service *told = make_told();
+    told->connections_per_instance_max = 1;
+    struct caller *leaves = call_for(told, "192.0.2.1:1111"), *stays = call_for(told, "192.0.2.2:2222");
+    assert_int_equal(connections(), 1);
+    caller_free(leaves);
+    int first = backend_accept(&backend), second = backend_accept(&backend);
+    assert_true(backend_sees_end(first));
+    serve_told(second, "PROXY TCP4 192.0.2.2 198.51.100.1 2222 443\r\n");
+    assert_answered(stays, 200, "hello");
+    caller_free(stays);
+    finish_told(told);
+    close(first);
+    close(second);
+}
+
+static void a_refused_connect_is_told_to_its_client(void **state)
+{
+    struct service *told = make_told();
+    backend_stop(&backend);
+    struct caller *one = call_for(told, "192.0.2.1:1111"), *other = call_for(told, "192.0.2.2:2222");
+    assert_failed(one, 502, "connect-failure");
+    assert_failed(other, 502, "connect-failure");
+    caller_free(one);
+    caller_free(other);
+    finish_told(told);
+}
+
+static void our_own_connections_say_so(void **state)
+{
+    struct service *told = make_told();
+    struct caller *caller = call_once(told);
+    int connection = backend_accept(&backend);
+    serve_told(connection, "PROXY UNKNOWN\r\n");
+    assert_answered(caller, 200, "hello");
+    caller_free(caller);
+    finish_told(told);
+    close(connection);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -366,6 +489,11 @@ int main(void)
         CASE(handed_a_place_and_cancelled_before_running),
         CASE(a_refused_connect_is_told_to_all_who_wait_for_it),
         CASE(another_transport_means_other_connections),
+        CASE(a_connection_is_its_clients_alone),
+        CASE(at_the_cap_each_waits_for_its_own),
+        CASE(who_leaves_takes_the_connection_along_that_is_being_made),
+        CASE(a_refused_connect_is_told_to_its_client),
+        CASE(our_own_connections_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
