@@ -606,25 +606,6 @@ static void a_tunnel_needs_the_backends_offer(void **state)
     assert_not_h2(&f->backend, "HEADERS");
 }
 
-/* Whether it can be asked for isn't known before the backend's SETTINGS have come (RFC 8441 3). */
-static void a_tunnel_waits_for_settings(void **state)
-{
-    struct fixture *f = *state;
-    f->connection->is_streams_max_known = false;
-    struct request *leaves = ask_for_tunnel(f, 0), *asks = ask_for_tunnel(f, 1);
-    assert_not_h2(&f->backend, "HEADERS");
-    end_request(leaves);
-    assert_soon(f->freed == 1);
-    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
-    assert_h2(&f->backend, "HEADERS 1 :method=CONNECT");
-    end_request(asks);
-    assert_h2(&f->backend, "RST_STREAM 1 8\n");
-    f->connection->is_streams_max_known = false;
-    asks = ask_for_tunnel(f, 0);
-    wire_reset(&f->wire);
-    assert_failure(asks, "stale-connection", RETRY_OTHER_CONNECTION, false);
-}
-
 /* What comes before its owner has opened it, too. */
 static void a_tunnel_carries_bytes_both_ways(void **state)
 {
@@ -1141,7 +1122,6 @@ int main(void)
         CASE(an_owner_that_wants_no_more_resets_the_stream),
         CASE(an_answer_before_the_request_is_whole_ends_it),
         CASE(a_tunnel_needs_the_backends_offer),
-        CASE(a_tunnel_waits_for_settings),
         CASE(a_tunnel_carries_bytes_both_ways),
         CASE(a_tunnel_is_asked_for_when_the_settings_are_there),
         CASE(who_waits_for_settings_can_leave),
