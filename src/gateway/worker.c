@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "gateway/listener.h"
+#include "http/h2_memory.h"
 #include "http/kernel_pipes.h"
 
 #include <unistd.h>
@@ -167,6 +168,7 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .slabs = &worker->slabs,
         .arenas = &worker->arenas,
         .kernel_pipes = kernel_pipes_create(KERNEL_PIPES_MAX, KERNEL_PIPES_IDLE_MAX),
+        .h2_memory = h2_memory_create(),
     };
     request_id_source_init(&worker->http.ids);
     worker->server_settings_now = &worker->server_settings;
@@ -219,6 +221,7 @@ no_upstream:
 no_mailbox:
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
+    h2_memory_destroy(worker->http.h2_memory);
 no_loop:
     free(worker);
     return NULL;
@@ -274,6 +277,7 @@ void worker_destroy(struct worker *worker)
     entrances_drop(worker->entrances);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
+    h2_memory_destroy(worker->http.h2_memory);
     slab_pool_release(&worker->slabs);
     arena_pool_release(&worker->arenas);
     free(worker);

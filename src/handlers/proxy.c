@@ -6,6 +6,7 @@
  * ordinary answer. State: the call, in the exchange's arena. RFC 9110 7.6. */
 #include "handlers/handlers.h"
 #include "handlers/private.h"
+#include "http/websocket.h"
 
 #include "http/grpc.h"
 

@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define DRAIN_NOTICE_MS 1000
+#define TRIM_AFTER_MS 1000
+#define YIELD_PATIENCE_MS 1000
 #define LINGER_MS 2000
 #define LINGER_BYTES_MAX UINT32_MAX       /* time is the bound */
 #define LINGER_BYTES_MAX_BAD (64 * 1024u) /* after what a client was told to stop */
@@ -29,6 +31,7 @@ static void server_ready(struct stream *);
 static void server_read_task(struct task *);
 static void server_flush_task(struct task *);
 static void server_timer(struct timer *);
+static void give_notice(struct h2_server *);
 static const struct server_session_operations h2_server_operations;
 
 /* --- beginning and end --- */
@@ -53,6 +56,7 @@ static void free_server(struct retired *retired)
 {
     struct h2_server *server = CONTAINER_OF(retired, struct h2_server, retired);
     nghttp2_session_del(server->h2);
+    h2_session_memory_release(&server->memory);
     free(server);
 }
 
@@ -78,8 +82,9 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     server->peer = peer;
     server->early = socket;
     server->settings_until_ms = h2_server_now(server) + (*settings)->head_timeout_ms;
-    server->drain_until_ms = UINT64_MAX;
+    server->drain_until_ms = server->notice_at_ms = UINT64_MAX;
     server->idle_since_ms = h2_server_now(server);
+    server->trim_at_ms = UINT64_MAX;
     server->read_task.run = server_read_task;
     server->flush_task.run = server_flush_task;
     list_init(&server->streams);
@@ -162,6 +167,7 @@ bool h2_server_add(struct h2_server *server, struct h2_stream *stream)
     if (server->stream_count == 0 && !slab_reserve_init(&server->reserve, server->worker->slabs)) return false;
     list_push_back(&server->streams, &stream->link);
     server->stream_count++;
+    server->trim_at_ms = UINT64_MAX;
     return true;
 }
 
@@ -175,7 +181,10 @@ void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
         return;
     }
     server->idle_since_ms = h2_server_now(server);
+    server->trim_at_ms = server->idle_since_ms + TRIM_AFTER_MS;
     h2_server_arm(server, server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms);
+    h2_server_arm(server, server->trim_at_ms);
+    if (server->notice_at_ms != UINT64_MAX) give_notice(server);
     if (server->draining) h2_server_flush_soon(server);
 }
 
@@ -262,6 +271,11 @@ static uint64_t idle_deadline(const struct h2_server *server)
     return server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms;
 }
 
+static void give_memory_back(struct h2_server *server, uint64_t now_ms)
+{
+    server->trim_at_ms = h2_session_memory_trim(&server->memory, now_ms) ? UINT64_MAX : now_ms + TRIM_AFTER_MS;
+}
+
 static void head_took_too_long(struct h2_server *server)
 {
     struct error error;
@@ -277,8 +291,11 @@ static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
     if (now_ms >= server->settings_until_ms) h2_server_terminate(server, NGHTTP2_SETTINGS_TIMEOUT, NULL);
     if (now_ms >= idle_deadline(server)) h2_server_terminate(server, NGHTTP2_NO_ERROR, NULL);
     if (now_ms >= server->drain_until_ms) h2_server_end_drain(server);
+    if (now_ms >= server->notice_at_ms) give_notice(server);
+    if (now_ms >= server->trim_at_ms) give_memory_back(server, now_ms);
     uint64_t next_ms = sooner(head_deadline(server), server->settings_until_ms);
-    return sooner(sooner(next_ms, idle_deadline(server)), server->drain_until_ms);
+    next_ms = sooner(next_ms, sooner(idle_deadline(server), server->trim_at_ms));
+    return sooner(sooner(next_ms, server->notice_at_ms), server->drain_until_ms);
 }
 
 static uint64_t look_at_streams(struct h2_server *server)
@@ -324,6 +341,7 @@ static void give_notice(struct h2_server *server)
 {
     if (server->draining || server->state != H2_SERVER_OPEN) return;
     server->draining = true;
+    server->notice_at_ms = UINT64_MAX;
     nghttp2_submit_shutdown_notice(server->h2);
     nghttp2_submit_ping(server->h2, NGHTTP2_FLAG_NONE, NULL);
     h2_server_flush_soon(server);
@@ -339,8 +357,19 @@ static void drain(struct server_session *session)
     h2_server_arm(server, server->drain_until_ms);
 }
 
-/* Here it is waited for: an answer to the notice is what makes closing safe. */
-static void yield(struct server_session *session) { give_notice(CONTAINER_OF(session, struct h2_server, session)); }
+/* Here it is waited for: an answer to the notice is what makes closing safe. And there are clients (all that use Python's h2) that give up
+ * the streams they have under way at the sight of a GOAWAY, so it comes between two requests where there is a moment between them. */
+static void yield(struct server_session *session)
+{
+    struct h2_server *server = CONTAINER_OF(session, struct h2_server, session);
+    if (server->draining || server->state != H2_SERVER_OPEN) return;
+    if (server->stream_count == 0) {
+        give_notice(server);
+        return;
+    }
+    server->notice_at_ms = h2_server_now(server) + YIELD_PATIENCE_MS;
+    h2_server_arm(server, server->notice_at_ms);
+}
 
 void h2_server_end_drain(struct h2_server *server)
 {

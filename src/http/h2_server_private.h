@@ -11,6 +11,7 @@
 
 #include "http/h2_fields.h"
 #include "http/h2_guard.h"
+#include "http/h2_memory.h"
 #include "http/h2_output.h"
 #include "http/h2_server.h"
 
@@ -34,8 +35,9 @@ struct h2_server {
     void *owner;
     const struct peer *peer;
     nghttp2_session *h2;
-    struct session_socket early; /* its slab: what came before us, until it is read; NULL: nothing */
-    struct slab *input;          /* what was read last; NULL: nothing is held */
+    struct h2_session_memory memory; /* what h2 lives in */
+    struct session_socket early;     /* its slab: what came before us, until it is read; NULL: nothing */
+    struct slab *input;              /* what was read last; NULL: nothing is held */
     /* The last content that went by reference out of `input`: whose, and where it ends. Between it and what is read next stand only
      * frame heads. */
     struct h2_stream *content_stream;
@@ -52,8 +54,10 @@ struct h2_server {
     struct retired retired;
     struct turn_share reads;
     uint64_t idle_since_ms;     /* no streams since then */
+    uint64_t trim_at_ms;        /* when the memory of streams is given back; UINT64_MAX: they use it, or it was */
     uint64_t heading_ms;        /* when `heading` began */
     uint64_t settings_until_ms; /* for the client's preface, SETTINGS and ACK of ours; UINT64_MAX: they have come */
+    uint64_t notice_at_ms;      /* yielding: when the notice is given at the latest; UINT64_MAX: none is due */
     uint64_t drain_until_ms;    /* for the answer to the notice's PING; UINT64_MAX: no end to that, or none is due */
     uint64_t written_ms;        /* of the last progress in writing, while output waits */
     uint64_t unblocked_ms;      /* when output last ceased to wait */
@@ -248,5 +252,7 @@ struct h2_tunnel *h2_tunnel_create(struct h2_slot *, struct tunnel_end *);
 void h2_tunnel_begin(struct h2_tunnel *);
 /* Lets go of end and pipes, which hear of it with these events (0: nothing). */
 void h2_tunnel_destroy(struct h2_tunnel *, unsigned events);
+/* So much has gone to the client. */
+void h2_tunnel_note_content(struct h2_stream *, size_t length);
 
 #endif

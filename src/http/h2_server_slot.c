@@ -4,6 +4,7 @@
 #include "http/grpc.h"
 #include "http/refusal.h"
 #include "http/status.h"
+#include "http/websocket.h"
 
 static const struct server_stream_operations slot_operations;
 static const struct h2_stream_operations stream_operations;
@@ -209,7 +210,7 @@ static bool slot_open_tunnel(struct server_stream *stream, struct response_head 
     struct response_head answer = *head;
     answer.status = 200;
     answer.body_length = BODY_LENGTH_UNKNOWN;
-    headers_remove(&answer.headers, SLICE("Sec-WebSocket-Accept"));
+    headers_remove(&answer.headers, WEBSOCKET_ACCEPT_FIELD);
     slot->h2.two_way = true;
     if (!send_fields(slot, &answer, true, error)) {
         slot->h2.two_way = false;

@@ -2,11 +2,17 @@
 
 #include <openssl/evp.h>
 
-#define KEY_BYTES 24 /* 16 bytes in base64 */
+#define KEY_BYTES WEBSOCKET_KEY_BYTES
 #define OPCODE_CLOSE 0x8
 #define IS_MASKED 0x80
 
 /* --- the handshake --- */
+
+bool websocket_is_asked_for(const struct request_head *request)
+{
+    return request->wants_upgrade && request->method == METHOD_GET &&
+           headers_list_has(&request->headers, HEADER_UPGRADE, SLICE("websocket"));
+}
 
 static bool is_base64(char byte)
 {
@@ -21,6 +27,13 @@ bool websocket_key_is_valid(struct slice key)
         if (!is_base64(key.at[i])) return false;
     }
     return true;
+}
+
+void websocket_write_key(const uint8_t random[16], char into[WEBSOCKET_KEY_BYTES])
+{
+    unsigned char base64[WEBSOCKET_KEY_BYTES + 1];
+    EVP_EncodeBlock(base64, random, 16);
+    memcpy(into, base64, WEBSOCKET_KEY_BYTES);
 }
 
 void websocket_write_accept(struct slice key, char into[WEBSOCKET_ACCEPT_BYTES])

@@ -5,6 +5,7 @@
  * does what the path says: /e sends the body back as it comes, /h never answers, /r resets, /l lets go of it at once, all others
  * answer when the body is over; an upgrade becomes a tunnel that sends back what it gets. */
 #include "event/event.h"
+#include "http/h2_memory.h"
 #include "http/h2_server.h"
 
 #include <stdlib.h>
@@ -47,9 +48,11 @@ static void set_up(void)
     PROMISE(is_good);
     slab_pool_init(&slabs, 1 << 20, &ceiling);
     arena_pool_init(&arenas, 16, &ceiling);
-    worker = (struct http_worker){
-        .loop = &loop, .slabs = &slabs, .arenas = &arenas, .date = "Sun, 06 Nov 1994 08:49:37 GMT"
-    };
+    worker = (struct http_worker){ .loop = &loop,
+                                   .slabs = &slabs,
+                                   .arenas = &arenas,
+                                   .h2_memory = h2_memory_create(),
+                                   .date = "Sun, 06 Nov 1994 08:49:37 GMT" };
 }
 
 /* As much as the other pipe takes. */

@@ -11,13 +11,15 @@ import httpx
 import pytest
 
 from backend import answer, before_body, drip, echo, send, wait, wait_for
+from certificates import Authority
 from gateway import proxy
 from h2_client import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
                        PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, SETTINGS_TIMEOUT, WINDOW_UPDATE, H2Client, H2Wire,
                        frame, pseudo)
 from load import Load
 from measuring import resident_bytes
-from wire import WireClosed, chunked, connect, request_bytes, response_bytes
+from tls import client_context, tls_connect
+from wire import WireClosed, chunked, response_bytes
 
 TE = {"Transfer-Encoding": "chunked"}
 NOTICE = 0x7fffffff  # the last stream of a GOAWAY that only announces
@@ -228,6 +230,20 @@ def test_an_answer_that_is_cut_short_resets_its_stream(running, module_backend):
         client.read(stream)
         assert not got.complete and got.reset == 2 and got.body == b"half"
         assert client.get("/next").body == b"one"
+
+
+def test_bodies_go_both_ways_over_tls_at_once(gateway, module_backend, tmp_path):
+    certificate = Authority(tmp_path).issue("localhost")
+    running = gateway(proxy(module_backend), listener={"tls": {"certificates": [certificate.config]}})
+    module_backend.on("/echo", echo())
+    body = os.urandom(3 << 20)
+    with H2Client(None, wire=tls_connect(running.address, client_context(alpn=["h2"])), timeout=30) as client:
+        streams = [client.ask("POST", "/echo", scheme="https", end=False) for _ in range(3)]
+        for stream in streams:
+            client.send_body(stream, body)
+        assert [client.read(stream).body == body for stream in streams] == [True] * 3
+    done = run("h2load", "-n", "2000", "-c", "4", "-m", "32", f"https://127.0.0.1:{running.port}/load")
+    assert "2000 succeeded, 0 failed" in done.stdout, done.stdout
 
 
 # Streams beside each other

@@ -8,6 +8,7 @@
 
 #include "event/event.h"
 #include "http/h1_client.h"
+#include "http/h2_memory.h"
 #include "http/kernel_pipes.h"
 
 #include <dlfcn.h>
@@ -96,6 +97,7 @@ static inline void bench_set_up(struct bench *bench)
         .slabs = &bench->slabs,
         .arenas = &bench->arenas,
         .kernel_pipes = kernel_pipes_create(4, 4),
+        .h2_memory = h2_memory_create(),
         .date = "Sun, 06 Nov 1994 08:49:37 GMT",
     };
 }
@@ -110,6 +112,7 @@ static inline void bench_tear_down(struct bench *bench)
     slab_pool_release(&bench->slabs);
     arena_pool_release(&bench->arenas);
     loop_release(&bench->loop);
+    h2_memory_destroy(bench->worker.h2_memory);
 }
 
 /* The other end: what it has received so far, and how its connection stands. */
