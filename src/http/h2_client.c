@@ -54,15 +54,13 @@ static void drain(struct h2_client *client)
     tell_capacity(client);
 }
 
-static void take_settings(struct h2_client *client)
+static void submit_waiting(struct h2_client *client)
 {
-    bool is_first = !client->base.is_streams_max_known;
-    client->base.is_streams_max_known = true;
-    tell_capacity(client);
     struct list_link *next;
-    for (struct list_link *link = client->slots.next; is_first && link != &client->slots; link = next) {
+    for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
         next = link->next;
-        h2_client_slot_settings_came(CONTAINER_OF(link, struct h2_client_slot, link));
+        struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
+        if (slot->waits_for_settings) h2_client_slot_submit(slot);
     }
 }
 
@@ -73,7 +71,9 @@ static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void
         struct h2_client_slot *slot = h2_client_slot_of(session, frame->hd.stream_id);
         if (slot && (slot->stream || slot->end)) h2_answer_take_frame(slot, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
-        take_settings(client);
+        client->base.is_streams_max_known = true;
+        submit_waiting(client);
+        tell_capacity(client);
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
         drain(client);
     }

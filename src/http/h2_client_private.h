@@ -69,11 +69,12 @@ struct h2_client_slot {
     uint8_t interim_count;
     bool head_is_over;           /* the final head is there */
     bool end_sent, end_received; /* END_STREAM */
-    bool awaits_settings;        /* which say whether it can be asked for at all: the session doesn't know it yet */
     bool is_forgotten;           /* by the session, as after a RST_STREAM */
     bool was_reset;              /* by the backend */
     bool holding_back;           /* the request's body waits for a 100 */
     bool is_deferred;            /* the session waits to be told of more of it */
+    bool
+        waits_for_settings; /* the session doesn't know it yet: the backend's SETTINGS may offer tunnels (RFC 8441 3) */
 };
 
 /* --- h2_client.c --- */
@@ -97,8 +98,6 @@ static inline struct h2_client_slot *h2_client_slot_of(nghttp2_session *session,
 }
 void h2_client_open(struct client_connection *, struct client_stream *);
 void h2_client_cancel(struct client_connection *, struct client_stream *);
-/* The backend's first SETTINGS have come. */
-void h2_client_slot_settings_came(struct h2_client_slot *);
 void h2_client_slot_set_callbacks(nghttp2_session_callbacks *);
 /* Of a slot with a stream: bits of its `events`. */
 void h2_client_slot_tell_owner(struct h2_client_slot *, unsigned event);
@@ -120,6 +119,8 @@ void h2_client_slot_fail_for_memory(struct h2_client_slot *);
 void h2_client_slot_fail_for_end(struct h2_client_slot *, const char *how);
 /* Nothing was executed, whatever has gone out (RFC 9113 6.8, 8.7). */
 void h2_client_slot_fail_as_not_executed(struct h2_client_slot *, const char *what);
+/* One that waited for the backend's SETTINGS. */
+void h2_client_slot_submit(struct h2_client_slot *);
 /* The session has forgotten it, or is about to be freed. */
 void h2_client_slot_recycle(struct h2_client_slot *);
 
