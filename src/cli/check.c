@@ -30,7 +30,7 @@ static bool compiles(struct configuration *configuration, const struct policy_re
 static bool can_be_entered(const struct configuration *configuration, struct problems *problems)
 {
     struct ticket_ring ring;
-    ticket_ring_init(&ring);
+    ticket_ring_init(&ring, 0);
     struct entrances *entrances = entrances_create(configuration, &ring, ENTRANCES_WHOLE, problems);
     entrances_drop(entrances);
     ticket_ring_release(&ring);

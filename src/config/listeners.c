@@ -106,7 +106,7 @@ static const struct field tls_fields[] = {
       .type_text = "list of paths",
       .summary =
           "Files of 80 random bytes, shared by instances, so that a session is resumed by any of them: the first "
-          "encrypts tickets, all decrypt. Absent: keys of this process, renewed twice a day." },
+          "encrypts tickets, all decrypt. Absent: keys of its own, renewed twice a day." },
     FIELDS_END,
 };
 

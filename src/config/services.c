@@ -76,8 +76,7 @@ static const struct field tls_fields[] = {
     FIELDS_END,
 };
 
-static const char *const protocol_names[] = { "http", "https", NULL };
-static const char *const protocols_not_yet[] = { "grpc", NULL };
+static const char *const protocol_names[] = { "http", "https", "grpc", NULL };
 static const char *const http_version_names[] = { "auto", "1", "2", NULL };
 static const char *const discovery_names[] = { "static", NULL };
 static const char *const discovery_not_yet[] = { "consul", "kubernetes", "dns", "etcd", NULL };
@@ -146,15 +145,14 @@ const struct field service_fields[] = {
       .type = FIELD_ENUM,
       .into = offsetof(struct service_config, protocol),
       .names = protocol_names,
-      .names_not_yet = protocols_not_yet,
       .fallback = "http",
-      .summary = "What the instances speak." },
+      .summary = "What the instances speak. `grpc` is HTTP/2, over TLS where the service has `tls`." },
     { .name = "tls",
       .type = FIELD_OBJECT,
       .into = offsetof(struct service_config, tls),
       .fields = tls_fields,
       .present = offsetof(struct service_config, has_tls),
-      .summary = "How TLS is spoken, with `protocol: https`." },
+      .summary = "How TLS is spoken, with `protocol: https` or `grpc`." },
     { .name = "httpVersion",
       .type = FIELD_ENUM,
       .into = offsetof(struct service_config, http_version),
@@ -181,20 +179,27 @@ const struct field service_fields[] = {
     FIELDS_END,
 };
 
-/* What stands there must be acted on. */
-void service_check(struct schema_reading *reading, const struct service_config *service)
+static void check_tls(struct schema_reading *reading, const struct service_config *service, const struct node *node)
 {
     const struct service_tls_config *tls = &service->tls;
-    const struct node *node = node_find(service->node, "tls");
-    if (!service->has_tls || node->kind != NODE_MAP) return;
+    const char *alone = slice_is_absent(tls->key) ? "certificate" : "key";
     if (service->protocol == SERVICE_HTTP)
-        problems_add_at_key(reading->problems, node, "protocol: https",
+        problems_add_at_key(reading->problems, node, "protocol: https, or grpc",
                             "\"tls\" without TLS: the service's protocol is http");
     if (slice_is_absent(tls->certificate) != slice_is_absent(tls->key))
-        problems_add(reading->problems, node, NULL, "\"%s\" needs \"%s\"",
-                     slice_is_absent(tls->key) ? "certificate" : "key",
+        problems_add(reading->problems, node, NULL, "\"%s\" needs \"%s\"", alone,
                      slice_is_absent(tls->key) ? "key" : "certificate");
     if (!tls->verify && !slice_is_absent(tls->ca))
         problems_add(reading->problems, node_find(node, "ca"), "take \"verify: false\" away",
                      "\"ca\" is of no use where nothing is verified");
+}
+
+/* What stands there must be acted on. */
+void service_check(struct schema_reading *reading, const struct service_config *service)
+{
+    const struct node *tls = node_find(service->node, "tls");
+    if (service->protocol == SERVICE_GRPC && service->http_version == SERVICE_HTTP_1)
+        problems_add(reading->problems, node_find(service->node, "httpVersion"), "take it away",
+                     "gRPC is spoken over HTTP/2 only");
+    if (service->has_tls && tls->kind == NODE_MAP) check_tls(reading, service, tls);
 }

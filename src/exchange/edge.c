@@ -1,5 +1,6 @@
 /* exchange/edge.c: the edge: who the client is (DESIGN 11, Forwarding headers) and what the request is called. */
 #include "exchange/private.h"
+#include "http/grpc.h"
 
 static bool is_trusted(const struct request_settings *settings, const struct address *address)
 {
@@ -122,4 +123,17 @@ bool edge_redirects(struct exchange *exchange)
     if (slice_is_absent(location) || !headers_add_known(&exchange->own_response.headers, HEADER_LOCATION, location))
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
     return true;
+}
+
+/* gRPC-Web has the deadline too. */
+bool edge_find_grpc(struct exchange *exchange)
+{
+    const struct headers *headers = &exchange->request->headers;
+    const struct slice family = SLICE("application/grpc");
+    struct slice type = headers_value(headers, HEADER_CONTENT_TYPE), message;
+    exchange->grpc_timeout_ms = UINT64_MAX;
+    if (LIKELY(!slice_equal_ignore_case(slice_before(type, family.length), family))) return true;
+    exchange->is_grpc = grpc_type_parse(type, &message);
+    const struct header *timeout = headers_find(headers, SLICE("grpc-timeout"));
+    return !timeout || grpc_timeout_parse(timeout->value, &exchange->grpc_timeout_ms);
 }

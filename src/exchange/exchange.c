@@ -117,8 +117,14 @@ static void exchange_task(struct task *task)
 static enum step_result step_edge(struct exchange *exchange)
 {
     edge_find_client(exchange, exchange->pin->snapshot->settings);
+    bool is_good = edge_find_grpc(exchange);
     if (!edge_find_request_id(exchange)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+        return STEP_ANSWER;
+    }
+    if (!is_good) {
+        exchange_respond_problem(exchange, 400, "bad-grpc-timeout", SLICE_ABSENT,
+                                 "grpc-timeout is not one to eight digits and a unit");
         return STEP_ANSWER;
     }
     if (exchange->request->target.form == TARGET_ASTERISK) { /* OPTIONS *: about the gateway itself, RFC 9110 9.3.7 */
@@ -402,7 +408,8 @@ void exchange_interim(struct exchange *exchange, const struct response_head *hea
 uint64_t exchange_deadline_ms(const struct exchange *exchange)
 {
     uint64_t begun_ms = exchange->begun_ns / 1000000;
-    return begun_ms + (exchange->route ? exchange->route->timeout_ms : EXCHANGE_TIMEOUT_MS_DEFAULT);
+    uint64_t timeout_ms = exchange->route ? exchange->route->timeout_ms : EXCHANGE_TIMEOUT_MS_DEFAULT;
+    return begun_ms + (exchange->grpc_timeout_ms < timeout_ms ? exchange->grpc_timeout_ms : timeout_ms);
 }
 
 /* --- a worker's side --- */

@@ -108,6 +108,8 @@ struct exchange {
     struct slice client_ip; /* its text */
     struct slice request_id;
     bool from_trusted_proxy;
+    bool is_grpc;             /* as the client asks: so what the gateway itself has to say is said in gRPC */
+    uint64_t grpc_timeout_ms; /* from the head on; UINT64_MAX: none */
 
     /* From the route step on. */
     struct compiled_route *route; /* NULL: none matched */
@@ -184,8 +186,8 @@ void exchange_fail(struct exchange *, const struct error *);
  * exchange->own_response with a fixed body, which must live as long as the exchange (its arena, the compiled configuration, static;
  * may be absent). Add headers to exchange->own_response.headers after. */
 void exchange_respond(struct exchange *, unsigned status, struct slice content_type, struct slice body);
-/* The same as problem+json by RFC 9457 with title, detail, requestId, and rule where given. Also records the error for log and
- * metrics under `reason` (static, kebab-case). */
+/* The same as problem+json by RFC 9457 with title, detail, requestId, and rule where given; to who asks in gRPC, as the status of gRPC that
+ * this one of HTTP means. Also records the error for log and metrics under `reason` (static, kebab-case). */
 void exchange_respond_problem(struct exchange *, unsigned status, const char *reason, struct slice rule,
                               const char *format, ...) PRINTF_LIKE(5, 6);
 /* Handlers: send what exchange_respond* prepared. */

@@ -7,6 +7,8 @@
 #include "shared/counter.h"
 
 /* edge.c: who the client is, and the request's id. */
+/* Whether the request is gRPC, and its deadline. False: grpc-timeout is none. */
+bool edge_find_grpc(struct exchange *) MUST_USE;
 void edge_find_client(struct exchange *, const struct request_settings *);
 bool edge_find_request_id(struct exchange *) MUST_USE;
 /* True: the listener sends all requests elsewhere, and the answer is prepared. */

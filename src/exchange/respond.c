@@ -1,5 +1,6 @@
 /* exchange/respond.c: answers that the gateway makes itself. */
 #include "exchange/private.h"
+#include "http/grpc.h"
 #include "http/status.h"
 #include "json/writer.h"
 
@@ -44,10 +45,28 @@ static struct slice problem_document(const struct exchange *exchange, unsigned s
     return slice_is_absent(document) ? document : arena_copy(exchange->arena, document);
 }
 
+static enum grpc_status grpc_status_of(const struct exchange *exchange, unsigned status)
+{
+    bool is_late = status == 504 || status == 408;
+    if (is_late && exchange->worker->loop->now_ms >= exchange_deadline_ms(exchange)) return GRPC_DEADLINE_EXCEEDED;
+    return grpc_status_of_http(status);
+}
+
+static void respond_in_grpc(struct exchange *exchange, unsigned status, struct slice detail)
+{
+    exchange_respond(exchange, 200, SLICE_ABSENT, SLICE_ABSENT);
+    if (!grpc_refuse(&exchange->own_response, grpc_status_of(exchange, status), detail))
+        exchange_respond(exchange, 503, SLICE_ABSENT, SLICE_ABSENT);
+}
+
 static void respond_problem(struct exchange *exchange, unsigned status, struct slice detail, struct slice rule)
 {
-    struct slice document = problem_document(exchange, status, detail, rule);
     exchange->error_rule = rule;
+    if (UNLIKELY(exchange->is_grpc)) {
+        respond_in_grpc(exchange, status, detail);
+        return;
+    }
+    struct slice document = problem_document(exchange, status, detail, rule);
     exchange_respond(exchange, status, SLICE("application/problem+json"), document);
     if (status == 503 && !headers_add_known(&exchange->own_response.headers, HEADER_RETRY_AFTER, SLICE("1"))) {
         /* short of memory: the answer goes without it */
@@ -79,6 +98,7 @@ static struct slice detail_for_client(const struct error *error)
         { "reset", "the service broke off before it had answered" },
         { "stale-connection", "the service broke off before it had answered" },
         { "bad-response", "the service gave an answer that is not valid HTTP" },
+        { "not-grpc", "the service gave an answer that is not gRPC" },
         { "timeout", "the service did not answer in time" },
         { "no-instance", "the service has no instance that could answer" },
         { "overload", "the gateway has no room for the request right now" },

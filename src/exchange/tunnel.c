@@ -20,15 +20,15 @@
 struct way {
     struct body_watch watch;
     struct tunnel *tunnel;
-    struct body_pipe pipe;
+    uint64_t bytes, moved_ms;
     struct websocket_follower frames;
-    uint64_t bytes;
     enum websocket_closer sender;
     bool ends;     /* at the next end of a frame the gateway speaks instead */
     bool muted;    /* from here on nothing of the sender's passes */
     bool said;     /* a close frame has gone this way, or nothing can go any more */
     bool speaking; /* what is pushed is ours */
     char goodbye[WEBSOCKET_CLOSE_FRAME_BYTES_MAX];
+    struct body_pipe pipe;
 };
 
 struct tunnel {
@@ -42,9 +42,9 @@ struct tunnel {
     struct compiled_route *route;
     struct service *service;
     struct upstream_lease lease;
-    uint64_t begun_ns, moved_ms;
+    uint64_t begun_ns;
     uint64_t closing_deadline_ms; /* 0: it is open */
-    uint64_t closing_sent;        /* bytes sent both ways when that was set */
+    uint64_t closing_delivered;   /* bytes both ways when that was set */
     bool leaving;                 /* we say goodbye */
     struct exchange_record record;
     char texts[]; /* what its slices point into */
@@ -134,7 +134,8 @@ static void set_timer(struct tunnel *tunnel, uint64_t deadline_ms)
 
 static uint64_t idle_deadline(const struct tunnel *tunnel)
 {
-    return tunnel->moved_ms + tunnel->route->tunnel_idle_timeout_ms;
+    uint64_t up_ms = tunnel->from_client.moved_ms, down_ms = tunnel->from_backend.moved_ms;
+    return (up_ms > down_ms ? up_ms : down_ms) + tunnel->route->tunnel_idle_timeout_ms;
 }
 
 static void leave(struct tunnel *, enum websocket_closer);
@@ -151,7 +152,7 @@ static void begin(struct tunnel *tunnel, struct exchange *exchange)
     tunnel->begun_ns = exchange->begun_ns;
     tunnel->record.bytes_out =
         exchange->stream->bytes_out; /* the 101 is out by now, but for a client that takes nothing */
-    tunnel->moved_ms = worker->loop->now_ms;
+    tunnel->from_client.moved_ms = worker->loop->now_ms;
     list_push_back(&worker->tunnels, &tunnel->link);
     gauge_add(&worker->tunnels_open, 1);
     if (tunnel->route->tunnel_idle_timeout_ms) set_timer(tunnel, idle_deadline(tunnel));
@@ -210,7 +211,7 @@ static size_t way_pass(struct body_watch *watch, const char *at, size_t length)
     struct way *way = CONTAINER_OF(watch, struct way, watch);
     if (way->speaking) return length;
     bool was_closed = way->frames.close_seen;
-    way->tunnel->moved_ms = way->tunnel->worker->loop->now_ms;
+    way->moved_ms = way->pipe.loop->now_ms;
     way->bytes += length;
     size_t passing = way->muted ? 0 : length;
     size_t followed = 0;
@@ -257,10 +258,16 @@ static void end_way(struct way *way)
         way->muted = websocket_is_between_frames(&way->frames);
 }
 
+static uint64_t bytes_delivered(const struct tunnel *tunnel)
+{
+    const struct body_pipe *up = &tunnel->from_client.pipe, *down = &tunnel->from_backend.pipe;
+    return up->pushed - up->buffered + down->pushed - down->buffered;
+}
+
 static void begin_closing(struct tunnel *tunnel)
 {
     tunnel->closing_deadline_ms = tunnel->worker->loop->now_ms + CLOSING_MS;
-    tunnel->closing_sent = tunnel->client.bytes_sent + tunnel->backend.bytes_sent;
+    tunnel->closing_delivered = bytes_delivered(tunnel);
     set_timer(tunnel, tunnel->closing_deadline_ms);
 }
 
@@ -380,7 +387,7 @@ static void tunnel_task(struct task *task)
 static bool still_moves(const struct tunnel *tunnel)
 {
     uint32_t waiting = tunnel->from_client.pipe.buffered + tunnel->from_backend.pipe.buffered;
-    return waiting > 0 && tunnel->client.bytes_sent + tunnel->backend.bytes_sent != tunnel->closing_sent;
+    return waiting > 0 && bytes_delivered(tunnel) != tunnel->closing_delivered;
 }
 
 static void closing_timer(struct tunnel *tunnel)

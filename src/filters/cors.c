@@ -18,21 +18,13 @@ struct cors_config {
     uint64_t max_age_ms;
 };
 
-/* An origin as it is sent, or what stands before and behind the one wildcard in it. */
-struct cors_origin {
-    char *text;
-    struct slice before, behind; /* behind absent: no wildcard, `before` is all of it */
-};
-
 struct cors {
-    struct cors_origin *origins;
-    size_t origin_count;
-    bool any_origin, any_header, credentials;
+    struct origin_list origins;
+    bool any_header, credentials;
     char *methods, *headers, *exposed; /* as they are sent: "GET, POST"; "" where none */
     char max_age[24];
 };
 
-static bool check_origin(struct schema_reading *, const struct node *, const void *value);
 static bool check_method_name(struct schema_reading *, const struct node *, const void *value);
 static bool check_listed_header(struct schema_reading *, const struct node *, const void *value);
 
@@ -114,32 +106,6 @@ static bool holds_star(const struct slice_list *list)
     return false;
 }
 
-/* What a browser sends as Origin: scheme, host and a port that isn't the scheme's usual one; letters in lower case. */
-static bool is_origin(struct slice text)
-{
-    size_t scheme_length = slice_find(text, SLICE("://"));
-    if (scheme_length == SLICE_NOT_FOUND || scheme_length == 0) return false;
-    struct slice host = slice_after(text, scheme_length + 3);
-    if (slice_starts_with(host, SLICE("*."))) host = slice_after(host, 2);
-    if (host.length == 0) return false;
-    for (size_t i = 0; i < text.length; i++) {
-        if (text.at[i] <= ' ' || text.at[i] >= 0x7f || (text.at[i] >= 'A' && text.at[i] <= 'Z')) return false;
-    }
-    for (size_t i = 0; i < host.length; i++) {
-        if (strchr("/?#@*\\,", host.at[i])) return false;
-    }
-    return true;
-}
-
-static bool check_origin(struct schema_reading *reading, const struct node *node, const void *value)
-{
-    const struct slice *text = value;
-    if (slice_equal(*text, SLICE("*")) || slice_equal(*text, SLICE("null")) || is_origin(*text)) return true;
-    problems_add(reading->problems, node, "https://app.example.com, https://*.example.com or *; no path, no capitals",
-                 "not an origin: \"%s\"", problems_excerpt(*text).text);
-    return false;
-}
-
 static bool check_method_name(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct slice *text = value;
@@ -179,32 +145,17 @@ static char *join(const struct slice_list *list)
     return text;
 }
 
-static struct cors_origin compile_origin(struct slice text)
-{
-    struct cors_origin origin = { .text = memory_copy_slice(text) };
-    origin.before = slice_of(origin.text, text.length);
-    size_t star = slice_find_byte(text, '*');
-    if (star == SLICE_NOT_FOUND) return origin;
-    origin.behind = slice_after(origin.before, star + 1);
-    origin.before.length = star;
-    return origin;
-}
-
 static bool cors_compile(const struct filter_compile *compile, const void *value, void **compiled)
 {
     const struct cors_config *config = value;
     struct cors *cors = memory_allocate(sizeof *cors);
-    cors->any_origin = holds_star(&config->origins);
     cors->any_header = holds_star(&config->headers);
     cors->credentials = config->credentials;
     cors->methods = join(&config->methods);
     cors->headers = join(&config->headers);
     cors->exposed = join(&config->exposed);
     snprintf(cors->max_age, sizeof cors->max_age, "%llu", (unsigned long long)(config->max_age_ms / 1000));
-    cors->origins = memory_allocate_array(config->origins.count, sizeof *cors->origins);
-    for (size_t i = 0; i < config->origins.count; i++) {
-        cors->origins[cors->origin_count++] = compile_origin(config->origins.items[i]);
-    }
+    origin_list_init(&cors->origins, &config->origins);
     *compiled = cors;
     return true;
 }
@@ -212,8 +163,7 @@ static bool cors_compile(const struct filter_compile *compile, const void *value
 static void cors_release(void *compiled)
 {
     struct cors *cors = compiled;
-    for (size_t i = 0; i < cors->origin_count; i++) free(cors->origins[i].text);
-    free(cors->origins);
+    origin_list_release(&cors->origins);
     free(cors->methods);
     free(cors->headers);
     free(cors->exposed);
@@ -222,49 +172,10 @@ static void cors_release(void *compiled)
 
 /* --- who asks --- */
 
-/* What '*' stands for is part of a host name: never a '/', '@' or ':' that would make `behind` mean something else. */
-static bool is_part_of_host(struct slice text)
-{
-    for (size_t i = 0; i < text.length; i++) {
-        char byte = text.at[i];
-        bool fits = (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '-' || byte == '.' ||
-                    byte == '_';
-        if (!fits) return false;
-    }
-    return text.length > 0;
-}
-
-static bool origin_matches(const struct cors_origin *known, struct slice origin)
-{
-    if (slice_is_absent(known->behind)) return slice_equal(known->before, origin);
-    if (origin.length < known->before.length + known->behind.length) return false;
-    if (!slice_starts_with(origin, known->before) || !slice_ends_with(origin, known->behind)) return false;
-    struct slice part = slice_before(slice_after(origin, known->before.length),
-                                     origin.length - known->before.length - known->behind.length);
-    return is_part_of_host(part);
-}
-
-static bool allows_origin(const struct cors *cors, struct slice origin)
-{
-    if (cors->any_origin) return true;
-    for (size_t i = 0; i < cors->origin_count; i++) {
-        if (origin_matches(&cors->origins[i], origin)) return true;
-    }
-    return false;
-}
-
-/* Absent where there is none, or more than one, which no browser sends. */
-static struct slice find_origin(const struct exchange *exchange)
-{
-    const struct headers *headers = &exchange->request->headers;
-    const struct header *origin = headers_find_known(headers, HEADER_ORIGIN);
-    return origin && !headers_find_next(headers, origin) ? origin->value : SLICE_ABSENT;
-}
-
 /* Who may read the answer; the origin was found allowed. */
 static bool add_readers(const struct cors *cors, struct slice origin, struct headers *headers)
 {
-    if (!headers_add(headers, SLICE("Access-Control-Allow-Origin"), cors->any_origin ? SLICE("*") : origin))
+    if (!headers_add(headers, SLICE("Access-Control-Allow-Origin"), cors->origins.any ? SLICE("*") : origin))
         return false;
     return !cors->credentials || headers_add(headers, SLICE("Access-Control-Allow-Credentials"), SLICE("true"));
 }
@@ -296,8 +207,8 @@ static enum filter_result cors_request(struct exchange *exchange, const void *co
 {
     const struct cors *cors = compiled;
     if (!exchange->preflight) return FILTER_NEXT;
-    struct slice origin = find_origin(exchange);
-    bool allowed = !slice_is_absent(origin) && allows_origin(cors, origin);
+    struct slice origin = request_origin(exchange);
+    bool allowed = !slice_is_absent(origin) && origin_list_holds(&cors->origins, origin);
     if (allowed) {
         exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
     } else {
@@ -326,7 +237,7 @@ static void remove_services_own(struct headers *headers)
 
 static bool add_vary(const struct cors *cors, struct headers *headers)
 {
-    if (cors->any_origin || headers_list_has(headers, HEADER_VARY, SLICE("Origin"))) return true;
+    if (cors->origins.any || headers_list_has(headers, HEADER_VARY, SLICE("Origin"))) return true;
     return headers_add_known(headers, HEADER_VARY, SLICE("Origin"));
 }
 
@@ -335,10 +246,10 @@ static enum filter_result cors_response_head(struct exchange *exchange, const vo
     const struct cors *cors = compiled;
     if (exchange->preflight) return FILTER_NEXT;
     struct headers *headers = &exchange->response->headers;
-    struct slice origin = find_origin(exchange);
+    struct slice origin = request_origin(exchange);
     remove_services_own(headers);
     bool good = add_vary(cors, headers);
-    if (good && !slice_is_absent(origin) && allows_origin(cors, origin)) {
+    if (good && !slice_is_absent(origin) && origin_list_holds(&cors->origins, origin)) {
         good = add_readers(cors, origin, headers) &&
                add_list(headers, SLICE("Access-Control-Expose-Headers"), slice_from_cstring(cors->exposed));
     }

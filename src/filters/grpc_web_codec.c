@@ -4,26 +4,10 @@
 
 /* --- content types --- */
 
-/* `value` is `type` in any case, then nothing, +message, or parameters. */
-static bool read_type(struct slice value, struct slice type, struct slice *message)
-{
-    struct slice name = slice_trim(slice_before(value, slice_find_byte(value, ';')));
-    if (!slice_equal_ignore_case(slice_before(name, type.length), type)) return false;
-    struct slice rest = slice_after(name, type.length);
-    if (rest.length > 0 && (rest.at[0] != '+' || !header_name_is_valid(slice_after(rest, 1)))) return false;
-    *message = rest;
-    return true;
-}
-
 bool grpc_web_type_parse(struct slice value, struct grpc_web_type *type)
 {
-    type->text = read_type(value, SLICE("application/grpc-web-text"), &type->message);
-    return type->text || read_type(value, SLICE("application/grpc-web"), &type->message);
-}
-
-bool grpc_type_parse(struct slice value, struct slice *message)
-{
-    return read_type(value, SLICE("application/grpc"), message);
+    type->text = grpc_type_read(value, SLICE("application/grpc-web-text"), &type->message);
+    return type->text || grpc_type_read(value, SLICE("application/grpc-web"), &type->message);
 }
 
 /* --- base64 --- */

@@ -5,7 +5,7 @@
 #ifndef SLUICE_FILTERS_GRPC_WEB_CODEC_H
 #define SLUICE_FILTERS_GRPC_WEB_CODEC_H
 
-#include "http/headers.h"
+#include "http/grpc.h"
 
 /* Content types. */
 
@@ -16,8 +16,6 @@ struct grpc_web_type {
 
 /* application/grpc-web and application/grpc-web-text, with or without +message and parameters. False: anything else. */
 bool grpc_web_type_parse(struct slice value, struct grpc_web_type *) MUST_USE;
-/* application/grpc itself, likewise. */
-bool grpc_type_parse(struct slice value, struct slice *message) MUST_USE;
 
 /* Base64 (RFC 4648 4), whose padding may end any group of four and not only the last: senders flush by it. */
 

@@ -33,15 +33,29 @@ bool control_send(struct gateway *gateway, enum supervision_kind kind, uint64_t 
     return false;
 }
 
-void control_hand_good_text_on(struct gateway *gateway)
+static void hand_on(struct gateway *gateway, enum supervision_kind kind, int descriptor)
 {
     struct error error;
-    int text = publisher_take_good_text(gateway->publisher);
-    if (text < 0) return;
     if (gateway->link.descriptor >= 0 &&
-        !supervision_send(gateway->link.descriptor, SUPERVISION_GOOD_TEXT, 0, NULL, &text, 1, &error))
+        !supervision_send(gateway->link.descriptor, kind, 0, NULL, &descriptor, 1, &error))
         log_warning("%s", error.text);
-    close(text);
+    close(descriptor);
+}
+
+void control_hand_good_text_on(struct gateway *gateway)
+{
+    int text = publisher_take_good_text(gateway->publisher);
+    if (text >= 0) hand_on(gateway, SUPERVISION_GOOD_TEXT, text);
+}
+
+void control_hand_ticket_keys_on(struct gateway *gateway)
+{
+    struct error error;
+    int keys = ticket_ring_write(&gateway->ticket_ring, &error);
+    if (keys >= 0)
+        hand_on(gateway, SUPERVISION_TICKET_KEYS, keys);
+    else
+        log_warning("%s", error.text);
 }
 
 /* Within so long a drain is over, whatever is open. */
@@ -153,6 +167,32 @@ static void patience_ended(struct timer *timer)
     begin_drain(CONTAINER_OF(timer, struct gateway, patience), worker_drain);
 }
 
+/* --- the keys of tickets --- */
+
+static void set_ticket_renewal(struct gateway *gateway)
+{
+    timer_set(&gateway->loop.timers, &gateway->ticket_renewal, gateway->ticket_ring.renewed_ms + TICKET_KEY_MS);
+}
+
+/* One that yields keeps its keys to itself: the one that serves has its own by now. */
+static void renew_ticket_key(struct timer *timer)
+{
+    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, ticket_renewal);
+    ticket_ring_renew(&gateway->ticket_ring, gateway->loop.now_ms);
+    set_ticket_renewal(gateway);
+    if (gateway->ready && !gateway->draining) control_hand_ticket_keys_on(gateway);
+}
+
+static void take_ticket_keys(struct gateway *gateway, const struct supervision_message *message)
+{
+    struct error error;
+    if (message->descriptor_count != 1) return;
+    if (ticket_ring_read(&gateway->ticket_ring, message->descriptors[0], gateway->loop.now_ms, &error))
+        set_ticket_renewal(gateway);
+    else
+        log_warning("%s", error.text);
+}
+
 /* --- messages of the master --- */
 
 static void handle_message(struct gateway *gateway, struct supervision_message *message)
@@ -171,6 +211,7 @@ static void handle_message(struct gateway *gateway, struct supervision_message *
         break;
     case SUPERVISION_GIVE_UP: control_give_up_address(gateway, message->text); break;
     case SUPERVISION_YIELD: begin_to_yield(gateway); break;
+    case SUPERVISION_TICKET_KEYS: take_ticket_keys(gateway, message); break;
     default: log_warning("unknown message %u on the supervision link", message->kind);
     }
 }
@@ -198,13 +239,6 @@ static void link_ready(struct event_source *source, uint32_t events)
 }
 
 /* --- up --- */
-
-static void renew_ticket_key(struct timer *timer)
-{
-    struct gateway *gateway = CONTAINER_OF(timer, struct gateway, ticket_renewal);
-    ticket_ring_renew(&gateway->ticket_ring);
-    timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + TICKET_KEY_MS);
-}
 
 /* What the master passes on must not also arrive by the terminal. */
 static void set_signals(void)
@@ -337,8 +371,8 @@ static bool create_control(struct gateway *gateway, struct error *error)
     gateway->link.ready = link_ready;
     if (!loop_watch_level(&gateway->loop, &gateway->link, gateway->options->link, EPOLLIN, error)) return false;
     certificate_watch_init(&gateway->certificates, &gateway->loop);
-    ticket_ring_init(&gateway->ticket_ring);
-    timer_set(&gateway->loop.timers, &gateway->ticket_renewal, gateway->loop.now_ms + TICKET_KEY_MS);
+    ticket_ring_init(&gateway->ticket_ring, gateway->loop.now_ms);
+    set_ticket_renewal(gateway);
     gateway->jobs = jobs_create(JOB_THREADS, error);
     if (!gateway->jobs) return false;
     struct publisher_options options = {

@@ -87,6 +87,8 @@ void control_tell_bounds(struct gateway *);
 /* The text of the configuration in force goes to the master, so that a gateway that follows a crash can serve it whatever has become of
  * the file. */
 void control_hand_good_text_on(struct gateway *);
+/* The keys of tickets too, so that a gateway that follows, by an upgrade or a crash, resumes the sessions of this one. */
+void control_hand_ticket_keys_on(struct gateway *);
 
 struct resolver_settings control_resolver_settings(const struct facts *);
 

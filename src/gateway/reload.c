@@ -153,6 +153,7 @@ static void become_ready(struct gateway *gateway)
         gateway->ready = true;
         speak_to_the_log(gateway->options->log);
         control_send(gateway, SUPERVISION_READY, publisher_version(gateway->publisher), NULL);
+        control_hand_ticket_keys_on(gateway);
     }
 }
 

@@ -36,6 +36,10 @@ enum supervision_kind {
     SUPERVISION_GIVE_UP =
         15, /* text: an address that the next gateway does not listen on: empty its queues, UNLISTEN it */
     SUPERVISION_YIELD = 16, /* the next gateway serves on the same sockets: stop accepting, finish, exit with 0 */
+    /* both ways */
+    /* One descriptor: the keys of TLS tickets, of the gateway that serves, for the one that follows, which has them before any socket. The
+     * master keeps them without a look. */
+    SUPERVISION_TICKET_KEYS = 17,
 };
 
 struct supervision_message {

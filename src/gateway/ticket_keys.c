@@ -4,13 +4,17 @@
 #include "base/memory.h"
 #include "base/random.h"
 
+#include <fcntl.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define RING_KEYS_MAX 3
+#define RING_TITLE "sluice-tickets 1" /* another layout has another one */
 
 _Static_assert(sizeof(struct ticket_key) == TICKET_KEY_BYTES, "as in the files");
 
@@ -35,12 +39,13 @@ void ticket_keys_destroy(struct ticket_keys *keys)
     free(keys);
 }
 
-void ticket_ring_init(struct ticket_ring *ring)
+void ticket_ring_init(struct ticket_ring *ring, uint64_t now_ms)
 {
     struct ticket_keys *keys = allocate(1);
     random_secure_bytes(keys->keys, sizeof *keys->keys);
     atomic_store_explicit(&ring->now, keys, memory_order_release);
     ring->before = NULL;
+    ring->renewed_ms = now_ms;
 }
 
 void ticket_ring_release(struct ticket_ring *ring)
@@ -49,16 +54,70 @@ void ticket_ring_release(struct ticket_ring *ring)
     ticket_keys_destroy(atomic_load_explicit(&ring->now, memory_order_acquire));
 }
 
-void ticket_ring_renew(struct ticket_ring *ring)
+static void replace(struct ticket_ring *ring, struct ticket_keys *next, uint64_t renewed_ms)
+{
+    ticket_keys_destroy(ring->before);
+    ring->before = atomic_exchange_explicit(&ring->now, next, memory_order_acq_rel);
+    ring->renewed_ms = renewed_ms;
+}
+
+void ticket_ring_renew(struct ticket_ring *ring, uint64_t now_ms)
 {
     struct ticket_keys *now = atomic_load_explicit(&ring->now, memory_order_acquire);
     struct ticket_keys *next = allocate(now->count < RING_KEYS_MAX ? now->count + 1 : RING_KEYS_MAX);
     random_secure_bytes(next->keys, sizeof *next->keys);
     memcpy(next->keys + 1, now->keys, (next->count - 1) * sizeof *next->keys);
-    atomic_store_explicit(&ring->now, next, memory_order_release);
-    ticket_keys_destroy(ring->before);
-    ring->before = now;
+    replace(ring, next, now_ms);
 }
+
+/* --- from process to process --- */
+
+struct ring_file {
+    char title[sizeof RING_TITLE - 1];
+    uint64_t renewed_ms, count;
+    struct ticket_key keys[RING_KEYS_MAX];
+};
+
+static size_t ring_file_bytes(uint64_t count) { return offsetof(struct ring_file, keys) + count * TICKET_KEY_BYTES; }
+
+int ticket_ring_write(const struct ticket_ring *ring, struct error *error)
+{
+    const struct ticket_keys *keys = atomic_load_explicit(&ring->now, memory_order_acquire);
+    struct ring_file file = { .renewed_ms = ring->renewed_ms, .count = keys->count };
+    memcpy(file.title, RING_TITLE, sizeof file.title);
+    memcpy(file.keys, keys->keys, keys->count * sizeof *keys->keys);
+    size_t bytes = ring_file_bytes(file.count);
+    int descriptor = memfd_create("ticket-keys", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool good = descriptor >= 0 && write(descriptor, &file, bytes) == (ssize_t)bytes &&
+                fcntl(descriptor, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
+    if (!good) error_format(error, "cannot keep the keys of TLS tickets for the next gateway: %m");
+    if (!good && descriptor >= 0) close(descriptor);
+    OPENSSL_cleanse(&file, sizeof file);
+    return good ? descriptor : -1;
+}
+
+static bool is_whole(const struct ring_file *file, ssize_t bytes)
+{
+    return bytes >= (ssize_t)ring_file_bytes(1) && memcmp(file->title, RING_TITLE, sizeof file->title) == 0 &&
+           file->count >= 1 && file->count <= RING_KEYS_MAX && bytes == (ssize_t)ring_file_bytes(file->count);
+}
+
+bool ticket_ring_read(struct ticket_ring *ring, int descriptor, uint64_t now_ms, struct error *error)
+{
+    struct ring_file file;
+    ssize_t bytes = pread(descriptor, &file, sizeof file, 0);
+    bool good = is_whole(&file, bytes);
+    if (good) {
+        struct ticket_keys *keys = ticket_keys_create((const char *)file.keys, file.count);
+        replace(ring, keys, file.renewed_ms < now_ms ? file.renewed_ms : now_ms);
+    } else {
+        error_format(error, "the keys of TLS tickets of the gateway before can't be used: clients begin new sessions");
+    }
+    OPENSSL_cleanse(&file, sizeof file);
+    return good;
+}
+
+/* --- tickets --- */
 
 /* To look for it by name at each ticket would cost more than the ticket. */
 static EVP_CIPHER *cipher;

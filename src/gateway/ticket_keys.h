@@ -27,17 +27,25 @@ struct ticket_keys {
 struct ticket_keys *ticket_keys_create(const char *bytes, size_t count);
 void ticket_keys_destroy(struct ticket_keys *); /* NULL is allowed; wipes them */
 
-/* The process's own keys, made by chance: one for all listeners that are given none, shared by all threads, renewed while in use. */
+/* Sluice's own keys, made by chance: one set for all listeners that are given none, shared by all threads, renewed while in use, and left
+ * to the gateway that follows this one. */
 struct ticket_ring {
     _Atomic(struct ticket_keys *) now;
     struct ticket_keys *before; /* somebody may still look at it */
+    uint64_t renewed_ms;        /* CLOCK_MONOTONIC, when the first key was made */
 };
 
-void ticket_ring_init(struct ticket_ring *);
+void ticket_ring_init(struct ticket_ring *, uint64_t now_ms);
 void ticket_ring_release(struct ticket_ring *);
-/* A new key encrypts; the two before it decrypt still. One thread, and rarely: a set that is replaced is freed the time after, by when
- * nobody is inside a call any more that began with it. */
-void ticket_ring_renew(struct ticket_ring *);
+/* Those that change the set are for one thread, and rare: a set that is replaced is freed the time after, by when nobody is inside a call
+ * any more that began with it. */
+/* A new key encrypts; the two before it decrypt still. */
+void ticket_ring_renew(struct ticket_ring *, uint64_t now_ms);
+/* The set and its age in memory that has no name and can't be changed any more (memfd): the caller's descriptor; -1 and *error. */
+int ticket_ring_write(const struct ticket_ring *, struct error *);
+/* Instead of its own keys, those that another process wrote. False and *error: what it had stays, as when another version wrote them. The
+ * descriptor stays the caller's. */
+bool ticket_ring_read(struct ticket_ring *, int descriptor, uint64_t now_ms, struct error *) MUST_USE;
 static inline const struct ticket_keys *ticket_ring_keys(struct ticket_ring *ring)
 {
     return atomic_load_explicit(&ring->now, memory_order_acquire);

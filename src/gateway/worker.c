@@ -219,9 +219,9 @@ no_exchanges:
 no_upstream:
     mailbox_release(&worker->mailbox);
 no_mailbox:
-    h2_memory_destroy(worker->http.h2_memory);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
+    h2_memory_destroy(worker->http.h2_memory);
 no_loop:
     free(worker);
     return NULL;
@@ -275,9 +275,9 @@ void worker_destroy(struct worker *worker)
     struct list_link *link;
     while ((link = list_first(&worker->held)) != NULL) let_go(CONTAINER_OF(link, struct held_publication, link));
     entrances_drop(worker->entrances);
-    h2_memory_destroy(worker->http.h2_memory);
     kernel_pipes_destroy(worker->http.kernel_pipes);
     loop_release(&worker->loop);
+    h2_memory_destroy(worker->http.h2_memory);
     slab_pool_release(&worker->slabs);
     arena_pool_release(&worker->arenas);
     free(worker);

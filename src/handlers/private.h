@@ -4,10 +4,8 @@
 
 #include "exchange/exchange.h"
 
-/* websocket.c: the opening handshake as the one in the middle sees it (RFC 6455 4). Other protocols that a client would like to change
- * to are its and the next hop's own business (RFC 9110 7.8) and are not passed on. */
-bool websocket_is_asked_for(const struct request_head *);
-/* Before the head is made fit for the next hop. False: *error, whose status is the answer. */
+/* websocket.c: the opening handshake as the one in the middle sees it (RFC 6455 4). */
+/* A request that asks for a WebSocket, before it is made fit for the next hop. False: *error, whose status is the answer. */
 bool websocket_check_request(struct exchange *, struct error *);
 /* Once the hop's own fields are out: asks the next hop. False: memory. */
 bool websocket_ask(struct headers *) MUST_USE;

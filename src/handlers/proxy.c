@@ -6,6 +6,9 @@
  * ordinary answer. State: the call, in the exchange's arena. RFC 9110 7.6. */
 #include "handlers/handlers.h"
 #include "handlers/private.h"
+#include "http/websocket.h"
+
+#include "http/grpc.h"
 
 #include <xxhash.h>
 
@@ -109,6 +112,22 @@ static bool set_certificate(struct headers *headers, const struct peer_certifica
             headers_add(headers, SLICE("X-Client-Certificate-San"), certificate->alternatives));
 }
 
+/* The time that is left goes along; that it is over is told before anybody is asked. */
+static bool is_too_late(const struct exchange *exchange)
+{
+    return exchange->grpc_timeout_ms != UINT64_MAX && exchange->worker->loop->now_ms >= exchange_deadline_ms(exchange);
+}
+
+static bool set_grpc_timeout(struct exchange *exchange)
+{
+    if (LIKELY(exchange->grpc_timeout_ms == UINT64_MAX)) return true;
+    uint64_t gone_ms = exchange->worker->loop->now_ms - exchange->begun_ns / 1000000;
+    char *text = arena_allocate(exchange->arena, GRPC_TIMEOUT_BYTES_MAX);
+    if (!text) return false;
+    size_t length = grpc_timeout_write(exchange->grpc_timeout_ms - gone_ms, text);
+    return headers_set(&exchange->request->headers, SLICE("grpc-timeout"), slice_of(text, length));
+}
+
 static struct slice via(enum http_version received)
 {
     switch (received) {
@@ -133,7 +152,7 @@ static bool prepare_request(struct exchange *exchange)
            headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
            set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
            set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
-           set_certificate(headers, exchange->stream->peer->certificate) &&
+           set_certificate(headers, exchange->stream->peer->certificate) && set_grpc_timeout(exchange) &&
            headers_add_known(headers, HEADER_VIA, via(exchange->request->version));
 }
 
@@ -273,6 +292,22 @@ static void answer_upgraded(struct proxy *proxy)
         fail_for_memory(exchange);
 }
 
+/* What stands between (a proxy's page of HTML, say) is told to who asks in gRPC as the status of gRPC that it means. */
+static bool is_foreign_to_grpc(const struct exchange *exchange, const struct response_head *response)
+{
+    struct slice message;
+    return exchange->is_grpc && !grpc_type_parse(headers_value(&response->headers, HEADER_CONTENT_TYPE), &message);
+}
+
+static void fail_as_foreign(struct exchange *exchange, const struct response_head *response)
+{
+    struct error error;
+    error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, response->status, "not-grpc",
+              "service \"%s\": an answer with HTTP status %u that is not gRPC", exchange->service->name,
+              response->status);
+    exchange_fail(exchange, &error);
+}
+
 static void proxy_task(struct task *task)
 {
     struct proxy *proxy = CONTAINER_OF(task, struct proxy, task);
@@ -283,6 +318,8 @@ static void proxy_task(struct task *task)
     pass_interim_on(proxy);
     if (call->events & CALL_HEAD && call->response->status == 101) {
         answer_upgraded(proxy);
+    } else if (call->events & CALL_HEAD && UNLIKELY(is_foreign_to_grpc(exchange, call->response))) {
+        fail_as_foreign(exchange, call->response);
     } else if (call->events & CALL_HEAD) {
         clean_response(exchange, &call->response->headers);
         if (call->response_body) body_pipe_set_trailer_rule(call->response_body, &proxy->response_trailers);
@@ -306,6 +343,12 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     struct error error;
     proxy->upgrade = websocket_is_asked_for(exchange->request);
     if (proxy->upgrade && !websocket_check_request(exchange, &error)) {
+        exchange_fail(exchange, &error);
+        return;
+    }
+    if (is_too_late(exchange)) {
+        error_set(&error, BLAME_CLIENT, RETRY_NEVER, 504, "timeout",
+                  "the deadline was over before the service was asked");
         exchange_fail(exchange, &error);
         return;
     }

@@ -12,12 +12,6 @@ static struct slice only_value(const struct headers *headers, struct slice name)
     return field->value;
 }
 
-bool websocket_is_asked_for(const struct request_head *request)
-{
-    return request->wants_upgrade && request->method == METHOD_GET &&
-           headers_list_has(&request->headers, HEADER_UPGRADE, protocol);
-}
-
 /* What follows the head would be a body to one reader and frames to the next. */
 bool websocket_check_request(struct exchange *exchange, struct error *error)
 {
@@ -25,7 +19,7 @@ bool websocket_check_request(struct exchange *exchange, struct error *error)
     if (request->has_body || headers_find_known(&request->headers, HEADER_CONTENT_LENGTH))
         return error_set(error, BLAME_CLIENT, RETRY_NEVER, 400, "upgrade-with-body",
                          "a request for a WebSocket has no body");
-    if (!websocket_key_is_valid(only_value(&request->headers, SLICE("Sec-WebSocket-Key"))))
+    if (!websocket_key_is_valid(only_value(&request->headers, WEBSOCKET_KEY_FIELD)))
         return error_set(error, BLAME_CLIENT, RETRY_NEVER, 400, "bad-websocket-key",
                          "Sec-WebSocket-Key is not 16 bytes in base64");
     if (!exchange_take_tunnel_place(exchange))
@@ -40,14 +34,14 @@ bool websocket_check_answer(const struct request_head *request, const struct res
                             struct error *error)
 {
     const char *fault = NULL;
-    struct slice key = only_value(&request->headers, SLICE("Sec-WebSocket-Key"));
+    struct slice key = only_value(&request->headers, WEBSOCKET_KEY_FIELD);
     if (!headers_list_has(&response->headers, HEADER_UPGRADE, protocol) ||
         !headers_list_has(&response->headers, HEADER_CONNECTION, SLICE("upgrade")))
         fault = "changed to another protocol than WebSocket";
     else if (!websocket_key_is_valid(key) ||
-             !websocket_accept_is_right(key, only_value(&response->headers, SLICE("Sec-WebSocket-Accept"))))
+             !websocket_accept_is_right(key, only_value(&response->headers, WEBSOCKET_ACCEPT_FIELD)))
         fault = "gave a Sec-WebSocket-Accept that doesn't fit the key";
-    else if (!slice_equal(only_value(&request->headers, SLICE("Sec-WebSocket-Version")), SLICE(WEBSOCKET_VERSION)))
+    else if (!slice_equal(only_value(&request->headers, WEBSOCKET_VERSION_FIELD), SLICE(WEBSOCKET_VERSION)))
         fault = "accepted another version of WebSocket than " WEBSOCKET_VERSION;
     if (!fault) return true;
     return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 502, "bad-response", "the backend %s", fault);

@@ -270,7 +270,9 @@ void body_pipe_consume(struct body_pipe *pipe, size_t length)
         if (piece->length > 0) break;
         slab_drop(piece->slab);
         pipe->first = (pipe->first + 1) & (BODY_PIPE_PIECES - 1);
-        if (--pipe->count == 0) refill_ring(pipe);
+        if (--pipe->count > 0) continue;
+        pipe->first = 0; /* a body that comes a piece at a time stays on one cache line */
+        refill_ring(pipe);
     }
     give_credit(pipe);
 }

@@ -74,12 +74,12 @@ struct body_pipe {
     struct headers *trailers; /* set by finish; NULL: none */
     const struct body_trailer_rule *trailer_rule; /* NULL: none */
     struct body_watch *watch;                     /* NULL: nobody. Set by the pipe's owner before anything is pushed */
-    struct error failure;                         /* set by abort */
     const struct body_splice *splice;             /* the producer's offer; NULL: none */
     void *producer;                               /* for body_splice's callee */
     struct body_tee *tees;
     struct body_replay *replay;
     struct body_piece pieces[BODY_PIPE_PIECES];
+    struct error failure; /* set by abort */
 };
 
 void body_pipe_init(struct body_pipe *, struct loop *, uint64_t expected);

@@ -592,9 +592,9 @@ static void leave_tunnel(struct h1_client *client, bool tell, bool reset)
 
 static void owner_closes_tunnel(struct h1_tunnel *tunnel, bool reset) { leave_tunnel(tunnel->session, false, reset); }
 
-static void run_tunnel(struct h1_client *client)
+static void follow_tunnel(struct h1_client *client, enum h1_tunnel_result result)
 {
-    switch (h1_tunnel_run(client->tunnel)) {
+    switch (result) {
     case H1_TUNNEL_WAIT: break;
     case H1_TUNNEL_AGAIN: come_back_next_turn(client); break;
     case H1_TUNNEL_STARVED: retry_for_memory(client); break;
@@ -703,7 +703,7 @@ static void client_ready(struct stream *stream)
     case CLIENT_IDLE: look_for_staleness(client); break;
     case CLIENT_HEAD:
     case CLIENT_BODY: advance(client); break;
-    case CLIENT_TUNNEL: run_tunnel(client); break;
+    case CLIENT_TUNNEL: follow_tunnel(client, h1_tunnel_ready(client->tunnel)); break;
     case CLIENT_SWITCHED:
     case CLIENT_RETURNING:
     case CLIENT_LEAVING: break; /* the task is on its way */
@@ -720,7 +720,7 @@ static void client_task(struct task *task)
     case CLIENT_SWITCHED: return;
     case CLIENT_HEAD:
     case CLIENT_BODY: advance(client); return;
-    case CLIENT_TUNNEL: run_tunnel(client); return;
+    case CLIENT_TUNNEL: follow_tunnel(client, h1_tunnel_run(client->tunnel)); return;
     case CLIENT_RETURNING: reusable = !stream_is_stale(&client->stream); break;
     case CLIENT_LEAVING: break;
     }
@@ -733,7 +733,7 @@ static void client_timer(struct timer *timer)
 {
     struct h1_client *client = CONTAINER_OF(timer, struct h1_client, timer);
     struct loop *loop = client->worker->loop;
-    if (client->state == CLIENT_TUNNEL) run_tunnel(client);
+    if (client->state == CLIENT_TUNNEL) follow_tunnel(client, h1_tunnel_run(client->tunnel));
     if (!client->current || client->state == CLIENT_SWITCHED) return;
     if (client->holding_back) {
         if (loop->now_ms < client->continue_deadline_ms)

@@ -369,9 +369,9 @@ static void begin_tunnel(struct h1_server *server)
     h1_tunnel_begin(server->tunnel);
 }
 
-static void run_tunnel(struct h1_server *server)
+static void follow_tunnel(struct h1_server *server, enum h1_tunnel_result result)
 {
-    switch (h1_tunnel_run(server->tunnel)) {
+    switch (result) {
     case H1_TUNNEL_WAIT: break;
     case H1_TUNNEL_AGAIN: come_back_next_turn(server); break;
     case H1_TUNNEL_STARVED: set_deadline(server, H1_TUNNEL_MEMORY_RETRY_MS); break;
@@ -462,14 +462,21 @@ static void advance(struct h1_server *server)
     case SERVER_IDLE:
     case SERVER_HEAD: read_heads(server); break;
     case SERVER_EXCHANGE: h1_slot_advance(server->slot); break;
-    case SERVER_TUNNEL: run_tunnel(server); break;
+    case SERVER_TUNNEL: follow_tunnel(server, h1_tunnel_run(server->tunnel)); break;
     case SERVER_DISCARD: discard_on(server); break;
     case SERVER_LINGER: linger_on(server); break;
     case SERVER_CLOSED: break;
     }
 }
 
-static void server_ready(struct stream *stream) { advance(CONTAINER_OF(stream, struct h1_server, stream)); }
+static void server_ready(struct stream *stream)
+{
+    struct h1_server *server = CONTAINER_OF(stream, struct h1_server, stream);
+    if (server->state == SERVER_TUNNEL)
+        follow_tunnel(server, h1_tunnel_ready(server->tunnel));
+    else
+        advance(server);
+}
 
 static void server_task(struct task *task) { advance(CONTAINER_OF(task, struct h1_server, task)); }
 
@@ -489,7 +496,7 @@ static void server_timer(struct timer *timer)
         return;
     }
     if (server->state == SERVER_TUNNEL) {
-        run_tunnel(server);
+        follow_tunnel(server, h1_tunnel_run(server->tunnel));
         return;
     }
     if (now_of(server) < server->deadline_ms) {

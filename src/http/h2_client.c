@@ -54,6 +54,16 @@ static void drain(struct h2_client *client)
     tell_capacity(client);
 }
 
+static void submit_waiting(struct h2_client *client)
+{
+    struct list_link *next;
+    for (struct list_link *link = client->slots.next; link != &client->slots; link = next) {
+        next = link->next;
+        struct h2_client_slot *slot = CONTAINER_OF(link, struct h2_client_slot, link);
+        if (slot->waits_for_settings) h2_client_slot_submit(slot);
+    }
+}
+
 static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_client *client = user_data;
@@ -62,6 +72,7 @@ static int take_frame(nghttp2_session *session, const nghttp2_frame *frame, void
         if (slot && (slot->stream || slot->end)) h2_answer_take_frame(slot, frame);
     } else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         client->base.is_streams_max_known = true;
+        submit_waiting(client);
         tell_capacity(client);
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
         drain(client);

@@ -104,7 +104,7 @@ static struct slice value_of(const struct headers *headers, struct slice name)
 static bool look_like_101(struct client_stream *stream)
 {
     struct headers *headers = &stream->response.headers;
-    struct slice key = value_of(&stream->request->headers, SLICE("Sec-WebSocket-Key"));
+    struct slice key = value_of(&stream->request->headers, WEBSOCKET_KEY_FIELD);
     stream->response.status = 101;
     stream->response.has_body = false;
     stream->response.body_length = 0;
@@ -115,7 +115,7 @@ static bool look_like_101(struct client_stream *stream)
     char *accept = arena_allocate(stream->arena, WEBSOCKET_ACCEPT_BYTES);
     if (!accept) return false;
     websocket_write_accept(key, accept);
-    return headers_set(headers, SLICE("Sec-WebSocket-Accept"), slice_of(accept, WEBSOCKET_ACCEPT_BYTES));
+    return headers_set(headers, WEBSOCKET_ACCEPT_FIELD, slice_of(accept, WEBSOCKET_ACCEPT_BYTES));
 }
 
 /* What comes before the owner has opened the tunnel waits in response_body, as an answer's body would. */

@@ -73,6 +73,8 @@ struct h2_client_slot {
     bool was_reset;              /* by the backend */
     bool holding_back;           /* the request's body waits for a 100 */
     bool is_deferred;            /* the session waits to be told of more of it */
+    bool
+        waits_for_settings; /* the session doesn't know it yet: the backend's SETTINGS may offer tunnels (RFC 8441 3) */
 };
 
 /* --- h2_client.c --- */
@@ -117,6 +119,8 @@ void h2_client_slot_fail_for_memory(struct h2_client_slot *);
 void h2_client_slot_fail_for_end(struct h2_client_slot *, const char *how);
 /* Nothing was executed, whatever has gone out (RFC 9113 6.8, 8.7). */
 void h2_client_slot_fail_as_not_executed(struct h2_client_slot *, const char *what);
+/* One that waited for the backend's SETTINGS. */
+void h2_client_slot_submit(struct h2_client_slot *);
 /* The session has forgotten it, or is about to be freed. */
 void h2_client_slot_recycle(struct h2_client_slot *);
 

@@ -79,7 +79,7 @@ void h2_client_slot_detach(struct h2_client_slot *slot, uint32_t code)
     if (client->pause.slot == slot) client->pause.slot = NULL;
     if (--client->open_count == 0) slab_reserve_release(&client->input_reserve);
     client->left_count++;
-    bool is_over = slot->is_forgotten || (slot->end_sent && slot->end_received);
+    bool is_over = slot->waits_for_settings || slot->is_forgotten || (slot->end_sent && slot->end_received);
     if (!is_over && !client->broken && nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, slot->id, code))
         client->complaint = "out of memory";
     h2_client_come_back(client);
@@ -95,6 +95,7 @@ static void leave(struct h2_client_slot *slot, uint32_t code)
     stream->connection = NULL;
     h2_client_slot_detach(slot, code);
     slot->stream = NULL;
+    if (slot->waits_for_settings) h2_client_slot_recycle(slot);
 }
 
 void h2_client_slot_finish(struct h2_client_slot *slot, uint32_t code)
@@ -285,6 +286,8 @@ static bool submit(struct h2_client_slot *slot, struct error *error)
     struct client_stream *stream = slot->stream;
     struct h2_fields fields;
     struct slice scheme = client->stream.tls ? SLICE("https") : SLICE("http");
+    slot->waits_for_settings = stream->upgrade && !client->base.is_streams_max_known;
+    if (slot->waits_for_settings) return true;
     if (stream->upgrade && !may_upgrade(client, error)) return false;
     if (!h2_write_request(stream->request, scheme, stream->target, stream->upgrade, stream->arena, &fields, error))
         return false;
@@ -298,6 +301,14 @@ static bool submit(struct h2_client_slot *slot, struct error *error)
     client->draining = true; /* its stream numbers are used up */
     return error_set(error, BLAME_UPSTREAM, RETRY_OTHER_CONNECTION, 502, "stale-connection",
                      "the connection has carried as many requests as it can");
+}
+
+void h2_client_slot_submit(struct h2_client_slot *slot)
+{
+    struct error error;
+    if (submit(slot, &error)) return;
+    slot->waits_for_settings = true; /* the session still doesn't know it */
+    h2_client_slot_fail(slot, &error);
 }
 
 static void hold_back(struct h2_client_slot *slot)

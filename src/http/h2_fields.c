@@ -2,6 +2,9 @@
 
 #include "http/private.h"
 #include "http/status.h"
+#include "http/websocket.h"
+
+#include "base/random.h"
 
 /* ": " and CRLF: what a field takes in HTTP/1.1 beside its name and value. The limits are the same ones for both. */
 #define FIELD_FRAME_BYTES 4
@@ -152,6 +155,17 @@ static bool read_method(const struct h2_pseudo_fields *pseudo, struct request_he
     return true;
 }
 
+/* A client of HTTP/2 sends none, and what it sends nevertheless means nothing (RFC 8441 5); a backend of HTTP/1.1 wants one. */
+static bool set_websocket_key(struct headers *headers)
+{
+    uint8_t random[16];
+    char *key = arena_allocate(headers->arena, WEBSOCKET_KEY_BYTES);
+    if (!key) return false;
+    random_secure_bytes(random, sizeof random);
+    websocket_write_key(random, key);
+    return headers_set(headers, WEBSOCKET_KEY_FIELD, slice_of(key, WEBSOCKET_KEY_BYTES));
+}
+
 /* RFC 8441 4: what an HTTP/1.1 client asks for by a GET with Upgrade, in the form that everyone behind knows. A protocol that nobody
  * knows is 501 (RFC 9220 3). */
 static bool read_protocol(const struct h2_pseudo_fields *pseudo, struct request_head *head, struct error *error)
@@ -163,7 +177,8 @@ static bool read_protocol(const struct h2_pseudo_fields *pseudo, struct request_
     head->method_text = method_name(METHOD_GET);
     head->wants_upgrade = true;
     if (headers_add_from_wire(&head->headers, header_id_name(HEADER_UPGRADE), pseudo->protocol) &&
-        headers_add_from_wire(&head->headers, header_id_name(HEADER_CONNECTION), SLICE("Upgrade")))
+        headers_add_from_wire(&head->headers, header_id_name(HEADER_CONNECTION), SLICE("Upgrade")) &&
+        set_websocket_key(&head->headers))
         return true;
     return no_memory(error);
 }
@@ -300,17 +315,24 @@ static void put(struct h2_fields *fields, struct slice name, struct slice value,
 }
 
 /* White space around a value, which only a filter can have put there, would make the field invalid (RFC 9113 8.2.1). */
-static bool put_fields(struct h2_fields *fields, const struct headers *headers, uint64_t skipped, struct error *error)
+static bool put_fields_but(struct h2_fields *fields, const struct headers *headers, uint64_t skipped,
+                           struct slice skipped_name, struct error *error)
 {
     for (unsigned i = 0; i < headers->count; i++) {
         const struct header *item = &headers->items[i];
         if (!item->name.at || (skipped & HEADER_BIT(item->id))) continue;
+        if (UNLIKELY(skipped_name.at && slice_equal_ignore_case(item->name, skipped_name))) continue;
         if (!item->from_wire && !http_check_field_to_send(item, error)) return false;
         bool is_never_indexed = item->id != HEADER_OTHER && (NEVER_INDEXED & HEADER_BIT(item->id));
         struct slice value = item->from_wire ? item->value : slice_trim(item->value);
         put(fields, item->name, value, is_never_indexed ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
     }
     return true;
+}
+
+static bool put_fields(struct h2_fields *fields, const struct headers *headers, uint64_t skipped, struct error *error)
+{
+    return put_fields_but(fields, headers, skipped, SLICE_ABSENT, error);
 }
 
 static bool out_of_memory(struct error *error)
@@ -353,17 +375,6 @@ bool h2_write_response(const struct response_head *head, struct slice date, stru
     return put_length(fields, head->body_length, arena) || out_of_memory(error);
 }
 
-/* RFC 8441 5: it belongs to HTTP/1.1's handshake. */
-static void drop_websocket_key(struct h2_fields *fields)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < fields->count; i++) {
-        struct slice name = slice_of((const char *)fields->items[i].name, fields->items[i].namelen);
-        if (!slice_equal_ignore_case(name, SLICE("Sec-WebSocket-Key"))) fields->items[kept++] = fields->items[i];
-    }
-    fields->count = kept;
-}
-
 static bool check_request_line(const struct request_head *head, struct slice target, struct error *error)
 {
     if (http_is_clean_to_send(target) && header_name_is_valid(head->method_text) &&
@@ -384,8 +395,9 @@ bool h2_write_request(const struct request_head *head, struct slice scheme, stru
     put(fields, SLICE(":scheme"), scheme, NGHTTP2_NV_FLAG_NONE);
     if (head->authority.length > 0) put(fields, SLICE(":authority"), head->authority, NGHTTP2_NV_FLAG_NONE);
     put(fields, SLICE(":path"), target, NGHTTP2_NV_FLAG_NONE);
-    if (!put_fields(fields, &head->headers, HTTP_HOP_FIELDS | HEADER_BIT(HEADER_HOST), error)) return false;
-    if (upgrade) drop_websocket_key(fields);
+    struct slice left_out = upgrade ? WEBSOCKET_KEY_FIELD : SLICE_ABSENT; /* RFC 8441 5 */
+    if (!put_fields_but(fields, &head->headers, HTTP_HOP_FIELDS | HEADER_BIT(HEADER_HOST), left_out, error))
+        return false;
     put(fields, SLICE("te"), SLICE("trailers"), NGHTTP2_NV_FLAG_NONE);
     if (!head->has_body) return true;
     return put_length(fields, head->body_length, arena) || out_of_memory(error);

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #define DRAIN_NOTICE_MS 1000
+#define TRIM_AFTER_MS 1000
 #define YIELD_PATIENCE_MS 1000
-#define REST_MS 1000
 #define LINGER_MS 2000
 #define LINGER_BYTES_MAX UINT32_MAX       /* time is the bound */
 #define LINGER_BYTES_MAX_BAD (64 * 1024u) /* after what a client was told to stop */
@@ -47,7 +47,6 @@ static bool begin_protocol(struct h2_server *server)
         { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 }, /* RFC 8441 */
         { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },   /* RFC 9218 2.1 */
     };
-    server->block = h2_block_take(server->worker->h2_memory);
     server->h2 = h2_server_create_nghttp2(server);
     return server->h2 && nghttp2_submit_settings(server->h2, NGHTTP2_FLAG_NONE, entries, COUNT_OF(entries)) == 0 &&
            nghttp2_session_set_local_window_size(server->h2, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) == 0;
@@ -57,7 +56,7 @@ static void free_server(struct retired *retired)
 {
     struct h2_server *server = CONTAINER_OF(retired, struct h2_server, retired);
     nghttp2_session_del(server->h2);
-    h2_block_give(server->block);
+    h2_session_memory_release(&server->memory);
     free(server);
 }
 
@@ -85,7 +84,7 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     server->settings_until_ms = h2_server_now(server) + (*settings)->head_timeout_ms;
     server->drain_until_ms = server->notice_at_ms = UINT64_MAX;
     server->idle_since_ms = h2_server_now(server);
-    server->rest_at_ms = server->idle_since_ms + REST_MS;
+    server->trim_at_ms = UINT64_MAX;
     server->read_task.run = server_read_task;
     server->flush_task.run = server_flush_task;
     list_init(&server->streams);
@@ -105,7 +104,6 @@ struct server_session *h2_server_start(struct http_worker *worker, const struct 
     }
     if (socket.tls) stream_set_tls(&server->stream, socket.tls);
     h2_server_arm(server, server->settings_until_ms);
-    h2_server_arm(server, server->rest_at_ms);
     h2_server_flush_soon(server);
     if (socket.early) loop_enqueue_next(worker->loop, &server->read_task);
     return &server->session;
@@ -169,6 +167,7 @@ bool h2_server_add(struct h2_server *server, struct h2_stream *stream)
     if (server->stream_count == 0 && !slab_reserve_init(&server->reserve, server->worker->slabs)) return false;
     list_push_back(&server->streams, &stream->link);
     server->stream_count++;
+    server->trim_at_ms = UINT64_MAX;
     return true;
 }
 
@@ -182,8 +181,9 @@ void h2_server_remove(struct h2_server *server, struct h2_stream *stream)
         return;
     }
     server->idle_since_ms = h2_server_now(server);
+    server->trim_at_ms = server->idle_since_ms + TRIM_AFTER_MS;
     h2_server_arm(server, server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms);
-    h2_server_stir(server);
+    h2_server_arm(server, server->trim_at_ms);
     if (server->notice_at_ms != UINT64_MAX) give_notice(server);
     if (server->draining) h2_server_flush_soon(server);
 }
@@ -271,18 +271,9 @@ static uint64_t idle_deadline(const struct h2_server *server)
     return server->idle_since_ms + h2_server_settings_of(server)->idle_timeout_ms;
 }
 
-void h2_server_stir(struct h2_server *server)
+static void give_memory_back(struct h2_server *server, uint64_t now_ms)
 {
-    server->rest_at_ms = h2_server_now(server) + REST_MS;
-    h2_server_arm(server, server->rest_at_ms);
-}
-
-static void rest(struct h2_server *server)
-{
-    bool is_idle = server->stream_count == 0 && !h2_output_waits(&server->output) && !server->flush_task.queued &&
-                   !nghttp2_session_want_write(server->h2);
-    if (is_idle) h2_block_rest(server->block);
-    server->rest_at_ms = UINT64_MAX;
+    server->trim_at_ms = h2_session_memory_trim(&server->memory, now_ms) ? UINT64_MAX : now_ms + TRIM_AFTER_MS;
 }
 
 static void head_took_too_long(struct h2_server *server)
@@ -301,10 +292,10 @@ static uint64_t look_at_connection(struct h2_server *server, uint64_t now_ms)
     if (now_ms >= idle_deadline(server)) h2_server_terminate(server, NGHTTP2_NO_ERROR, NULL);
     if (now_ms >= server->drain_until_ms) h2_server_end_drain(server);
     if (now_ms >= server->notice_at_ms) give_notice(server);
-    if (now_ms >= server->rest_at_ms) rest(server);
-    uint64_t next_ms = sooner(head_deadline(server), sooner(server->settings_until_ms, server->rest_at_ms));
-    next_ms = sooner(next_ms, server->notice_at_ms);
-    return sooner(sooner(next_ms, idle_deadline(server)), server->drain_until_ms);
+    if (now_ms >= server->trim_at_ms) give_memory_back(server, now_ms);
+    uint64_t next_ms = sooner(head_deadline(server), server->settings_until_ms);
+    next_ms = sooner(next_ms, sooner(idle_deadline(server), server->trim_at_ms));
+    return sooner(sooner(next_ms, server->notice_at_ms), server->drain_until_ms);
 }
 
 static uint64_t look_at_streams(struct h2_server *server)

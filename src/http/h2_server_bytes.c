@@ -98,7 +98,6 @@ void h2_server_flush(struct h2_server *server)
     bool waits = h2_output_waits(&server->output);
     if (server->output.written != before || (waits && !did_wait)) server->written_ms = h2_server_now(server);
     tell_sent(server);
-    if (server->stream_count == 0 && server->output.written != before) h2_server_stir(server);
     if (result == STREAM_FAIL) {
         server->client_left = true;
         h2_server_close(server, false);

@@ -297,6 +297,11 @@ ssize_t h2_outflow_next(struct h2_stream *stream, size_t limit, uint32_t *flags)
     struct h2_outflow *out = &stream->out;
     struct body_pipe *pipe = out->pipe;
     if (stream->two_way && !pipe && !stream->gone) return NGHTTP2_ERR_DEFERRED; /* until the tunnel begins */
+    if (stream->two_way && pipe &&
+        pipe->state == BODY_ABORTED) { /* not nghttp2's error, but ours to tell (RFC 8441 5) */
+        loop_enqueue(stream->connection->worker->loop, &out->task);
+        return NGHTTP2_ERR_DEFERRED;
+    }
     if (stream->gone || !pipe || pipe->state == BODY_ABORTED) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t available = available_in(pipe, limit), length = available < limit ? available : limit;
     bool is_last = pipe->state == BODY_FINISHED && available <= limit;

@@ -262,7 +262,10 @@ static void carrier_sent(struct h2_server *server, const nghttp2_frame *frame)
         return;
     }
     struct h2_slot *slot = h2_slot_of(stream);
-    if (slot) slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
+    if (slot)
+        slot->stream.bytes_out += H2_FRAME_HEAD_BYTES + frame->hd.length;
+    else
+        h2_tunnel_note_content(stream, frame->hd.length);
     if (ends)
         h2_outflow_ended(stream, is_data ? server->output.gathered : UINT64_MAX);
     else if (slot && slot->tunnel && !is_data)
@@ -314,7 +317,9 @@ static nghttp2_session_callbacks *create_callbacks(void)
     return callbacks;
 }
 
-/* Resets are counted by the guard, which tells a flood by what it costs; nghttp2's own limit would come first. */
+/* Resets are counted by the guard, which tells a flood by what it costs; nghttp2's own limit would come first.
+ * Answers are encoded without a table of their fields: what differs with each (date, request id) would push the rest out of it, and each
+ * idle connection would hold it. */
 static nghttp2_option *create_options(void)
 {
     nghttp2_option *options;
@@ -326,6 +331,7 @@ static nghttp2_option *create_options(void)
     nghttp2_option_set_max_outbound_ack(options, ACKS_WAITING_MAX);
     nghttp2_option_set_max_continuations(options, CONTINUATIONS_MAX);
     nghttp2_option_set_max_send_header_block_length(options, HEADER_BLOCK_BYTES_MAX);
+    nghttp2_option_set_max_deflate_dynamic_table_size(options, 0);
     nghttp2_option_set_stream_reset_rate_limit(options, NO_LIMIT, NO_LIMIT);
     return options;
 }
@@ -335,10 +341,10 @@ nghttp2_session *h2_server_create_nghttp2(struct h2_server *server)
     nghttp2_session *session = NULL;
     nghttp2_session_callbacks *callbacks = create_callbacks();
     nghttp2_option *options = create_options();
-    nghttp2_mem *memory = server->block ? h2_block_allocator(server->block) : NULL;
-    if (callbacks && options && nghttp2_session_server_new3(&session, callbacks, server, options, memory) != 0)
+    nghttp2_mem memory = h2_session_memory_init(&server->memory, server->worker->h2_memory);
+    if (callbacks && options && nghttp2_session_server_new3(&session, callbacks, server, options, &memory) != 0)
         session = NULL;
-    if (server->block) h2_block_settle(server->block);
+    h2_session_memory_created(&server->memory);
     nghttp2_option_del(options);
     nghttp2_session_callbacks_del(callbacks);
     return session;

@@ -35,9 +35,9 @@ struct h2_server {
     void *owner;
     const struct peer *peer;
     nghttp2_session *h2;
-    struct h2_block *block;      /* where that lives; NULL: malloc's */
-    struct session_socket early; /* its slab: what came before us, until it is read; NULL: nothing */
-    struct slab *input;          /* what was read last; NULL: nothing is held */
+    struct h2_session_memory memory; /* what h2 lives in */
+    struct session_socket early;     /* its slab: what came before us, until it is read; NULL: nothing */
+    struct slab *input;              /* what was read last; NULL: nothing is held */
     /* The last content that went by reference out of `input`: whose, and where it ends. Between it and what is read next stand only
      * frame heads. */
     struct h2_stream *content_stream;
@@ -54,7 +54,7 @@ struct h2_server {
     struct retired retired;
     struct turn_share reads;
     uint64_t idle_since_ms;     /* no streams since then */
-    uint64_t rest_at_ms;        /* then the session's memory rests, if it is idle; UINT64_MAX: it does */
+    uint64_t trim_at_ms;        /* when the memory of streams is given back; UINT64_MAX: they use it, or it was */
     uint64_t heading_ms;        /* when `heading` began */
     uint64_t settings_until_ms; /* for the client's preface, SETTINGS and ACK of ours; UINT64_MAX: they have come */
     uint64_t notice_at_ms;      /* yielding: when the notice is given at the latest; UINT64_MAX: none is due */
@@ -154,8 +154,6 @@ static inline const struct server_settings *h2_server_settings_of(const struct h
 }
 static inline uint64_t h2_server_now(const struct h2_server *server) { return server->worker->loop->now_ms; }
 
-/* The session is in use: its memory won't rest for a while. */
-void h2_server_stir(struct h2_server *);
 /* There may be something to send: once for all that happens in this turn. */
 void h2_server_flush_soon(struct h2_server *);
 /* Something has a deadline; the timer may be set earlier. UINT64_MAX: none. */
@@ -254,5 +252,7 @@ struct h2_tunnel *h2_tunnel_create(struct h2_slot *, struct tunnel_end *);
 void h2_tunnel_begin(struct h2_tunnel *);
 /* Lets go of end and pipes, which hear of it with these events (0: nothing). */
 void h2_tunnel_destroy(struct h2_tunnel *, unsigned events);
+/* So much has gone to the client. */
+void h2_tunnel_note_content(struct h2_stream *, size_t length);
 
 #endif

@@ -1,7 +1,7 @@
 /* One request and its answer. The owner's calls hand frames to nghttp2 and note; what the owner is told are bits and its task. */
 #include "http/h2_server_private.h"
 
-#include "base/random.h"
+#include "http/grpc.h"
 #include "http/refusal.h"
 #include "http/status.h"
 #include "http/websocket.h"
@@ -93,18 +93,6 @@ static bool expect_content(struct h2_slot *slot, struct error *error)
     return true;
 }
 
-/* RFC 8441 5: the key is HTTP/1.1's proof that both ends mean a WebSocket. Whoever is behind expects one, so there is one. */
-static bool give_websocket_key(struct h2_slot *slot, struct error *error)
-{
-    uint8_t nonce[WEBSOCKET_NONCE_BYTES];
-    char *key = arena_allocate(&slot->arena, WEBSOCKET_KEY_BYTES);
-    if (!key) return no_memory(error, "a WebSocket's key");
-    random_secure_bytes(nonce, sizeof nonce);
-    websocket_write_key(nonce, key);
-    return headers_set(&slot->stream.request.headers, SLICE("Sec-WebSocket-Key"), slice_of(key, WEBSOCKET_KEY_BYTES)) ||
-           no_memory(error, "a WebSocket's key");
-}
-
 static bool check_request(struct h2_slot *slot, struct error *error)
 {
     struct request_head *request = &slot->stream.request;
@@ -115,7 +103,6 @@ static bool check_request(struct h2_slot *slot, struct error *error)
         return error_set(error, BLAME_CLIENT, RETRY_NEVER, 413, "body-too-large",
                          "a request body of %llu bytes, more than %llu", (unsigned long long)request->body_length,
                          (unsigned long long)body_bytes_max);
-    if (request->wants_upgrade && !give_websocket_key(slot, error)) return false;
     bool has_content = request->wants_upgrade || (request->has_body && request->body_length > 0);
     return !has_content || expect_content(slot, error);
 }
@@ -223,7 +210,7 @@ static bool slot_open_tunnel(struct server_stream *stream, struct response_head 
     struct response_head answer = *head;
     answer.status = 200;
     answer.body_length = BODY_LENGTH_UNKNOWN;
-    headers_remove(&answer.headers, SLICE("Sec-WebSocket-Accept"));
+    headers_remove(&answer.headers, WEBSOCKET_ACCEPT_FIELD);
     slot->h2.two_way = true;
     if (!send_fields(slot, &answer, true, error)) {
         slot->h2.two_way = false;
@@ -297,6 +284,24 @@ void h2_slot_tell_refused(struct h2_slot *slot, const struct error *error)
     tell_refused(slot, error, slice_of(id, sizeof id), 0);
 }
 
+/* To who asks in gRPC it is said so. False: no memory. */
+static bool send_grpc_refusal(struct h2_slot *slot, const struct error *error, struct slice request_id)
+{
+    struct response_head head;
+    struct error failure;
+    struct slice text = arena_join(
+        &slot->arena, (struct slice[]){ slice_from_cstring(error->reason), SLICE(", request "), request_id }, 3);
+    response_head_init(&head, &slot->arena);
+    return !slice_is_absent(text) && grpc_refuse(&head, grpc_status_of_http(error->status), text) &&
+           send_answer(slot, &head, NULL, &failure);
+}
+
+static bool asks_in_grpc(const struct h2_slot *slot)
+{
+    struct slice message;
+    return grpc_type_parse(headers_value(&slot->stream.request.headers, HEADER_CONTENT_TYPE), &message);
+}
+
 /* False: no memory. */
 static bool send_refusal(struct h2_slot *slot, const struct error *error, struct slice request_id, uint64_t *length)
 {
@@ -304,6 +309,8 @@ static bool send_refusal(struct h2_slot *slot, const struct error *error, struct
     struct error failure;
     char *text = arena_allocate(&slot->arena, REFUSAL_BYTES_MAX);
     struct body_pipe *body = arena_allocate(&slot->arena, sizeof *body);
+    *length = 0;
+    if (asks_in_grpc(slot)) return send_grpc_refusal(slot, error, request_id);
     if (!text || !body) return false;
     *length = refusal_write(error, request_id, text);
     response_head_init(&head, &slot->arena);

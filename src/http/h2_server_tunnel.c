@@ -97,6 +97,8 @@ static void owner_closes(struct tunnel_end *end, bool reset)
 
 /* --- what happens on the stream --- */
 
+void h2_tunnel_note_content(struct h2_stream *stream, size_t length) { tunnel_on(stream)->end->bytes_sent += length; }
+
 static void receive(struct h2_stream *stream, const char *at, size_t length)
 {
     h2_inflow_take(stream->in, slice_of(at, length));

@@ -30,7 +30,7 @@ struct tunnel_end {
     /* The session's. */
     const struct tunnel_end_operations *operations;
     void *session;
-    uint64_t bytes_sent; /* to the peer */
+    uint64_t bytes_sent; /* to the peer, as of the last event or the end's close */
     uint8_t events;      /* bits are only ever added */
 };
 

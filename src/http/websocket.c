@@ -2,10 +2,17 @@
 
 #include <openssl/evp.h>
 
+#define KEY_BYTES WEBSOCKET_KEY_BYTES
 #define OPCODE_CLOSE 0x8
 #define IS_MASKED 0x80
 
 /* --- the handshake --- */
+
+bool websocket_is_asked_for(const struct request_head *request)
+{
+    return request->wants_upgrade && request->method == METHOD_GET &&
+           headers_list_has(&request->headers, HEADER_UPGRADE, SLICE("websocket"));
+}
 
 static bool is_base64(char byte)
 {
@@ -15,29 +22,27 @@ static bool is_base64(char byte)
 
 bool websocket_key_is_valid(struct slice key)
 {
-    if (key.length != WEBSOCKET_KEY_BYTES || key.at[WEBSOCKET_KEY_BYTES - 1] != '=' ||
-        key.at[WEBSOCKET_KEY_BYTES - 2] != '=')
-        return false;
-    for (size_t i = 0; i < WEBSOCKET_KEY_BYTES - 2; i++) {
+    if (key.length != KEY_BYTES || key.at[KEY_BYTES - 1] != '=' || key.at[KEY_BYTES - 2] != '=') return false;
+    for (size_t i = 0; i < KEY_BYTES - 2; i++) {
         if (!is_base64(key.at[i])) return false;
     }
     return true;
 }
 
-void websocket_write_key(const uint8_t nonce[WEBSOCKET_NONCE_BYTES], char into[WEBSOCKET_KEY_BYTES])
+void websocket_write_key(const uint8_t random[16], char into[WEBSOCKET_KEY_BYTES])
 {
     unsigned char base64[WEBSOCKET_KEY_BYTES + 1];
-    EVP_EncodeBlock(base64, nonce, WEBSOCKET_NONCE_BYTES);
+    EVP_EncodeBlock(base64, random, 16);
     memcpy(into, base64, WEBSOCKET_KEY_BYTES);
 }
 
 void websocket_write_accept(struct slice key, char into[WEBSOCKET_ACCEPT_BYTES])
 {
     static const char suffix[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
-    char text[WEBSOCKET_KEY_BYTES + sizeof suffix - 1];
+    char text[KEY_BYTES + sizeof suffix - 1];
     unsigned char digest[EVP_MAX_MD_SIZE], base64[WEBSOCKET_ACCEPT_BYTES + 1];
-    PROMISE(key.length == WEBSOCKET_KEY_BYTES);
-    memcpy(mempcpy(text, key.at, WEBSOCKET_KEY_BYTES), suffix, sizeof suffix - 1);
+    PROMISE(key.length == KEY_BYTES);
+    memcpy(mempcpy(text, key.at, KEY_BYTES), suffix, sizeof suffix - 1);
     unsigned length;
     PROMISE(EVP_Digest(text, sizeof text, digest, &length, EVP_sha1(), NULL) == 1);
     EVP_EncodeBlock(base64, digest, (int)length);

@@ -5,11 +5,13 @@
 #ifndef SLUICE_HTTP_WEBSOCKET_H
 #define SLUICE_HTTP_WEBSOCKET_H
 
-#include "base/slice.h"
+#include "http/message.h"
 
+#define WEBSOCKET_KEY_FIELD SLICE("Sec-WebSocket-Key")
+#define WEBSOCKET_ACCEPT_FIELD SLICE("Sec-WebSocket-Accept")
+#define WEBSOCKET_VERSION_FIELD SLICE("Sec-WebSocket-Version")
 #define WEBSOCKET_VERSION "13"
-#define WEBSOCKET_KEY_BYTES 24 /* 16 bytes in base64 */
-#define WEBSOCKET_NONCE_BYTES 16
+#define WEBSOCKET_KEY_BYTES 24
 #define WEBSOCKET_ACCEPT_BYTES 28
 
 enum websocket_close_code {
@@ -18,10 +20,13 @@ enum websocket_close_code {
     WEBSOCKET_ABNORMAL = 1006 /* the connection ended without a close frame; never on the wire */
 };
 
+/* Does the request ask for one, whichever version of HTTP it came by? Other protocols that a client would like to change to are its own
+ * and the next hop's business (RFC 9110 7.8). */
+bool websocket_is_asked_for(const struct request_head *);
 /* Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455 4.1). */
 bool websocket_key_is_valid(struct slice key);
-/* One of random bytes, for a client that has none because its version of HTTP needs none (RFC 8441 5); `into` gets no NUL. */
-void websocket_write_key(const uint8_t nonce[WEBSOCKET_NONCE_BYTES], char into[WEBSOCKET_KEY_BYTES]);
+/* One of these random bytes; `into` gets no NUL. */
+void websocket_write_key(const uint8_t random[16], char into[WEBSOCKET_KEY_BYTES]);
 /* Sec-WebSocket-Accept for a valid key (RFC 6455 4.2.2); `into` gets no NUL. */
 void websocket_write_accept(struct slice key, char into[WEBSOCKET_ACCEPT_BYTES]);
 /* Is it what a server that has read the key answers? */

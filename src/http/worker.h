@@ -7,15 +7,15 @@
 #include "event/event.h"
 #include "http/request_id.h"
 
-struct kernel_pipes;
 struct h2_memory;
+struct kernel_pipes;
 
 struct http_worker {
     struct loop *loop;
     struct slab_pool *slabs;
     struct arena_pool *arenas;
     struct kernel_pipes *kernel_pipes; /* NULL: no splice */
-    struct h2_memory *h2_memory;       /* NULL: HTTP/2 sessions take theirs from malloc */
+    struct h2_memory *h2_memory;       /* NULL: clients' HTTP/2 sessions live by malloc alone */
     struct request_id_source ids;
     char date[32]; /* the Date field's value, renewed each second */
 };

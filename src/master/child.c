@@ -145,9 +145,12 @@ static struct child *start(struct master *master, enum child_role role, const st
         error_format(error, "%d gateways of before still drain", CHILDREN_MAX - 1);
         return NULL;
     }
-    if (start_process(child, start, error)) return child;
-    child_destroy(child);
-    return NULL;
+    if (!start_process(child, start, error)) {
+        child_destroy(child);
+        return NULL;
+    }
+    if (master->ticket_keys >= 0) child_send(child, SUPERVISION_TICKET_KEYS, 0, NULL, &master->ticket_keys, 1);
+    return child;
 }
 
 bool child_start(struct master *master)
@@ -298,13 +301,23 @@ static void is_ready(struct child *child, uint64_t version)
     service_manager_serving(master);
 }
 
-static void keep_good_text(struct child *child, struct supervision_message *message)
+static void keep(int *kept, struct supervision_message *message)
 {
     if (message->descriptor_count != 1) return;
-    int *kept = child->role == CHILD_SERVES ? &child->master->good_text : &child->good_text;
     if (*kept >= 0) close(*kept);
     *kept = message->descriptors[0];
     message->descriptor_count = 0;
+}
+
+static void keep_good_text(struct child *child, struct supervision_message *message)
+{
+    keep(child->role == CHILD_SERVES ? &child->master->good_text : &child->good_text, message);
+}
+
+/* Told once it serves. */
+static void keep_ticket_keys(struct child *child, struct supervision_message *message)
+{
+    if (child->role == CHILD_SERVES) keep(&child->master->ticket_keys, message);
 }
 
 static void handle_message(struct child *child, struct supervision_message *message)
@@ -317,6 +330,7 @@ static void handle_message(struct child *child, struct supervision_message *mess
     case SUPERVISION_BEAT_BOUND: child->beat_bound_ms = message->number; break;
     case SUPERVISION_DRAIN_BOUND: child->drain_bound_ms = message->number; break;
     case SUPERVISION_GOOD_TEXT: keep_good_text(child, message); break;
+    case SUPERVISION_TICKET_KEYS: keep_ticket_keys(child, message); break;
     case SUPERVISION_ANSWER:
         service_manager_answered(child->master, message->number);
         control_answer(child->master, message->number, message->text);

@@ -97,6 +97,13 @@ static void write_control(FILE *to, const struct master *master)
     fputc('\n', to);
 }
 
+static void write_kept(FILE *to, const char *word, int descriptor)
+{
+    if (descriptor < 0) return;
+    write_descriptors(to, word, &descriptor, 1);
+    fputc('\n', to);
+}
+
 static void write_state(FILE *to, const struct master *master, uint64_t command)
 {
     const struct list_link *link;
@@ -107,10 +114,8 @@ static void write_state(FILE *to, const struct master *master, uint64_t command)
     write_number(to, "upgrade", command);
     fputc('\n', to);
     if (master->control.descriptor >= 0) write_control(to, master);
-    if (master->good_text >= 0) {
-        write_descriptors(to, "good-text", &master->good_text, 1);
-        fputc('\n', to);
-    }
+    write_kept(to, "good-text", master->good_text);
+    write_kept(to, "ticket-keys", master->ticket_keys);
     for (link = master->addresses.next; link != &master->addresses; link = link->next)
         write_address(to, CONTAINER_OF(link, struct held_address, link));
     for (link = master->children.next; link != &master->children; link = link->next)
@@ -148,6 +153,7 @@ void handover_keep_descriptors(const struct master *master, bool kept)
     const struct list_link *link;
     keep_one(master->control.descriptor, kept);
     keep_one(master->good_text, kept);
+    keep_one(master->ticket_keys, kept);
     for (link = master->addresses.next; link != &master->addresses; link = link->next) {
         const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
         for (uint32_t i = 0; i < held->count; i++) keep_one(held->sockets[i], kept);
@@ -289,6 +295,13 @@ static bool read_good_text(struct reader *reader, struct line *line)
     return true;
 }
 
+static bool read_ticket_keys(struct reader *reader, struct line *line)
+{
+    if (line->descriptor_count != 1 || reader->master->ticket_keys >= 0) return refuse(reader, line, "not one file");
+    reader->master->ticket_keys = take_descriptor(line);
+    return true;
+}
+
 static bool read_address(struct reader *reader, struct line *line)
 {
     char *text = read_value(line, "text");
@@ -362,9 +375,9 @@ static bool read_line(struct reader *reader, struct line *line)
         const char *word;
         bool (*read)(struct reader *, struct line *);
     } readers[] = {
-        { "program", read_program },     { "commands", read_commands }, { "control", read_control },
-        { "good-text", read_good_text }, { "address", read_address },   { "gateway", read_gateway },
-        { "client", read_client },
+        { "program", read_program },     { "commands", read_commands },       { "control", read_control },
+        { "good-text", read_good_text }, { "ticket-keys", read_ticket_keys }, { "address", read_address },
+        { "gateway", read_gateway },     { "client", read_client },
     };
     bool good = claim_descriptors(reader, line);
     for (size_t i = 0; good && i < COUNT_OF(readers); i++) {

@@ -132,6 +132,7 @@ static void release(struct master *master)
     loop_unwatch(&master->loop, &master->signals, false);
     if (signals >= 0) close(signals);
     if (master->good_text >= 0) close(master->good_text);
+    if (master->ticket_keys >= 0) close(master->ticket_keys);
     loop_turn(&master->loop, 0); /* frees what was retired */
     loop_release(&master->loop);
     free(master->program);
@@ -139,7 +140,7 @@ static void release(struct master *master)
 
 void master_init(struct master *master, const struct master_options *options)
 {
-    *master = (struct master){ .options = options, .exit_status = 1, .good_text = -1 };
+    *master = (struct master){ .options = options, .exit_status = 1, .good_text = -1, .ticket_keys = -1 };
     master->signals.descriptor = -1;
     upgrade_init(&master->upgrade);
     list_init(&master->children);

@@ -96,6 +96,7 @@ struct master {
     struct timer restart; /* backing off */
     uint64_t watched_ms;  /* of the last look */
     int good_text;        /* of the serving gateway, kept for the one after it; -1: none */
+    int ticket_keys;      /* the same for them */
     uint64_t dead;        /* bits of serving gateways that died and have no follower yet */
     unsigned crashes_in_a_row;
     bool ever_ready, stopping;

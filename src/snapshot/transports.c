@@ -21,7 +21,7 @@ struct draft {
 
 static enum transport_version version_of(const struct service_config *config)
 {
-    if (config->http_version == SERVICE_HTTP_2) return TRANSPORT_HTTP_2;
+    if (config->http_version == SERVICE_HTTP_2 || config->protocol == SERVICE_GRPC) return TRANSPORT_HTTP_2;
     bool is_open = config->http_version == SERVICE_HTTP_AUTO && config->protocol == SERVICE_HTTPS;
     return is_open ? TRANSPORT_CHOSEN : TRANSPORT_HTTP_1;
 }
@@ -154,7 +154,7 @@ struct transport *transport_for(struct snapshot_builder *builder, const struct s
                                 struct problems *problems)
 {
     struct draft draft = {
-        .tls = config->protocol == SERVICE_HTTPS ? &config->tls : NULL,
+        .tls = config->protocol == SERVICE_HTTPS || config->has_tls ? &config->tls : NULL,
         .node = config->has_tls && config->node ? node_find(config->node, "tls") : config->node,
         .version = version_of(config),
     };

@@ -55,7 +55,7 @@ static void start(void)
                                         .tls = { .certificates = { &config, 1 },
                                                  .client_auth = CLIENT_AUTH_OPTIONAL,
                                                  .client_ca = file_of(certificate, ca_path) } };
-    ticket_ring_init(&ring);
+    ticket_ring_init(&ring, 0);
     server = tls_server_create(&listener, &ring, &problems);
     PROMISE(server && loop_init(&loop, &error));
     problems_release(&problems);

@@ -12,10 +12,10 @@ import contextlib
 import threading
 import time
 
-from backend import answer, free_port
+from backend import answer, echo, free_port
 from h2_backend import answer as h2_answer
 from h2_load import H2EventStream, H2Load, h2_over_tls
-from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, numbered_events
+from load import Echoes, EventStream, Load, NewConnectionsApart, NewTlsConnections, Uploads, numbered_events
 from tls import client_context, tls_connect
 from websocket import echo_frames, finish_opening, handshake, switch
 
@@ -26,7 +26,7 @@ def whole_config(backend, h2_backend):
         return {"name": path[1:], "path": path, "serviceId": to, **fields}
     return {
         "services": [{"name": "one", "instances": [backend.address]}, {"name": "two", "instances": [h2_backend.address], "httpVersion": 2}],
-        "routes": [proxied("/events", idleTimeoutMs=20000), proxied("/echo"), proxied("/h1"), proxied("/h2", to="two"),
+        "routes": [proxied("/events", idleTimeoutMs=20000), proxied("/echo"), proxied("/h1"), proxied("/upload"), proxied("/h2", to="two"),
                    {"name": "said", "path": "/*", "respond": {"status": 200, "body": "x"}}],
     }
 
@@ -39,6 +39,7 @@ class FullLoad:
         tls_listener = {"address": f"127.0.0.1:{self.tls_address[1]}", "tls": {"certificates": [certificate.config]}}
         self._streams_end = threading.Event()
         backend.on("/events", numbered_events(self._streams_end)).on("/h1", answer(body=b"1")).on("/echo", switch(echo_frames))
+        backend.on("/upload", echo())
         h2_backend.on("/h2", h2_answer(body=b"2"))
         self.running = starter(self.config(), more_listeners=[tls_listener])
         self.parts = self._make_parts(per_second)
@@ -56,9 +57,12 @@ class FullLoad:
         return {
             "new connections": NewConnectionsApart(plain, per_second),
             "new TLS connections": NewTlsConnections(secured),
+            "new h2 connections": H2Load(plain, streams=2, requests_each=2, think=0.005),
+            "new h2 connections over TLS": H2Load(secured, streams=2, requests_each=2, think=0.005, connecting=h2_over_tls),
             "h1": Load(self.running, clients=2, think=0.002),
             "h1 to h1": Load(self.running, clients=1, target="/h1", think=0.005),
             "h1 over TLS to h2": Load(_At(secured), clients=1, target="/h2", think=0.005, connecting=over_tls),
+            "uploads over TLS": Uploads(_At(secured), clients=1, target="/upload", connecting=over_tls),
             "h2": H2Load(plain, streams=8, think=0.002),
             "h2 over TLS": H2Load(secured, streams=8, think=0.002, connecting=h2_over_tls),
             "h2 over TLS to h1": H2Load(secured, streams=4, target="/h1", think=0.005, connecting=h2_over_tls),

@@ -47,6 +47,7 @@ class H2Client:
         self.wire = wire or connect(address, timeout, receive_buffer=receive_buffer)
         self.timeout, self.takes = timeout, takes
         self.answers, self.goaways, self.settings_seen = {}, [], False
+        self._rest = b""  # the beginning of a frame that is not whole yet
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         self.h2.initiate_connection()
         if window is not None:
@@ -115,10 +116,21 @@ class H2Client:
             raise WireClosed(repr(error)) from error
         if not data:
             raise WireClosed(f"closed; so far: {self.answers} {self.goaways}")
-        for event in self.h2.receive_data(data):
+        for event in self._receive(data):
             self._take(event)
         with contextlib.suppress(OSError):
             self.flush()
+
+    def _receive(self, data):
+        """GOAWAY is looked at here, and the library never sees it: that (4.1) takes it for the end of all streams, whereas those up to the
+        last one that it names go on (RFC 9113 6.8)."""
+        self._rest += data
+        while len(self._rest) >= 9 and len(self._rest) >= (length := 9 + int.from_bytes(self._rest[:3], "big")):
+            whole, self._rest = self._rest[:length], self._rest[length:]
+            if whole[3] == GOAWAY:
+                self.goaways.append(struct.unpack(">II", whole[9:17]))
+            else:
+                yield from self.h2.receive_data(whole)
 
     def _take(self, event):
         answer = self.answers.get(getattr(event, "stream_id", None))
@@ -138,8 +150,6 @@ class H2Client:
             answer.complete = True
         elif isinstance(event, h2.events.StreamReset):
             answer.reset = event.error_code
-        elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaways.append((event.last_stream_id, event.error_code))
         elif isinstance(event, h2.events.RemoteSettingsChanged):
             self.settings_seen = True
 

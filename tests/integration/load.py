@@ -117,8 +117,7 @@ class Load(Traffic):
         began = time.monotonic()
         fields = {"Connection": "close"} if self.new_connections else {}
         wire.received.clear()
-        wire.send(request_bytes(target=self.target, headers=fields))
-        response = wire.read_response()
+        response = self._ask(wire, fields)
         with self._lock:
             now = time.monotonic()
             self.answers += 1
@@ -133,6 +132,21 @@ class Load(Traffic):
         self.reconnects += not self.new_connections
         wire.close()
         return None
+
+    def _ask(self, wire, fields):
+        return wire.send(request_bytes(target=self.target, headers=fields)).read_response()
+
+
+class Uploads(Load):
+    """Bodies that take their time, and come back as they are."""
+
+    def _ask(self, wire, fields):
+        body = b"%08d" % self.answers * 4096
+        wire.send(request_bytes("POST", self.target, {**fields, "Content-Length": len(body)}))
+        wire.drip(body, len(body) // 4, pause=0.02)
+        response = wire.read_response("POST")
+        assert response.body == body, (response, len(response.body))
+        return response
 
 
 class NewConnections(Traffic):

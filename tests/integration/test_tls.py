@@ -1,5 +1,6 @@
 """TLS at the listeners: which version, which certificate, which protocol; resumption; what a broken client gets."""
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from certificates import Authority
 from gateway import proxy, run_sluice
 from load import Load
 from tls import client_context, s_client, shown_certificate, tls_connect, tls_get
+from upgrading import upgrade
 from websocket import echo_frames, finish_opening, frame_bytes, handshake, switch
 from wire import request_bytes
 
@@ -251,6 +253,22 @@ def test_instances_with_the_same_ticket_keys_resume_each_others_sessions(gateway
     fresh = a_session(two.address, context)
     assert not resumes(one.address, context, fresh), "that key is not known there"
     assert not resumes(stranger.address, context, session)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_outlive_the_gateway_that_began_them(upgradable, server, version):
+    """By upgrades, whose new masters pass the keys on, and a crash."""
+    running = upgradable(HELLO, listener=secured(server))
+    context = client_context(version=version)
+    session = a_session(running.address, context)
+    for _ in range(2):
+        upgrade(running)
+        assert resumes(running.address, context, session)
+    before = running.gateway_processes()
+    os.kill(running.serving_process(), signal.SIGKILL)
+    running.wait_for_gateway_process(other_than=before)
+    assert resumes(running.address, context, session)
+    assert "ticket" not in running.stderr()
 
 
 def test_without_key_files_a_ticket_is_good_in_its_own_process_only(gateway, server):

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import ssl
 import threading
 import time
 
@@ -12,11 +13,13 @@ from backend import answer, wait
 from certificates import Authority
 from full_load import FullLoad
 from gateway import BINARY, TEST_BINARY, proxy
+from h2_client import NO_ERROR, H2Client
 from h2_load import H2EventStream, H2Load
 from load import Echoes, numbered_events
-from tls import shown_certificate
+from tls import client_context, shown_certificate
 from upgrading import install, runs, status, upgrade, wait_until_drained
 from websocket import echo_frames, finish_opening, handshake, switch
+from wire import request_bytes
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,12 @@ def authority(tmp_path_factory):
 @pytest.fixture
 def certificate(authority):
     return authority.issue("localhost")
+
+
+def assert_sessions_go_on(load):
+    """Only the first ones had none to go on with."""
+    fresh = load.parts["new TLS connections"]
+    assert fresh.full <= fresh.clients and fresh.resumed > 0, (fresh.full, fresh.resumed)
 
 
 def test_an_upgrade_under_every_kind_of_traffic_loses_nothing(upgradable, program, backend, h2_backend, certificate):
@@ -45,6 +54,7 @@ def test_an_upgrade_under_every_kind_of_traffic_loses_nothing(upgradable, progra
         assert h2_stream.was_told_to_go
     assert load.faults() == {}, load.figures()
     assert all(load.parts[name].reconnects > 0 for name in load.parts if name.startswith("h")), "whoever can moves to the new one"
+    assert_sessions_go_on(load)
     wait_until_drained(running)
     assert runs(running.process.pid) == new and "ended by SIG" not in running.stderr()
 
@@ -62,9 +72,8 @@ def test_reloads_and_new_certificates_under_every_kind_of_traffic_lose_nothing(g
             assert shown_certificate(load.tls_address) == certificate.document.public_bytes(Encoding.DER)
             load.wait_for_each(5, {"new connections": 100})
     assert load.faults() == {}
-    assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}
-    fresh = load.parts["new TLS connections"]
-    assert fresh.full <= fresh.clients and fresh.resumed > 0
+    assert {name: part.reconnects for name, part in load.parts.items() if getattr(part, "reconnects", 0)} == {}, "a reload sends nobody away"
+    assert_sessions_go_on(load)
 
 
 def test_a_crash_under_every_kind_of_traffic_costs_what_was_in_flight(gateway, backend, h2_backend, certificate):
@@ -82,6 +91,7 @@ def test_a_crash_under_every_kind_of_traffic_costs_what_was_in_flight(gateway, b
         assert part.failures == [], (name, part.failures)
         assert len(part.broken) <= part.clients, (name, part.broken)
         assert not any("Refused" in what for _, what in part.broken), (name, part.broken)
+    assert_sessions_go_on(load)
 
 
 def test_whoever_is_connected_finishes_when_all_ends(gateway, backend):
@@ -103,6 +113,48 @@ def test_whoever_is_connected_finishes_when_all_ends(gateway, backend):
         assert running.process.wait(20) == 0
     assert [part.faults() for part in (asking, stream, echoes)] == [[], [], []]
     assert asking.reconnects == 2 and echoes.goodbye is not None
+
+
+def half_way(connected, between):
+    """The first thing that is sent goes in two halves, with something between them."""
+    whole = connected.send
+
+    def send(data):
+        connected.send = whole
+        whole(data[:len(data) // 2])
+        between()
+        return whole(data[len(data) // 2:])
+    connected.send = send
+    return connected
+
+
+def test_a_preface_that_an_upgrade_meets_half_way_gets_its_answers(upgradable, backend):
+    running = upgradable(proxy(backend))
+    with H2Client(running.address, half_way(running.connect(), lambda: upgrade(running))) as client:
+        streams = [client.ask() for _ in range(3)]
+        assert [client.read(stream).status for stream in streams] == [200] * 3
+        client.wait_for(lambda: (max(streams), NO_ERROR) in client.goaways)
+    wait_until_drained(running)
+
+
+def test_a_handshake_that_an_upgrade_meets_half_way_goes_on(upgradable, backend, certificate):
+    running = upgradable(proxy(backend), listener={"tls": {"certificates": [certificate.config]}})
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = client_context().wrap_bio(incoming, outgoing)
+
+    def step(action):
+        """Until it needs nothing more of the gateway."""
+        while True:
+            try:
+                return action()
+            except ssl.SSLWantReadError:
+                wire.send(outgoing.read())
+                incoming.write(wire.socket.recv(65536))
+    with half_way(running.connect(), lambda: upgrade(running)) as wire:
+        step(session.do_handshake)
+        session.write(request_bytes())
+        assert step(lambda: session.read(65536)).startswith(b"HTTP/1.1 200 ")
+    wait_until_drained(running)
 
 
 def test_websockets_stay_with_the_old_gateway_for_the_time_they_are_given(upgradable, backend, h2_backend, certificate):
@@ -149,5 +201,6 @@ def test_twenty_upgrades_back_and_forth_with_other_numbers_of_workers_lose_nothi
         assert status(running)["gatewaysDraining"] == 20
     print(load.figures())
     assert load.faults() == {}
+    assert_sessions_go_on(load)
     wait_until_drained(running, timeout=60)
     assert "ended by SIG" not in running.stderr()

@@ -1,12 +1,15 @@
 """WebSockets by HTTP/1.1 to HTTP/1.1 backends: the handshake, frames untouched, ends passed on, limits, time, reload, drain."""
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from backend import Finished, answer, hang
-from gateway import proxy, service
+from gateway import is_sanitized, proxy, service
 from measuring import resident_bytes
 from websocket import (BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, WebSocket, accept_of, close_payload, echo_frames, finish_opening,
                        frame_bytes, handshake, keep_frames, open_websocket, switch, switch_head)
@@ -270,6 +273,18 @@ def test_filters_come_first(new_backend, gateway):
     ws.send(b"x").expect(b"x")
     assert ws.response.headers["X-Seen"] == "yes"
     assert backend.targets() == ["/open"] and backend.requests[0].headers["X-Who"] == "127.0.0.1"
+
+
+def test_pages_of_other_origins_are_refused(new_backend, gateway):
+    backend = new_backend()
+    backend.on("/", switch(echo_frames))
+    running = gateway(proxy(backend, route={"filters": [{"type": "websocket", "allowedOrigins": ["https://*.example.com"]}]}))
+    with running.send(handshake(headers=[("Origin", "https://evil.example")])) as wire:
+        response = wire.read_response()
+        assert response.status == 403 and response.problem["rule"] == "websocket"
+    assert backend.requests == []
+    open_websocket(running, headers=[("Origin", "https://app.example.com")]).send(b"x").expect(b"x")
+    open_websocket(running).send(b"x").expect(b"x")
 
 
 # Ends
@@ -645,3 +660,41 @@ def test_two_workers_share_nothing_but_the_counts(new_backend, gateway):
         ws.wire.close()
     running.wait_for_metric("sluice_websocket_closes_total", 20, side="client", code="1000")
     assert running.gauges_at_zero()
+
+
+# A crowd
+
+SOCKETS, RESIDENT_BYTES_MAX = 9000, 54 << 20
+
+
+def crowd(*arguments):
+    program = pathlib.Path(__file__).with_name("crowd.py")
+    return subprocess.Popen([sys.executable, str(program), *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask_crowd(people, order):
+    people.stdin.write(order + "\n")
+    people.stdin.flush()
+    return people.stdout.readline().strip()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(is_sanitized(), reason="a sanitizer's own memory would be what is measured")
+def test_nine_thousand_open_sockets_cost_54_mb(gateway):
+    """As many as 20,000 descriptors allow, with all else that the process holds; none of it grows by talking."""
+    with crowd("backend") as backend:
+        running = gateway(proxy(f"127.0.0.1:{backend.stdout.readline().strip()}", tunnelDrainTimeout=0))
+        pid = running.gateway_processes()[0]
+        with crowd("clients", running.port, SOCKETS) as clients:
+            assert clients.stdout.readline() == "open\n"
+            assert running.metric("sluice_tunnels_active") == SOCKETS
+            assert resident_bytes(pid) <= RESIDENT_BYTES_MAX
+            for _ in range(3):
+                assert ask_crowd(clients, "talk") == str(SOCKETS)
+            assert resident_bytes(pid) <= RESIDENT_BYTES_MAX
+            print(f"{resident_bytes(pid):,} bytes resident with {SOCKETS:,} sockets")
+            drained(running)
+            assert ask_crowd(clients, "leave") == str(SOCKETS)
+            clients.stdin.close()
+        ends(running)
+        backend.stdin.close()

@@ -10,6 +10,7 @@ import os
 import struct
 
 from backend import Finished
+from h2_client import Answer
 from wire import WireClosed, WireError, request_bytes
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -149,4 +150,100 @@ def keep_frames(into):
                 into.append(ws.read(timeout=60))
         except (WireClosed, OSError):
             return
+    return step
+
+
+# The same on streams of HTTP/2 (RFC 8441): what stands in for a wire
+
+class ClientStream:
+    """A stream of h2_client.H2Client."""
+
+    def __init__(self, client, number):
+        self.client, self.number, self.at = client, number, 0
+        self.answer = client.answers[number]
+
+    def send(self, data):
+        self.client.send_body(self.number, data, end=False)
+        return self
+
+    def half_close(self):
+        self.client.h2.end_stream(self.number)
+        self.client.flush()
+        return self
+
+    def reset(self):
+        self.client.reset(self.number)
+
+    def _is_over(self):
+        return self.answer.complete or self.answer.reset is not None
+
+    def read_exactly(self, count, timeout=None):
+        self.client.wait_for(lambda: len(self.answer.body) >= self.at + count or self._is_over(), timeout)
+        if len(self.answer.body) < self.at + count:
+            raise WireClosed(f"the stream ended: {self.answer}")
+        self.at += count
+        return self.answer.body[self.at - count:self.at]
+
+    def is_closed(self, timeout=2.0):
+        self.client.wait_for(self._is_over, timeout)
+        return len(self.answer.body) == self.at
+
+
+def ask_for_websocket_h2(client, target="/", headers=()):
+    """Returns the stream's number. It may not be asked for before the server's SETTINGS offer it."""
+    client.wait_for(lambda: client.settings_seen)
+    assert client.h2.remote_settings.enable_connect_protocol == 1
+    number = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(number, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "gateway.test"),
+                                    (":path", target), ("sec-websocket-version", "13"), *headers])
+    client.answers[number] = Answer()
+    client.flush()
+    return number
+
+
+def open_websocket_h2(client, target="/", headers=()):
+    stream = ClientStream(client, ask_for_websocket_h2(client, target, headers))
+    client.wait_for(lambda: stream.answer.status is not None)
+    assert stream.answer.status == 200, stream.answer
+    left = {"upgrade", "connection", "sec-websocket-accept", "sec-websocket-key", "content-length"} & set(stream.answer.headers.names())
+    assert not left, left
+    return WebSocket(stream, stream.answer)
+
+
+class BackendStream:
+    """A stream of h2_backend's."""
+
+    def __init__(self, stream):
+        self.stream, self.buffer, self.pieces = stream, bytearray(), stream.pieces()
+
+    def send(self, data):
+        self.stream.data(data)
+        return self
+
+    def read_exactly(self, count, timeout=None):
+        while len(self.buffer) < count:
+            piece = next(self.pieces, None)
+            if piece is None:
+                raise WireClosed(f"the stream ended with {bytes(self.buffer)!r}")
+            self.buffer += piece
+        taken = bytes(self.buffer[:count])
+        del self.buffer[:count]
+        return taken
+
+    def read_until_close(self):
+        return bytes(self.buffer) + b"".join(self.pieces)
+
+
+def switch_h2(*steps, headers=()):
+    """The 200, and then steps of (ws, request); use it behind before_body. After the last one the backend's side ends."""
+    def step(stream):
+        assert stream.request.pseudo[":method"] == "CONNECT" and stream.request.pseudo[":protocol"] == "websocket"
+        stream.head(200, headers)
+        ws = WebSocket(BackendStream(stream), is_client=False)
+        try:
+            for one in steps:
+                one(ws, stream.request)
+        except WireClosed:
+            pass  # the client has finished, and so does a server then
+        stream.data(b"", end=True)
     return step

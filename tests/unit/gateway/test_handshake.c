@@ -94,7 +94,7 @@ static void make_entrances(void)
 static int set_up_all(void **state)
 {
     assert_non_null(mkdtemp(folder));
-    ticket_ring_init(&ring);
+    ticket_ring_init(&ring, 0);
     write_files();
     make_entrances();
     return 0;

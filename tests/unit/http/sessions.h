@@ -109,10 +109,10 @@ static inline void bench_tear_down(struct bench *bench)
     assert_int_equal(bench->arenas.bytes_taken, 0);
     assert_int_equal(memory_ceiling_in_use(&bench->ceiling), 0);
     kernel_pipes_destroy(bench->worker.kernel_pipes);
-    h2_memory_destroy(bench->worker.h2_memory);
     slab_pool_release(&bench->slabs);
     arena_pool_release(&bench->arenas);
     loop_release(&bench->loop);
+    h2_memory_destroy(bench->worker.h2_memory);
 }
 
 /* The other end: what it has received so far, and how its connection stands. */

@@ -679,6 +679,95 @@ static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
     close_tunnel(f, false);
 }
 
+/* RFC 8441 3: it may not be asked for before the SETTINGS have said so. */
+static void a_tunnel_is_asked_for_when_the_settings_are_there(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false; /* as on a fresh connection */
+    struct request *request = ask_for_tunnel(f, 0), *plain = get(f, 1);
+    assert_h2(&f->backend, "HEADERS 1 :method=GET");
+    assert_not_h2(&f->backend, "CONNECT");
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_h2(&f->backend, "HEADERS 3 :method=CONNECT :protocol=websocket");
+    answer_head(f, 3, 0);
+    assert_soon(request->heads > 0);
+    assert_int_equal(request->stream.response.status, 101);
+    end_request(plain);
+}
+
+static void who_waits_for_settings_can_leave(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false;
+    end_request(ask_for_tunnel(f, 0));
+    settle(f);
+    assert_int_equal(f->freed, 1);
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
+    assert_not_h2(&f->backend, "CONNECT");
+    assert_not_h2(&f->backend, "RST_STREAM");
+}
+
+static void settings_that_offer_no_tunnels_fail_who_has_waited(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false;
+    struct request *request = ask_for_tunnel(f, 0);
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10);
+    assert_failure(request, "no-tunnel", RETRY_NEVER, false);
+    assert_int_equal(f->freed, 1);
+}
+
+static void a_connection_that_ends_before_its_settings_fails_who_has_waited(void **state)
+{
+    struct fixture *f = *state;
+    f->connection->is_streams_max_known = false;
+    struct request *request = ask_for_tunnel(f, 0);
+    wire_reset(&f->wire);
+    assert_failure(request, "stale-connection", RETRY_OTHER_CONNECTION, false);
+}
+
+/* RFC 8441 5: no key goes out, and what comes as accept means nothing; who asks as in HTTP/1.1 gets what that would bring. */
+static void an_extended_connect_looks_like_an_upgrade_to_its_owner(void **state)
+{
+    struct fixture *f = *state;
+    h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+    assert_soon(f->changed > 0);
+    settle(f);
+    struct request *request = ask_for_tunnel(f, 0);
+    assert_h2(&f->backend, ":method=CONNECT");
+    assert_not_h2(&f->backend, "sec-websocket-key");
+    h2_headers(&f->backend, 1, 0, ":status", "200", "sec-websocket-accept", "nonsense", NULL);
+    assert_soon(request->heads > 0);
+    const struct headers *headers = &request->stream.response.headers;
+    assert_slice_is(headers_value(headers, HEADER_UPGRADE), "websocket");
+    assert_true(headers_list_has(headers, HEADER_CONNECTION, SLICE("upgrade")));
+    const struct header *accept = headers_find(headers, SLICE("sec-websocket-accept"));
+    assert_slice_is(accept->value, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_null(headers_find_next(headers, accept));
+}
+
+static void a_tunnels_reader_holds_its_stream_back_and_no_other(void **state)
+{
+    struct fixture *f = *state;
+    char kilobyte[1025];
+    memset(kilobyte, 'x', 1024);
+    kilobyte[1024] = '\0';
+    end_request(open_tunnel(f));
+    assert_from_peer("early");
+    for (int i = 0; i < 63; i++) h2_data(&f->backend, 1, kilobyte, 0);
+    assert_soon(the_tunnel.from.buffered == 63 * 1024);
+    assert_not_h2(&f->backend, "WINDOW_UPDATE 1 ");
+    assert_true(f->bench.slabs.taken_bytes <= 64 * 1024 + 3 * SLAB_SMALL_BYTES);
+    struct request *other = get(f, 1);
+    answer_head(f, 3, H2_END);
+    assert_soon(other->done);
+    body_pipe_consume(&the_tunnel.from, the_tunnel.from.buffered);
+    assert_h2(&f->backend, "WINDOW_UPDATE 1 ");
+    close_tunnel(f, false);
+}
+
 static void a_refused_tunnel_is_an_answer_like_any_other(void **state)
 {
     struct fixture *f = *state;
@@ -1028,6 +1117,12 @@ int main(void)
         CASE(an_answer_before_the_request_is_whole_ends_it),
         CASE(a_tunnel_needs_the_backends_offer),
         CASE(a_tunnel_carries_bytes_both_ways),
+        CASE(a_tunnel_is_asked_for_when_the_settings_are_there),
+        CASE(who_waits_for_settings_can_leave),
+        CASE(settings_that_offer_no_tunnels_fail_who_has_waited),
+        CASE(a_connection_that_ends_before_its_settings_fails_who_has_waited),
+        CASE(an_extended_connect_looks_like_an_upgrade_to_its_owner),
+        CASE(a_tunnels_reader_holds_its_stream_back_and_no_other),
         CASE(each_side_of_a_tunnel_ends_by_itself),
         CASE(a_tunnel_that_the_backend_resets_is_broken),
         CASE(a_tunnel_ends_with_its_connection),

@@ -710,6 +710,7 @@ static void an_extended_connect_is_a_get_that_wants_to_upgrade(void **state)
     assert_null(FIRST->stream->request_body);
     assert_slice_is(headers_value(&request->headers, HEADER_UPGRADE), "websocket");
     assert_true(headers_list_has(&request->headers, HEADER_CONNECTION, SLICE("upgrade")));
+    assert_true(websocket_is_asked_for(request));
     assert_true(websocket_key_is_valid(headers_find(&request->headers, SLICE("Sec-WebSocket-Key"))->value));
     answer(FIRST, 403, "no");
     assert_h2(&f->client, "DATA 1 no end\nRST_STREAM 1 0\n");
@@ -796,6 +797,7 @@ static void a_tunnel_carries_bytes_both_ways_until_both_have_ended(void **state)
     body_pipe_finish(&tunnel.to_client, NULL);
     assert_h2(&f->client, "DATA 1  end\n");
     assert_soon(tunnel.end.events == TUNNEL_END_SENT);
+    assert_int_equal(tunnel.end.bytes_sent, 4);
     assert_not_h2(&f->client, "RST_STREAM");
     h2_data(&f->client, 1, " and out", H2_END);
     assert_soon(tunnel.end.events == (TUNNEL_END_SENT | TUNNEL_END_FINISHED));
@@ -853,6 +855,25 @@ static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
     body_pipe_abort(&tunnel.to_client, &error);
     assert_h2(&f->client, "RST_STREAM 1 8\n");
     assert_soon(tunnel.end.events == TUNNEL_END_GONE);
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+/* Before the stream has become the tunnel's: then nghttp2 asks for content that will not come. */
+static void a_tunnel_whose_other_side_has_broken_off_already_is_reset_alike(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    struct error error;
+    f->keep_streams = true;
+    ask_for_websocket(f);
+    open_tunnel(f, &tunnel);
+    assert_soon(f->sent == 1);
+    error_set(&error, BLAME_UPSTREAM, RETRY_NEVER, 0, "reset", "the backend broke off");
+    body_pipe_abort(&tunnel.to_client, &error);
+    release(FIRST);
+    assert_h2(&f->client, "RST_STREAM 1 8\n");
+    assert_soon(tunnel.end.events & TUNNEL_END_GONE);
     tunnel_close(&tunnel, false);
     assert_idle_and_empty(f);
 }
@@ -1525,6 +1546,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tunnel_ends_with_its_connection, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(whoever_closes_a_tunnel_hears_no_more_of_it, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_tunnel_whose_other_side_breaks_off_is_reset, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_whose_other_side_has_broken_off_already_is_reset_alike, set_up_started,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_goes_before_the_tunnel_begins_is_told_by_its_end, set_up_started,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_reset_between_the_head_and_the_release_ends_stream_and_tunnel, set_up_started,

@@ -40,6 +40,7 @@ static void end_master(struct master *master)
     sockets_close_all(master);
     if (master->control.descriptor >= 0) close(master->control.descriptor);
     if (master->good_text >= 0) close(master->good_text);
+    if (master->ticket_keys >= 0) close(master->ticket_keys);
     free(master->control_path);
     free(master->program);
     loop_turn(&master->loop, 0);
@@ -103,7 +104,7 @@ static void forget_descriptors(struct master *master)
         list_remove(link);
         free(CONTAINER_OF(link, struct control_client, link));
     }
-    master->control.descriptor = master->good_text = -1;
+    master->control.descriptor = master->good_text = master->ticket_keys = -1;
 }
 
 static void what_is_handed_over_arrives_as_it_was(void **state)
@@ -113,6 +114,7 @@ static void what_is_handed_over_arrives_as_it_was(void **state)
     before.control.descriptor = open_one();
     before.control_path = memory_copy_slice(slice_from_cstring(path));
     before.good_text = open_one();
+    before.ticket_keys = open_one();
     before.commands = 13;
     struct held_address *held = memory_allocate(sizeof *held);
     held->text = memory_copy_slice(SLICE("[::1]:8080"));
@@ -133,6 +135,7 @@ static void what_is_handed_over_arrives_as_it_was(void **state)
     client->source.descriptor = open_one();
     client->command = 12;
     client->asked = 4712;
+    int keys = before.ticket_keys;
     int link_of_old = old->link.descriptor, control = before.control.descriptor, socket = held->sockets[1];
 
     assert_true(read_back(&command));
@@ -144,6 +147,8 @@ static void what_is_handed_over_arrives_as_it_was(void **state)
     assert_int_equal(after.control.descriptor, control);
     assert_true(fcntl(control, F_GETFD) & FD_CLOEXEC);
     assert_true(after.good_text >= 0);
+    assert_int_equal(after.ticket_keys, keys);
+    assert_true(fcntl(keys, F_GETFD) & FD_CLOEXEC);
     struct held_address *address = CONTAINER_OF(list_first(&after.addresses), struct held_address, link);
     assert_string_equal(address->text, "[::1]:8080");
     assert_int_equal(address->users, 6);
@@ -181,6 +186,7 @@ static void the_least_there_can_be_is_enough(void **state)
     assert_null(after.serving);
     assert_null(after.control_path);
     assert_int_equal(after.good_text, -1);
+    assert_int_equal(after.ticket_keys, -1);
 }
 
 /* --- texts --- */
@@ -278,6 +284,7 @@ static void what_makes_no_sense_is_refused_with_its_line(void **state)
         { "sluice-handover 1\ncontrol descriptors=%d path=/c\ncontrol descriptors=0 path=/c\nend\n",
           "no such descriptor" },
         { "sluice-handover 1\ngood-text\nend\n", "not one text" },
+        { "sluice-handover 1\nticket-keys\nend\n", "not one file" },
         { "sluice-handover 1\naddress text=127.0.0.1:80 users=1\nend\n", "no sockets" },
         { "sluice-handover 1\naddress descriptors=%d users=1\nend\n", "no address" },
         { "sluice-handover 1\naddress descriptors=%d,%d text=1\nend\n", "no such descriptor" }, /* twice */
