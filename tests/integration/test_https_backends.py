@@ -233,7 +233,7 @@ def test_a_websocket_is_carried_by_http_1_where_the_instance_would_choose_http_2
     running = gateway(over_tls(backend, authority=authority, serverName=NAME))
     ws = open_websocket(running, "/echo")
     ws.send(b"hello").expect(b"hello")
-    ws.close(1000)
+    ws.close(1000).expect_close(1000)
     assert ws.sees_end() and [one.protocol for one in backend.handshakes] == ["http/1.1"]
     ws.wire.close()
     running.gauges_at_zero()

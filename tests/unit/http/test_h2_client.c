@@ -559,7 +559,8 @@ static struct request *ask_for_tunnel(struct fixture *f, unsigned index)
     return request;
 }
 
-static struct request *open_tunnel(struct fixture *f)
+/* The backend has agreed; `early` came behind. */
+static struct request *agree_on_tunnel(struct fixture *f, const char *early)
 {
     h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
     assert_soon(f->changed > 0);
@@ -567,9 +568,14 @@ static struct request *open_tunnel(struct fixture *f)
     struct request *request = ask_for_tunnel(f, 0);
     assert_h2(&f->backend, ":method=CONNECT :protocol=websocket");
     answer_head(f, 1, 0);
-    h2_data(&f->backend, 1, "early", 0);
+    h2_data(&f->backend, 1, early, 0);
     assert_soon(request->heads > 0);
     settle(f);
+    return request;
+}
+
+static void take_tunnel(struct fixture *f, struct request *request)
+{
     struct tunnel *tunnel = &the_tunnel;
     *tunnel = (struct tunnel){ .task.run = tunnel_ran };
     body_pipe_init(&tunnel->from, &f->bench.loop, BODY_LENGTH_UNKNOWN);
@@ -579,6 +585,12 @@ static struct request *open_tunnel(struct fixture *f)
                                        .owner_task = &tunnel->task };
     assert_true(f->connection->operations->open_tunnel(f->connection, &request->stream, &tunnel->end));
     assert_null(request->stream.connection);
+}
+
+static struct request *open_tunnel(struct fixture *f)
+{
+    struct request *request = agree_on_tunnel(f, "early");
+    take_tunnel(f, request);
     return request;
 }
 
@@ -772,6 +784,24 @@ static void a_tunnels_reader_holds_its_stream_back_and_no_other(void **state)
     close_tunnel(f, false);
 }
 
+static void what_filled_the_window_before_a_tunnel_was_opened_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    char kilobyte[1025];
+    memset(kilobyte, 'x', 1024);
+    kilobyte[1024] = '\0';
+    struct request *request = agree_on_tunnel(f, kilobyte);
+    for (int i = 1; i < 64; i++) h2_data(&f->backend, 1, kilobyte, 0);
+    assert_soon(request->stream.response_body.buffered == 64 * 1024);
+    take_tunnel(f, request);
+    end_request(request);
+    settle(f);
+    assert_int_equal(the_tunnel.from.buffered, 64 * 1024);
+    body_pipe_consume(&the_tunnel.from, the_tunnel.from.buffered);
+    assert_h2(&f->backend, "WINDOW_UPDATE 1 65536\n");
+    close_tunnel(f, false);
+}
+
 static void a_refused_tunnel_is_an_answer_like_any_other(void **state)
 {
     struct fixture *f = *state;
@@ -834,6 +864,39 @@ static void requests_of_one_turn_go_out_in_one_write(void **state)
     assert_int_equal(system_calls.sendmsg, 1);
     for (unsigned i = 0; i < 4; i++) h2_headers(&f->backend, 2 * i + 1, H2_END, ":status", "204", NULL);
     for (unsigned i = 0; i < 4; i++) assert_whole(all[i], 204, "");
+}
+
+/* As many pieces as a pipe holds, together too long to be copied. */
+static void fill_with_pieces(struct request *request)
+{
+    struct slab *slab = slab_take(&request->f->bench.slabs, SLAB_SMALL);
+    assert_non_null(slab);
+    memset(slab->bytes, 'a', slab->size);
+    for (unsigned i = 0; i < BODY_PIPE_PIECES; i++) {
+        slab_retain(slab);
+        body_pipe_push(&request->body, slab, slab->bytes + (size_t)200 * i, 100);
+    }
+    slab_drop(slab);
+    body_pipe_finish(&request->body, NULL);
+}
+
+static void bodies_of_many_pieces_at_once_go_out_in_several_writes(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = prepare(f, i, METHOD_POST, (uint64_t)100 * BODY_PIPE_PIECES);
+        fill_with_pieces(request);
+        request->stream.connection = f->connection;
+        f->connection->operations->open(f->connection, &request->stream);
+    }
+    settle(f);
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) {
+        char wanted[40];
+        snprintf(wanted, sizeof wanted, "DATA %u [%u] end\n", 2 * i + 1, 100 * BODY_PIPE_PIECES);
+        assert_h2(&f->backend, wanted);
+    }
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) h2_headers(&f->backend, 2 * i + 1, H2_END, ":status", "204", NULL);
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) assert_whole(&f->requests[i], 204, "");
 }
 
 static void cancelled_before_anything_was_written(void **state)
@@ -1133,10 +1196,12 @@ int main(void)
         CASE(a_tunnel_that_the_backend_resets_is_broken),
         CASE(a_tunnel_ends_with_its_connection),
         CASE(a_tunnel_whose_other_side_breaks_off_is_reset),
+        CASE(what_filled_the_window_before_a_tunnel_was_opened_is_given_back),
         CASE(a_refused_tunnel_is_an_answer_like_any_other),
         CASE(answers_find_their_requests_in_any_order),
         CASE(cancelling_one_leaves_the_others),
         CASE(requests_of_one_turn_go_out_in_one_write),
+        CASE(bodies_of_many_pieces_at_once_go_out_in_several_writes),
         CASE(cancelled_before_anything_was_written),
         CASE(cancelled_while_held_back_by_the_backends_limit),
         CASE(a_refused_stream_was_not_executed),
