@@ -397,6 +397,7 @@ static enum stream_result write_session(struct h2_client *client)
     h2_gathering_init(&gathering);
     while (result == STREAM_OK) {
         if (!gather(client, &gathering)) {
+            h2_gathering_drop(&gathering);
             end_for_memory(client);
             return STREAM_OK;
         }
