@@ -285,6 +285,20 @@ static void a_head_is_written_as_http_2_wants_it(void **state)
     assert_int_equal(f->freed, 1);
 }
 
+static void a_head_goes_out_however_large_limits_let_it_be(void **state)
+{
+    struct fixture *f = *state;
+    static char large[100000];
+    memset(large, 'x', sizeof large);
+    struct request *request = prepare(f, 0, METHOD_GET, 0);
+    assert_true(headers_add(&request->head.headers, SLICE("X-Large"), slice_of(large, sizeof large)));
+    request->stream.connection = f->connection;
+    f->connection->operations->open(f->connection, &request->stream);
+    assert_soon(f->wire.length > 85000 || request->done);
+    assert_false(request->done);
+    assert_null(request->stream.failure.reason);
+}
+
 static void a_head_with_a_line_break_is_not_sent(void **state)
 {
     struct fixture *f = *state;
@@ -1168,6 +1182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_head_is_written_as_http_2_wants_it),
+        CASE(a_head_goes_out_however_large_limits_let_it_be),
         CASE(a_head_with_a_line_break_is_not_sent),
         CASE(a_body_goes_out_as_it_comes),
         CASE(a_body_that_is_there_goes_with_the_head),
