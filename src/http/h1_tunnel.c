@@ -197,6 +197,24 @@ static void end_reading(struct h1_tunnel *tunnel)
     h1_input_drop(tunnel->input);
 }
 
+static void finish_reading(struct h1_tunnel *tunnel)
+{
+    end_reading(tunnel);
+    body_pipe_finish(tunnel->from_peer, NULL);
+    tell_owner(tunnel, TUNNEL_END_FINISHED);
+}
+
+/* The peer has reset, or ended TLS without saying so. Many do that, and what a tunnel carries has words of its own for an end. */
+static void reading_failed(struct h1_tunnel *tunnel)
+{
+    if (!tunnel->stream->failed) {
+        finish_reading(tunnel);
+        return;
+    }
+    end_reading(tunnel);
+    tunnel->write_over = tunnel->write_broken = tunnel->peer_broke = true;
+}
+
 static enum h1_tunnel_result read_on(struct h1_tunnel *tunnel)
 {
     while (!tunnel->read_over) {
@@ -212,15 +230,8 @@ static enum h1_tunnel_result read_on(struct h1_tunnel *tunnel)
         switch (read_into_pipe(tunnel, credit)) {
         case STREAM_OK: break;
         case STREAM_WAIT: return wait_for_more(tunnel);
-        case STREAM_END:
-            end_reading(tunnel);
-            body_pipe_finish(tunnel->from_peer, NULL);
-            tell_owner(tunnel, TUNNEL_END_FINISHED);
-            break;
-        case STREAM_FAIL: /* the peer has reset */
-            end_reading(tunnel);
-            tunnel->write_over = tunnel->write_broken = tunnel->peer_broke = true;
-            break;
+        case STREAM_END: finish_reading(tunnel); break;
+        case STREAM_FAIL: reading_failed(tunnel); break;
         }
     }
     return H1_TUNNEL_WAIT;

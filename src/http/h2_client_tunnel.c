@@ -38,6 +38,7 @@ bool h2_client_open_tunnel(struct client_connection *connection, struct client_s
     body_pipe_detach_producer(&stream->response_body);
     move_pieces(&stream->response_body, end->from_peer);
     slot->in = end->from_peer;
+    slot->in->credit_wanted = true; /* they may be all that the window let come */
     slot->in->producer_task = &slot->task;
     h2_client_slot_send(slot, end->to_peer);
     if (slot->end_received) h2_client_tunnel_finished(slot);

@@ -90,8 +90,8 @@ def reset(code=h2.errors.ErrorCodes.INTERNAL_ERROR):
 
 
 def goaway(last_stream=None, code=h2.errors.ErrorCodes.NO_ERROR):
-    """With the stream's own number as the last one, unless told otherwise."""
-    return lambda stream: stream.connection.goaway(stream.number if last_stream is None else last_stream, code)
+    """With the last stream that was taken up as the last one, unless told otherwise; later ones are left alone."""
+    return lambda stream: stream.connection.goaway(last_stream, code)
 
 
 def close():
@@ -247,6 +247,7 @@ class Connection:
         self.backend, self.socket, self.number = backend, connected, number
         self.lock = threading.RLock()
         self.streams = {}
+        self.last_stream = None  # what a GOAWAY said
         self.session = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False))
 
@@ -259,7 +260,9 @@ class Connection:
                 self.socket.sendall(bytes_)
 
     def goaway(self, last_stream, code):
-        self.write(frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
+        with self.lock:
+            self.last_stream = max(self.streams, default=0) if last_stream is None else last_stream
+            self.write(frame(GOAWAY, 0, 0, self.last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
 
     def close(self):
         try:
@@ -300,6 +303,8 @@ class Connection:
     def _take_event(self, event):
         stream = self.streams.get(getattr(event, "stream_id", None))
         if isinstance(event, h2.events.RequestReceived):
+            if self.last_stream is not None and event.stream_id > self.last_stream:
+                return
             request = Request(event.headers)
             request.connection, request.instance = self.number, self.backend.name
             stream = self.streams[event.stream_id] = Stream(self, event.stream_id, request)

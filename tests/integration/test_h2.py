@@ -358,6 +358,7 @@ def test_streams_under_way_are_finished_when_the_gateway_stops(gateway, module_b
         client.send(client.get(1, "/slow"))
         idle.send(idle.get(1))
         module_backend.wait_for_requests(2)
+        assert idle.wait_for(HEADERS, 1)[":status"] == "200"
         running.signal(15)
         assert [last_stream(client), last_stream(idle)] == [NOTICE, NOTICE]
         client.send(client.get(3, "/crossed"), frame(PING, ACK, 0, bytes(8)))

@@ -99,6 +99,13 @@ def test_the_systems_authorities_do_not_know_ours(gateway, new_backend, server):
     assert backend.requests == []
 
 
+def test_the_systems_authorities_are_enough(gateway, new_backend, authority, server):
+    """OpenSSL's own variable says what the system's are."""
+    backend = new_backend(tls=server_context(server))
+    running = gateway(over_tls(backend, serverName=NAME), environment={"SSL_CERT_FILE": str(authority.path)})
+    assert running.get("/x").status == 200 and backend.handshakes[0].name == NAME
+
+
 def test_another_name_than_asked_for_is_refused(gateway, new_backend, authority, server):
     backend = new_backend(tls=server_context(server))
     assert "hostname mismatch" in failure(gateway(over_tls(backend, authority=authority, serverName="orders.internal")))
@@ -233,7 +240,7 @@ def test_a_websocket_is_carried_by_http_1_where_the_instance_would_choose_http_2
     running = gateway(over_tls(backend, authority=authority, serverName=NAME))
     ws = open_websocket(running, "/echo")
     ws.send(b"hello").expect(b"hello")
-    ws.close(1000)
+    ws.close(1000).expect_close(1000)
     assert ws.sees_end() and [one.protocol for one in backend.handshakes] == ["http/1.1"]
     ws.wire.close()
     running.gauges_at_zero()

@@ -573,7 +573,8 @@ static struct request *ask_for_tunnel(struct fixture *f, unsigned index)
     return request;
 }
 
-static struct request *open_tunnel(struct fixture *f)
+/* The backend has agreed; `early` came behind. */
+static struct request *agree_on_tunnel(struct fixture *f, const char *early)
 {
     h2_setting(&f->backend, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
     assert_soon(f->changed > 0);
@@ -581,9 +582,14 @@ static struct request *open_tunnel(struct fixture *f)
     struct request *request = ask_for_tunnel(f, 0);
     assert_h2(&f->backend, ":method=CONNECT :protocol=websocket");
     answer_head(f, 1, 0);
-    h2_data(&f->backend, 1, "early", 0);
+    h2_data(&f->backend, 1, early, 0);
     assert_soon(request->heads > 0);
     settle(f);
+    return request;
+}
+
+static void take_tunnel(struct fixture *f, struct request *request)
+{
     struct tunnel *tunnel = &the_tunnel;
     *tunnel = (struct tunnel){ .task.run = tunnel_ran };
     body_pipe_init(&tunnel->from, &f->bench.loop, BODY_LENGTH_UNKNOWN);
@@ -593,6 +599,12 @@ static struct request *open_tunnel(struct fixture *f)
                                        .owner_task = &tunnel->task };
     assert_true(f->connection->operations->open_tunnel(f->connection, &request->stream, &tunnel->end));
     assert_null(request->stream.connection);
+}
+
+static struct request *open_tunnel(struct fixture *f)
+{
+    struct request *request = agree_on_tunnel(f, "early");
+    take_tunnel(f, request);
     return request;
 }
 
@@ -783,6 +795,24 @@ static void a_tunnels_reader_holds_its_stream_back_and_no_other(void **state)
     assert_soon(other->done);
     body_pipe_consume(&the_tunnel.from, the_tunnel.from.buffered);
     assert_h2(&f->backend, "WINDOW_UPDATE 1 ");
+    close_tunnel(f, false);
+}
+
+static void what_filled_the_window_before_a_tunnel_was_opened_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    char kilobyte[1025];
+    memset(kilobyte, 'x', 1024);
+    kilobyte[1024] = '\0';
+    struct request *request = agree_on_tunnel(f, kilobyte);
+    for (int i = 1; i < 64; i++) h2_data(&f->backend, 1, kilobyte, 0);
+    assert_soon(request->stream.response_body.buffered == 64 * 1024);
+    take_tunnel(f, request);
+    end_request(request);
+    settle(f);
+    assert_int_equal(the_tunnel.from.buffered, 64 * 1024);
+    body_pipe_consume(&the_tunnel.from, the_tunnel.from.buffered);
+    assert_h2(&f->backend, "WINDOW_UPDATE 1 65536\n");
     close_tunnel(f, false);
 }
 
@@ -1181,6 +1211,7 @@ int main(void)
         CASE(a_tunnel_that_the_backend_resets_is_broken),
         CASE(a_tunnel_ends_with_its_connection),
         CASE(a_tunnel_whose_other_side_breaks_off_is_reset),
+        CASE(what_filled_the_window_before_a_tunnel_was_opened_is_given_back),
         CASE(a_refused_tunnel_is_an_answer_like_any_other),
         CASE(answers_find_their_requests_in_any_order),
         CASE(cancelling_one_leaves_the_others),
