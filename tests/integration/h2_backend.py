@@ -90,8 +90,8 @@ def reset(code=h2.errors.ErrorCodes.INTERNAL_ERROR):
 
 
 def goaway(last_stream=None, code=h2.errors.ErrorCodes.NO_ERROR):
-    """With the stream's own number as the last one, unless told otherwise."""
-    return lambda stream: stream.connection.goaway(stream.number if last_stream is None else last_stream, code)
+    """With the last stream that has come as the last one, unless told otherwise; later ones are not looked at."""
+    return lambda stream: stream.connection.goaway(last_stream, code)
 
 
 def close():
@@ -247,6 +247,7 @@ class Connection:
         self.backend, self.socket, self.number = backend, connected, number
         self.lock = threading.RLock()
         self.streams = {}
+        self.last_stream = (1 << 31) - 1  # as told by GOAWAY
         self.session = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False))
 
@@ -259,7 +260,11 @@ class Connection:
                 self.socket.sendall(bytes_)
 
     def goaway(self, last_stream, code):
-        self.write(frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
+        with self.lock:
+            if last_stream is None:
+                last_stream = min(self.last_stream, max(self.streams, default=0))
+            self.last_stream = last_stream
+            self.write(frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
 
     def close(self):
         try:
@@ -300,6 +305,8 @@ class Connection:
     def _take_event(self, event):
         stream = self.streams.get(getattr(event, "stream_id", None))
         if isinstance(event, h2.events.RequestReceived):
+            if event.stream_id > self.last_stream:
+                return
             request = Request(event.headers)
             request.connection, request.instance = self.number, self.backend.name
             stream = self.streams[event.stream_id] = Stream(self, event.stream_id, request)
