@@ -140,6 +140,12 @@ static bool read_redirect_port(struct schema_reading *reading, const struct node
         return true;
     }
     if (node->kind == NODE_SCALAR && !node->quoted && slice_equal(node->text, SLICE("false"))) return true;
+    bool is_number = node->kind == NODE_SCALAR && !node->quoted && node->text.at[0] >= '0' && node->text.at[0] <= '9';
+    if (!is_number) {
+        const struct field field = { .name = "redirectToHttps" };
+        return schema_refuse(reading, &field, node, node->quoted ? "written without quotes" : NULL,
+                             "true, false or a port");
+    }
     if (!schema_read_integer(reading, "redirectToHttps", 1, 65535, node, &number)) return false;
     *port = (uint16_t)number;
     return true;
@@ -162,6 +168,9 @@ static bool read_proxy_protocol(struct schema_reading *reading, const struct nod
 {
     struct listener_proxy_config *proxy = into;
     const struct field word = { .name = "proxyProtocol", .type = FIELD_BOOLEAN };
+    if (slice_equal(node->text, SLICE("v1")) || slice_equal(node->text, SLICE("v2")))
+        return schema_refuse(reading, &word, node, "both versions are understood: true, or { from: [10.0.0.0/8] }",
+                             "true, false or a map of fields");
     return schema_read_scalar(reading, &word, node, &proxy->from_trusted_proxies);
 }
 

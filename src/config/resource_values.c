@@ -229,10 +229,11 @@ static bool take_host(struct schema_reading *reading, const struct node *node, s
         *into = lower_case(reading->arena, ends_its_text ? host : config_copy(reading->arena, host));
         return true;
     }
-    bool url = slice_find(whole, SLICE("://")) != SLICE_NOT_FOUND;
-    return refuse_text(reading, node,
-                       url ? "without a scheme: 127.0.0.1:9001" : "127.0.0.1:9001, [::1]:9001 or users.internal:80",
-                       "not an IP or a host name", whole);
+    const char *hint = "127.0.0.1:9001, [::1]:9001 or users.internal:80";
+    if (slice_find(whole, SLICE("://")) != SLICE_NOT_FOUND) hint = "without a scheme: 127.0.0.1:9001";
+    if (slice_starts_with(whole, SLICE("https://")))
+        hint = "without a scheme: 127.0.0.1:9001, and protocol: https in the service";
+    return refuse_text(reading, node, hint, "not an IP or a host name", whole);
 }
 
 bool read_instance_host(struct schema_reading *reading, const struct node *node, void *into)

@@ -5,6 +5,7 @@
 /* A table and the struct that it fills. */
 struct destination {
     const struct field *fields;
+    const struct field *around; /* the table of the map around it; NULL: unknown */
     char *into;
     const struct node *seen[FIELDS_MAX]; /* what was given for fields[i] */
 };
@@ -231,6 +232,39 @@ static const struct field *find_field(const struct field *fields, struct slice k
     return NULL;
 }
 
+/* The map inside in which a name is at home, where there is exactly one. */
+static const struct field *find_inside(const struct field *fields, struct slice key)
+{
+    const struct field *found = NULL;
+    size_t index;
+    for (const struct field *field = fields; field->name; field++) {
+        if (!field->fields || !find_field(field->fields, key, &index)) continue;
+        if (found) return NULL;
+        found = field;
+    }
+    return found;
+}
+
+/* The name of the map that a node stands in, or of the list that the map is an item of. */
+static struct slice name_of_map_around(const struct node *node)
+{
+    const struct node *map = node->parent;
+    while (map && map->key.length == 0) map = map->parent;
+    return map ? map->key : SLICE_ABSENT;
+}
+
+/* A better hint than another name, for one that is known a level further in or out; else `hint` stays. */
+static void hint_of_place(const struct destination *destination, const struct node *child, char *hint, size_t size)
+{
+    size_t index;
+    const struct field *inside = find_inside(destination->fields, child->key);
+    struct slice around = name_of_map_around(child);
+    if (inside)
+        snprintf(hint, size, "it belongs into \"%s\"", inside->name);
+    else if (destination->around && around.length > 0 && find_field(destination->around, child->key, &index))
+        snprintf(hint, size, "it belongs beside \"%s\", not into it", problems_excerpt(around).text);
+}
+
 static bool refuse_unknown(struct schema_reading *reading, const struct destination *destinations, size_t count,
                            const struct node *child)
 {
@@ -250,6 +284,7 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
     else
         known_fields(destinations[0].fields, count > 1 ? destinations[1].fields : NULL, hint + words,
                      sizeof hint - words);
+    hint_of_place(&destinations[0], child, hint, sizeof hint);
     problems_add_at_key(reading->problems, child, hint, "unknown field \"%s\"", problems_excerpt(child->key).text);
     return false;
 }
@@ -317,15 +352,18 @@ static bool complete(struct schema_reading *reading, struct destination *destina
 bool schema_read_both(struct schema_reading *reading, const struct field *fields, void *into, const struct field *more,
                       void *more_into, const struct node *node, const struct node *place)
 {
-    struct destination destinations[2] = { { .fields = fields, .into = into }, { .fields = more, .into = more_into } };
+    struct destination destinations[2] = { { .fields = fields, .into = into, .around = reading->around },
+                                           { .fields = more, .into = more_into } };
     size_t count = more ? 2 : 1;
     if (node && node->kind != NODE_MAP) {
         problems_add(reading->problems, node, NULL, "\"%.*s\" must be a map of fields", SLICE_PRINT(node->key));
         return false;
     }
     bool ok = true;
+    reading->around = fields;
     for (const struct node *child = node ? node->first : NULL; child; child = child->next)
         ok &= read_child(reading, destinations, count, child);
+    reading->around = destinations[0].around;
     for (size_t i = 0; i < count; i++) ok &= complete(reading, &destinations[i], place);
     return ok;
 }

@@ -109,7 +109,8 @@ struct schema_reading {
     struct arena *arena; /* what is read lives here */
     struct problems *problems;
     const struct policy_kinds *kinds;
-    const char *folder; /* where relative paths start */
+    const char *folder;         /* where relative paths start */
+    const struct field *around; /* while a map is read: its table, for hints about maps inside it; else NULL */
 };
 
 /* Reads `node` (a map) into the zeroed struct at `into`. Unknown, duplicate and missing fields, wrong types and values are

@@ -108,7 +108,7 @@ struct exchange {
     struct slice client_ip; /* its text */
     struct slice request_id;
     bool from_trusted_proxy;
-    bool is_grpc;             /* as the client asks: so what the gateway itself has to say is said in gRPC */
+    bool is_grpc; /* as the client or a filter asks: so what the gateway itself has to say is said in gRPC */
     uint64_t grpc_timeout_ms; /* from the head on; UINT64_MAX: none */
 
     /* From the route step on. */

@@ -120,6 +120,7 @@ void exchange_fail(struct exchange *exchange, const struct error *error)
 static struct slice lookup(const void *argument, enum template_variable variable, struct slice name)
 {
     const struct exchange *exchange = argument;
+    const struct peer_certificate *certificate = exchange->stream->peer->certificate;
     switch (variable) {
     case TEMPLATE_PATH_CAPTURE: return route_captures_find(&exchange->match.captures, name);
     case TEMPLATE_REQUEST_ID: return exchange->request_id;
@@ -127,6 +128,9 @@ static struct slice lookup(const void *argument, enum template_variable variable
     case TEMPLATE_REQUEST_HOST: return exchange->request->host;
     case TEMPLATE_REQUEST_PATH: return exchange->request->target.path;
     case TEMPLATE_SOURCE_IP: return exchange->client_ip;
+    case TEMPLATE_SOURCE_CERTIFICATE_SUBJECT: return certificate ? certificate->subject : SLICE_ABSENT;
+    case TEMPLATE_SOURCE_CERTIFICATE_SAN: return certificate ? certificate->alternatives : SLICE_ABSENT;
+    case TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT: return certificate ? certificate->fingerprint : SLICE_ABSENT;
     }
     return SLICE_ABSENT;
 }

@@ -22,9 +22,14 @@ static const struct {
     struct slice name;
     enum template_variable variable;
 } variables[] = {
-    { { "request.id", 10 }, TEMPLATE_REQUEST_ID },     { { "request.method", 14 }, TEMPLATE_REQUEST_METHOD },
-    { { "request.host", 12 }, TEMPLATE_REQUEST_HOST }, { { "request.path", 12 }, TEMPLATE_REQUEST_PATH },
+    { { "request.id", 10 }, TEMPLATE_REQUEST_ID },
+    { { "request.method", 14 }, TEMPLATE_REQUEST_METHOD },
+    { { "request.host", 12 }, TEMPLATE_REQUEST_HOST },
+    { { "request.path", 12 }, TEMPLATE_REQUEST_PATH },
     { { "source.ip", 9 }, TEMPLATE_SOURCE_IP },
+    { { "source.certificate.subject", 26 }, TEMPLATE_SOURCE_CERTIFICATE_SUBJECT },
+    { { "source.certificate.san", 22 }, TEMPLATE_SOURCE_CERTIFICATE_SAN },
+    { { "source.certificate.fingerprint", 30 }, TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT },
 };
 
 /* One compilation: the text, how far it was read, and the pieces so far. */

@@ -1,7 +1,8 @@
 /* expr/template.h: text with ${…} in it, compiled once, rendered into an arena.
  *
  * Known today: ${path.NAME} (a route's capture), ${request.id}, ${request.method}, ${request.host}, ${request.path},
- * ${source.ip}. Anything else in ${…} is an error at compile time. "$${" writes a literal "${".
+ * ${source.ip}, ${source.certificate.subject}, ${source.certificate.san}, ${source.certificate.fingerprint} (empty without a verified
+ * client certificate). Anything else in ${…} is an error at compile time. "$${" writes a literal "${".
  * A text holds at most 64 pieces, variables and what stands between them. Immutable once compiled: any thread renders. */
 #ifndef SLUICE_EXPR_TEMPLATE_H
 #define SLUICE_EXPR_TEMPLATE_H
@@ -16,6 +17,9 @@ enum template_variable {
     TEMPLATE_REQUEST_HOST,
     TEMPLATE_REQUEST_PATH,
     TEMPLATE_SOURCE_IP,
+    TEMPLATE_SOURCE_CERTIFICATE_SUBJECT,
+    TEMPLATE_SOURCE_CERTIFICATE_SAN,
+    TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT,
 };
 
 struct template;

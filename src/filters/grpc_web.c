@@ -101,6 +101,7 @@ static enum filter_result grpc_web_request(struct exchange *exchange, const void
         return FILTER_RESPOND;
     }
     call->translated = true;
+    exchange->is_grpc = true; /* what the gateway itself has to say is translated on its way back, too */
     return FILTER_NEXT;
 }
 

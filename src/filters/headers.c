@@ -115,9 +115,11 @@ static bool check_removed_name(struct schema_reading *reading, const struct node
 }
 
 /* Behind all filters the proxy writes these anew. */
-static bool is_written_later(enum header_id id)
+static bool is_written_later(struct slice name)
 {
-    switch (id) {
+    static const struct slice certificate_family = SLICE("X-Client-Certificate-");
+    if (slice_equal_ignore_case(slice_before(name, certificate_family.length), certificate_family)) return true;
+    switch (header_id_find(name)) {
     case HEADER_X_AUTHENTICATED_USER:
     case HEADER_X_CLIENT_ID:
     case HEADER_X_FORWARDED_FOR:
@@ -130,11 +132,10 @@ static bool is_written_later(enum header_id id)
 
 static struct header_edit *header_edit_create(const struct filter_compile *compile, struct slice name)
 {
-    enum header_id id = header_id_find(name);
-    if (compile->side == FILTER_ON_REQUEST && is_written_later(id)) {
+    if (compile->side == FILTER_ON_REQUEST && is_written_later(name)) {
         const struct node *node = compile->node ? node_find(compile->node, "name") : NULL;
         problems_add(compile->problems, node ? node : compile->node, "it may be changed with on: response",
-                     "request header \"%s\" is written by Sluice itself", header_id_name(id).at);
+                     "request header \"%s\" is written by Sluice itself", problems_excerpt(name).text);
         return NULL;
     }
     struct header_edit *edit = memory_allocate(sizeof *edit);

@@ -19,6 +19,8 @@
 #define CONNECTION_WINDOW_BYTES (1024 * 1024)
 /* As long as its SETTINGS haven't come. RFC 9113 6.5.2 recommends that a backend allows no fewer. */
 #define STREAMS_AT_FIRST 100
+/* More than heads within any limits that can be configured take. nghttp2's own bound is 64 KiB. */
+#define HEADER_BLOCK_BYTES_MAX (4 * 1024 * 1024)
 
 static const struct client_connection_operations client_operations;
 
@@ -112,6 +114,7 @@ static nghttp2_session *create_session(struct h2_client *client)
         nghttp2_option_set_no_auto_window_update(options, 1);
         nghttp2_option_set_no_closed_streams(options, 1);
         nghttp2_option_set_peer_max_concurrent_streams(options, STREAMS_AT_FIRST);
+        nghttp2_option_set_max_send_header_block_length(options, HEADER_BLOCK_BYTES_MAX);
         if (nghttp2_session_client_new2(&session, callbacks, client, options) != 0) session = NULL;
         nghttp2_option_del(options);
     }
@@ -394,6 +397,7 @@ static enum stream_result write_session(struct h2_client *client)
     h2_gathering_init(&gathering);
     while (result == STREAM_OK) {
         if (!gather(client, &gathering)) {
+            h2_gathering_drop(&gathering);
             end_for_memory(client);
             return STREAM_OK;
         }

@@ -303,6 +303,8 @@ static void take_end(struct h2_client_slot *slot)
     slot->end_received = true;
     if (slot->end)
         h2_client_tunnel_finished(slot);
+    else if (!slot->stream)
+        return; /* the head was refused: it has left */
     else if (slot->stream->response.status == 101)
         body_pipe_finish(slot->in, NULL); /* the owner hears of it when it has opened the tunnel */
     else

@@ -241,6 +241,7 @@ static ssize_t give_content(nghttp2_session *session, int32_t stream_id, uint8_t
     return (ssize_t)chunk;
 }
 
+/* nghttp2 goes from one such frame to the next without coming back to us. */
 static int put_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
                     nghttp2_data_source *source, void *user_data)
 {
@@ -255,7 +256,7 @@ static int put_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
         slot->stream->bytes_sent += H2_FRAME_HEAD_BYTES + length;
     else
         slot->end->bytes_sent += length;
-    return 0;
+    return h2_gathering_has_room(client->gathering) ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
 /* --- the request's head --- */

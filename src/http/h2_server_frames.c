@@ -251,6 +251,12 @@ static bool is_clients_doing(uint32_t code)
            code == NGHTTP2_FRAME_SIZE_ERROR || code == NGHTTP2_REFUSED_STREAM || code == NGHTTP2_ENHANCE_YOUR_CALM;
 }
 
+/* Our heads begin with their status; interim ones may stand before it, even in one turn. */
+static bool is_final_head(const nghttp2_frame *frame)
+{
+    return frame->hd.type == NGHTTP2_HEADERS && frame->headers.nvlen > 0 && frame->headers.nva[0].value[0] != '1';
+}
+
 static void carrier_sent(struct h2_server *server, const nghttp2_frame *frame)
 {
     struct h2_stream *stream = find(server, frame->hd.stream_id);
@@ -268,7 +274,7 @@ static void carrier_sent(struct h2_server *server, const nghttp2_frame *frame)
         h2_tunnel_note_content(stream, frame->hd.length);
     if (ends)
         h2_outflow_ended(stream, is_data ? server->output.gathered : UINT64_MAX);
-    else if (slot && slot->tunnel && !is_data)
+    else if (slot && stream->two_way && is_final_head(frame)) /* also where the tunnel has gone meanwhile */
         h2_outflow_note_head(stream);
 }
 

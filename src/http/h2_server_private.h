@@ -248,7 +248,7 @@ void h2_slot_take_trailers(struct h2_slot *);
 
 /* On the slot's stream: from now on the inflow is the tunnel's. NULL when memory is short. */
 struct h2_tunnel *h2_tunnel_create(struct h2_slot *, struct tunnel_end *);
-/* The slot goes: the stream is the tunnel's, and its bytes move. */
+/* The slot goes: the stream is the tunnel's, and its bytes move; or it is over at once. */
 void h2_tunnel_begin(struct h2_tunnel *);
 /* Lets go of end and pipes, which hear of it with these events (0: nothing). */
 void h2_tunnel_destroy(struct h2_tunnel *, unsigned events);

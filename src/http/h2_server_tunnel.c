@@ -44,6 +44,16 @@ struct h2_tunnel *h2_tunnel_create(struct h2_slot *slot, struct tunnel_end *end)
     return tunnel;
 }
 
+/* There was no memory for what came before it began: a tunnel with a hole in it is none. */
+static void give_up(struct h2_tunnel *tunnel)
+{
+    struct error error;
+    error_set(&error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
+    body_pipe_abort(tunnel->end->from_peer, &error);
+    h2_stream_reset(&tunnel->h2, NGHTTP2_INTERNAL_ERROR);
+    h2_tunnel_destroy(tunnel, TUNNEL_END_GONE);
+}
+
 void h2_tunnel_begin(struct h2_tunnel *tunnel)
 {
     struct h2_stream *stream = &tunnel->h2;
@@ -63,6 +73,7 @@ void h2_tunnel_begin(struct h2_tunnel *tunnel)
     nghttp2_session_resume_data(server->h2, stream->id);
     h2_server_flush_soon(server);
     h2_inflow_set_pipe(&tunnel->in, tunnel->end->from_peer);
+    if (UNLIKELY(tunnel->in.broken)) give_up(tunnel);
 }
 
 /* One that hasn't begun has neither pipes nor a place among the connection's streams yet. */

@@ -55,7 +55,7 @@ static char *write_host_port(struct slice host, uint16_t port)
 
 static struct slice host_of(struct slice host_port, size_t length)
 {
-    return slice_of(host_port.at + (host_port.at[0] == '['), length);
+    return slice_of(host_port.at + slice_starts_with(host_port, SLICE("[")), length);
 }
 
 static char *write_name(const char *host_port, struct slice host, const struct address *address)

@@ -59,7 +59,7 @@ static void leave_making(struct pooled *pooled)
 /* The pool knows it no longer. */
 static void forget(struct pooled *pooled)
 {
-    if (pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
+    if (pooled->connection && pooled->state == POOLED_IDLE) take_out_of_idle(pooled);
     if (pooled->state == POOLED_MAKING) leave_making(pooled);
     count_open(pooled->pool, -1);
     if (pooled->only) pooled->only->making = NULL;

@@ -48,11 +48,13 @@ static void set_up(void)
     PROMISE(is_good);
     slab_pool_init(&slabs, 1 << 20, &ceiling);
     arena_pool_init(&arenas, 16, &ceiling);
-    worker = (struct http_worker){ .loop = &loop,
-                                   .slabs = &slabs,
-                                   .arenas = &arenas,
-                                   .h2_memory = h2_memory_create(),
-                                   .date = "Sun, 06 Nov 1994 08:49:37 GMT" };
+    worker = (struct http_worker){
+        .loop = &loop,
+        .slabs = &slabs,
+        .arenas = &arenas,
+        .h2_memory = h2_memory_create(),
+        .date = "Sun, 06 Nov 1994 08:49:37 GMT",
+    };
 }
 
 /* As much as the other pipe takes. */

@@ -90,7 +90,7 @@ def reset(code=h2.errors.ErrorCodes.INTERNAL_ERROR):
 
 
 def goaway(last_stream=None, code=h2.errors.ErrorCodes.NO_ERROR):
-    """With the last stream that has come as the last one, unless told otherwise; later ones are not looked at."""
+    """With the last stream that was taken up as the last one, unless told otherwise; later ones are left alone."""
     return lambda stream: stream.connection.goaway(last_stream, code)
 
 
@@ -247,7 +247,7 @@ class Connection:
         self.backend, self.socket, self.number = backend, connected, number
         self.lock = threading.RLock()
         self.streams = {}
-        self.last_stream = (1 << 31) - 1  # as told by GOAWAY
+        self.last_stream = None  # what a GOAWAY said
         self.session = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False))
 
@@ -261,10 +261,8 @@ class Connection:
 
     def goaway(self, last_stream, code):
         with self.lock:
-            if last_stream is None:
-                last_stream = min(self.last_stream, max(self.streams, default=0))
-            self.last_stream = last_stream
-            self.write(frame(GOAWAY, 0, 0, last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
+            self.last_stream = max(self.streams, default=0) if last_stream is None else last_stream
+            self.write(frame(GOAWAY, 0, 0, self.last_stream.to_bytes(4, "big") + int(code).to_bytes(4, "big")))
 
     def close(self):
         try:
@@ -305,7 +303,7 @@ class Connection:
     def _take_event(self, event):
         stream = self.streams.get(getattr(event, "stream_id", None))
         if isinstance(event, h2.events.RequestReceived):
-            if event.stream_id > self.last_stream:
+            if self.last_stream is not None and event.stream_id > self.last_stream:
                 return
             request = Request(event.headers)
             request.connection, request.instance = self.number, self.backend.name

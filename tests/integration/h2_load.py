@@ -5,6 +5,7 @@ import time
 from h2_client import NO_ERROR, H2Client
 from load import NumberedEvents, Traffic
 from tls import client_context, tls_connect
+from websocket import open_websocket_h2
 from wire import WireClosed, connect
 
 TIMEOUT_SECONDS = 20.0
@@ -19,6 +20,14 @@ def h2_over_tls(address):
 def open_client(address, connecting=connect):
     """`connecting` gives a Wire: cleartext with prior knowledge by default."""
     return H2Client(address, connecting(address), TIMEOUT_SECONDS)
+
+
+def open_websocket_alone(address, target, connecting=connect):
+    """On a connection of its own, which is closed with it."""
+    client = open_client(address, connecting)
+    ws = open_websocket_h2(client, target)
+    ws.wire.close = client.close
+    return ws
 
 
 def check(client, streams):

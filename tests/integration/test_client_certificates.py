@@ -74,6 +74,18 @@ def test_backends_hear_the_verified_names_and_never_a_clients_own_word(gateway, 
     assert heard(backend) == {}
 
 
+def test_policies_and_answers_can_name_who_came(gateway, backend, authority, people):
+    who = "${source.certificate.subject}|${source.certificate.san}|${source.certificate.fingerprint}"
+    answer = {"path": "/who", "respond": {"body": who}}
+    config = proxy(backend, route={"filters": [{"type": "set-header", "name": "X-Who", "value": who}]})
+    running = gateway({**config, "routes": [*config["routes"], answer]}, listener=asking(authority, people, "optional"))
+    alice = client_context(identity=people["alice"])
+    expected = "CN=alice,O=Sluice tests|URI:spiffe://x.test/alice, DNS:alice.test|" + people["alice"].fingerprint
+    assert tls_get(running.address, "/who", context=alice).body.decode() == expected
+    assert tls_get(running.address, "/", context=alice).status == 200 and backend.requests[-1].headers["X-Who"] == expected
+    assert tls_get(running.address, "/who").body == b"||"
+
+
 def test_names_in_a_certificate_cannot_break_out_of_their_field(gateway, backend, authority, people):
     running = gateway(proxy(backend), listener=asking(authority, people, "required"))
     assert visit(running, people["bob"]) == 200

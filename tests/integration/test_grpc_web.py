@@ -81,17 +81,18 @@ def test_an_outcome_in_the_head_comes_in_the_body(translated, backend, fields):
     assert "grpc-status" not in response.headers
 
 
-def test_what_is_no_grpc_passes(translated, backend):
+def test_what_is_no_grpc_is_said_in_grpc_or_passes(translated, backend):
     backend.on("/page", answer(404, {"Content-Type": "text/html"}, b"<html>"))
     backend.on("/json", answer(200, {"Content-Type": "application/json"}, b"{}"))
     response = translated.request("POST", "/page", BINARY, message(b""))
-    assert (response.status, response.headers["Content-Type"], response.body) == (404, "text/html", b"<html>")
+    assert answer_of(response) == ([], {"grpc-status": "12", "grpc-message": "the service gave an answer that is not gRPC"})
     response = translated.request("POST", "/json", {"Content-Type": "application/json"}, b'{"a": 1}')
     assert response.headers["Content-Length"] == "2" and response.body == b"{}"
     assert backend.requests[1].headers["Content-Length"] == "8" and "TE" not in backend.requests[1].headers
     backend.stop_listening()
     backend.drop_connections()
-    assert translated.request("POST", "/", TEXT, b"AAAAAAA=").status == 502
+    messages, trailers = answer_of(translated.request("POST", "/", TEXT, b"AAAAAAA="))
+    assert messages == [] and trailers["grpc-status"] == "14"  # what the gateway itself says is translated as well
 
 
 @pytest.mark.parametrize("fields, body, words", [
@@ -101,7 +102,8 @@ def test_what_is_no_grpc_passes(translated, backend):
 def test_a_broken_call_is_refused(translated, backend, fields, body, words):
     backend.by_default(grpc_answer())
     response = translated.request("POST", "/", fields, body)
-    assert response.status == 400 and words in response.problem["detail"]
+    messages, trailers = answer_of(response)
+    assert messages == [] and trailers["grpc-status"] == "13" and words in trailers["grpc-message"]
     translated.gauges_at_zero()
 
 

@@ -2,21 +2,11 @@
 import pytest
 
 from chromium import PageError
-from gateway import run_sluice
 from words import WordsByGrpcio, WordsOverHttp1
 
 
-def gateway_speaks_grpc(directory):
-    file = directory / "sluice.yaml"
-    file.write_text("listeners: [{ address: 127.0.0.1:1 }]\nservices: [{ name: a, protocol: grpc, instances: ['127.0.0.1:2'] }]\n"
-                    "routes: [{ name: a, path: /, serviceId: a }]\n")
-    return run_sluice("check", "--config", str(file)).returncode == 0
-
-
 @pytest.fixture(params=[WordsOverHttp1, WordsByGrpcio], ids=["HTTP/1.1", "grpcio"])
-def words(request, new_backend, tmp_path):
-    if request.param is WordsByGrpcio and not gateway_speaks_grpc(tmp_path):
-        pytest.skip("services with protocol: grpc are still to come")
+def words(request, new_backend):
     service = request.param(new_backend)
     yield service
     service.stop()

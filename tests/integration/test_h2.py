@@ -358,6 +358,7 @@ def test_streams_under_way_are_finished_when_the_gateway_stops(gateway, module_b
         client.send(client.get(1, "/slow"))
         idle.send(idle.get(1))
         module_backend.wait_for_requests(2)
+        assert idle.wait_for(HEADERS, 1)[":status"] == "200"
         running.signal(15)
         assert [last_stream(client), last_stream(idle)] == [NOTICE, NOTICE]
         client.send(client.get(3, "/crossed"), frame(PING, ACK, 0, bytes(8)))
@@ -394,9 +395,10 @@ def test_a_slow_head_is_not_waited_for(gateway, module_backend):
     running = gateway(proxy(module_backend, limits={"headTimeoutMs": 400}))
     with H2Wire(running.address) as client:
         client.send(frame(HEADERS, END_STREAM, 1, client.block(pseudo())))
-        for _ in range(20):
+        rest = frame(CONTINUATION, 0, 1, client.block([("x-long", "a" * 1000)]))
+        for at in range(40):
             try:
-                client.send(frame(CONTINUATION, 0, 1, b"")[:1])
+                client.send(rest[at:at + 1])
             except OSError:
                 break
             time.sleep(0.05)

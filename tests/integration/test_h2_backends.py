@@ -319,9 +319,11 @@ def test_a_post_that_was_executed_is_not_repeated(running, h2_backend):
 
 def test_a_connection_that_was_closed_while_idle_is_replaced(running, h2_backend):
     assert running.get("/x").status == 200
-    for method in ("GET", "POST"):
-        h2_backend.drop_connections()
-        assert running.request(method, "/x", body=b"b" if method == "POST" else None).status == 200, running.log_lines(1)[-1]["error"]
+    h2_backend.drop_connections()
+    assert running.get("/x").status == 200, running.log_lines(1)[-1]["error"]
+    h2_backend.drop_connections()
+    running.wait_for_metric("sluice_upstream_connections_active", 0)  # a FIN still on its way can't be known of, and a POST isn't repeated
+    assert running.request("POST", "/x", body=b"b").status == 200, running.log_lines(1)[-1]["error"]
 
 
 def test_a_restart_fails_no_request(gateway, new_h2_backend):

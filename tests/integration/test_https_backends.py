@@ -99,6 +99,13 @@ def test_the_systems_authorities_do_not_know_ours(gateway, new_backend, server):
     assert backend.requests == []
 
 
+def test_the_systems_authorities_are_enough(gateway, new_backend, authority, server):
+    """OpenSSL's own variable says what the system's are."""
+    backend = new_backend(tls=server_context(server))
+    running = gateway(over_tls(backend, serverName=NAME), environment={"SSL_CERT_FILE": str(authority.path)})
+    assert running.get("/x").status == 200 and backend.handshakes[0].name == NAME
+
+
 def test_another_name_than_asked_for_is_refused(gateway, new_backend, authority, server):
     backend = new_backend(tls=server_context(server))
     assert "hostname mismatch" in failure(gateway(over_tls(backend, authority=authority, serverName="orders.internal")))

@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-from h2.connection import ConnectionInputs, ConnectionState, H2ConnectionStateMachine
 from h2.settings import SettingCodes
 
 from backend import hang
@@ -39,14 +38,6 @@ def either_backend(request, new_backend, new_h2_backend):
 @pytest.fixture
 def start(gateway, either_backend):
     return lambda **more: gateway(proxy(either_backend.backend, service_fields=either_backend.service_fields, **more))
-
-
-@pytest.fixture(autouse=True)
-def goaway_lets_streams_go_on(monkeypatch):
-    """RFC 9113 6.8. h2 4.1 takes a GOAWAY for the connection's end."""
-    states, inputs = ConnectionState, ConnectionInputs
-    for state in (states.IDLE, states.CLIENT_OPEN):
-        monkeypatch.setitem(H2ConnectionStateMachine._transitions, (state, inputs.RECV_GOAWAY), (None, state))
 
 
 @pytest.fixture(params=["h1", "h2"])

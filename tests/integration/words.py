@@ -89,7 +89,7 @@ class Words:
 class WordsOverHttp1(Words):
     """By a backend of the tests. A refusal before any message comes in the head, as trailers-only."""
 
-    CODE_WHEN_GONE = 2  # UNKNOWN: the gateway's answer is a 502
+    CODE_WHEN_GONE = 14  # UNAVAILABLE: the gateway's answer is gRPC, whatever the service speaks
 
     def __init__(self, new_backend):
         super().__init__()

@@ -17,6 +17,9 @@ static struct slice lookup(const void *argument, enum template_variable variable
     case TEMPLATE_REQUEST_HOST: return SLICE("example.com");
     case TEMPLATE_REQUEST_PATH: return SLICE("/users/42");
     case TEMPLATE_SOURCE_IP: return SLICE("192.0.2.1");
+    case TEMPLATE_SOURCE_CERTIFICATE_SUBJECT: return SLICE("CN=alice");
+    case TEMPLATE_SOURCE_CERTIFICATE_SAN: return SLICE("DNS:alice.test");
+    case TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT: return SLICE("ab12");
     }
     return SLICE_ABSENT;
 }
@@ -34,6 +37,8 @@ static void variables_are_replaced(void **state)
         { "${path.*}", "" },
         { "${request.id} ${request.method} ${request.host} ${request.path} ${source.ip}",
           "r-1 GET example.com /users/42 192.0.2.1" },
+        { "${source.certificate.subject} ${source.certificate.san} ${source.certificate.fingerprint}",
+          "CN=alice DNS:alice.test ab12" },
         { "$$${path.id}", "$${path.id}" }, /* a '$', then the escape */
         { "$ $$ $1 {path.id} }{ $}", "$ $$ $1 {path.id} }{ $}" },
         { "", "" },

@@ -94,12 +94,19 @@ static void mistakes_are_refused_at_load(void **state)
         snprintf(filter, sizeof filter, "{ type: remove-header, name: %s }", own[i]);
         testbed_refuses_filter(filter, "is written by Sluice itself");
     }
-    static const char *const later[] = { "X-Request-ID",      "x-forwarded-for",      "X-Forwarded-Host",
-                                         "X-Forwarded-Proto", "X-Authenticated-User", "X-Client-ID" };
+    static const char *const later[] = { "X-Request-ID",
+                                         "x-forwarded-for",
+                                         "X-Forwarded-Host",
+                                         "X-Forwarded-Proto",
+                                         "X-Authenticated-User",
+                                         "X-Client-ID",
+                                         "X-Client-Certificate-Subject",
+                                         "x-client-certificate-other" };
     for (size_t i = 0; i < COUNT_OF(later); i++) {
         snprintf(filter, sizeof filter, "{ type: add-header, name: %s, value: x }", later[i]);
         testbed_refuses_filter(filter, "is written by Sluice itself");
     }
+    testbed_refuses_filter("{ type: remove-header, name: X-Client-Certificate-* }", "is written by Sluice itself");
     testbed_refuses_filter("{ type: add-header, name: 'X A', value: x }", "not a header name");
     testbed_refuses_filter("{ type: add-header, name: 'X:A', value: x }", "not a header name");
     testbed_refuses_filter("{ type: add-header, name: '', value: x }", "not a header name");

@@ -285,6 +285,20 @@ static void a_head_is_written_as_http_2_wants_it(void **state)
     assert_int_equal(f->freed, 1);
 }
 
+static void a_head_goes_out_however_large_limits_let_it_be(void **state)
+{
+    struct fixture *f = *state;
+    static char large[100000];
+    memset(large, 'x', sizeof large);
+    struct request *request = prepare(f, 0, METHOD_GET, 0);
+    assert_true(headers_add(&request->head.headers, SLICE("X-Large"), slice_of(large, sizeof large)));
+    request->stream.connection = f->connection;
+    f->connection->operations->open(f->connection, &request->stream);
+    assert_soon(f->wire.length > 85000 || request->done);
+    assert_false(request->done);
+    assert_null(request->stream.failure.reason);
+}
+
 static void a_head_with_a_line_break_is_not_sent(void **state)
 {
     struct fixture *f = *state;
@@ -866,6 +880,39 @@ static void requests_of_one_turn_go_out_in_one_write(void **state)
     for (unsigned i = 0; i < 4; i++) assert_whole(all[i], 204, "");
 }
 
+/* As many pieces as a pipe holds, together too long to be copied. */
+static void fill_with_pieces(struct request *request)
+{
+    struct slab *slab = slab_take(&request->f->bench.slabs, SLAB_SMALL);
+    assert_non_null(slab);
+    memset(slab->bytes, 'a', slab->size);
+    for (unsigned i = 0; i < BODY_PIPE_PIECES; i++) {
+        slab_retain(slab);
+        body_pipe_push(&request->body, slab, slab->bytes + (size_t)200 * i, 100);
+    }
+    slab_drop(slab);
+    body_pipe_finish(&request->body, NULL);
+}
+
+static void bodies_of_many_pieces_at_once_go_out_in_several_writes(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) {
+        struct request *request = prepare(f, i, METHOD_POST, (uint64_t)100 * BODY_PIPE_PIECES);
+        fill_with_pieces(request);
+        request->stream.connection = f->connection;
+        f->connection->operations->open(f->connection, &request->stream);
+    }
+    settle(f);
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) {
+        char wanted[40];
+        snprintf(wanted, sizeof wanted, "DATA %u [%u] end\n", 2 * i + 1, 100 * BODY_PIPE_PIECES);
+        assert_h2(&f->backend, wanted);
+    }
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) h2_headers(&f->backend, 2 * i + 1, H2_END, ":status", "204", NULL);
+    for (unsigned i = 0; i < REQUESTS_MAX; i++) assert_whole(&f->requests[i], 204, "");
+}
+
 static void cancelled_before_anything_was_written(void **state)
 {
     struct fixture *f = *state;
@@ -1135,6 +1182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_head_is_written_as_http_2_wants_it),
+        CASE(a_head_goes_out_however_large_limits_let_it_be),
         CASE(a_head_with_a_line_break_is_not_sent),
         CASE(a_body_goes_out_as_it_comes),
         CASE(a_body_that_is_there_goes_with_the_head),
@@ -1168,6 +1216,7 @@ int main(void)
         CASE(answers_find_their_requests_in_any_order),
         CASE(cancelling_one_leaves_the_others),
         CASE(requests_of_one_turn_go_out_in_one_write),
+        CASE(bodies_of_many_pieces_at_once_go_out_in_several_writes),
         CASE(cancelled_before_anything_was_written),
         CASE(cancelled_while_held_back_by_the_backends_limit),
         CASE(a_refused_stream_was_not_executed),

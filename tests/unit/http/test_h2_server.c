@@ -845,6 +845,52 @@ static void whoever_closes_a_tunnel_hears_no_more_of_it(void **state)
     assert_idle_and_empty(f);
 }
 
+static void a_tunnel_that_lost_bytes_before_it_began_is_reset(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    ask_for_websocket(f);
+    f->bench.ceiling.bytes_max = 1;
+    h2_data(&f->client, 1, "too early", 0);
+    assert_soon(FIRST->stream->bytes_in > 9 + strlen("too early"));
+    settle(f);
+    f->bench.ceiling.bytes_max = 0;
+    open_tunnel(f, &tunnel);
+    assert_h2(&f->client, "RST_STREAM 1 2\n");
+    assert_soon(tunnel.end.events == TUNNEL_END_GONE);
+    assert_int_equal(tunnel.from_client.state, BODY_ABORTED);
+    tunnel_close(&tunnel, false);
+    assert_idle_and_empty(f);
+}
+
+static void interim_heads_before_a_tunnel_are_not_its_beginning(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    ask_for_websocket(f);
+    server_stream_send_interim(FIRST->stream, new_head(FIRST, 103));
+    open_tunnel(f, &tunnel); /* all in one turn */
+    assert_h2(&f->client, "HEADERS 1 :status=103\nHEADERS 1 :status=200");
+    assert_soon(f->sent == 1 && f->released == 1);
+    tunnel_say(&tunnel, "pong");
+    assert_h2(&f->client, "DATA 1 pong\n");
+    tunnel_close(&tunnel, true);
+    assert_h2(&f->client, "RST_STREAM 1 8\n");
+    assert_idle_and_empty(f);
+}
+
+static void a_tunnel_that_is_closed_before_its_head_has_gone_is_over(void **state)
+{
+    struct fixture *f = *state;
+    struct tunnel tunnel;
+    ask_for_websocket(f);
+    open_tunnel(f, &tunnel);
+    tunnel_close(&tunnel, false);
+    assert_soon(f->sent == 1 && f->released == 1);
+    assert_h2(&f->client, "RST_STREAM 1 ");
+    assert_idle_and_empty(f);
+}
+
 static void a_tunnel_whose_other_side_breaks_off_is_reset(void **state)
 {
     struct fixture *f = *state;
@@ -1545,6 +1591,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tunnel_whose_client_breaks_off_is_gone, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_tunnel_ends_with_its_connection, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(whoever_closes_a_tunnel_hears_no_more_of_it, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_that_lost_bytes_before_it_began_is_reset, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(interim_heads_before_a_tunnel_are_not_its_beginning, set_up_started, tear_down),
+        cmocka_unit_test_setup_teardown(a_tunnel_that_is_closed_before_its_head_has_gone_is_over, set_up_started,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_tunnel_whose_other_side_breaks_off_is_reset, set_up_started, tear_down),
         cmocka_unit_test_setup_teardown(a_tunnel_whose_other_side_has_broken_off_already_is_reset_alike, set_up_started,
                                         tear_down),
