@@ -238,11 +238,22 @@ int socket_connect(const struct address *address, struct error *error)
     return -1;
 }
 
+/* Limits, lists and logs then meet one client under one name. */
+static void unmap(struct address *address)
+{
+    if (address->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr)) return;
+    struct address plain = { .v4 = { .sin_family = AF_INET, .sin_port = address->v6.sin6_port } };
+    memcpy(&plain.v4.sin_addr, address->v6.sin6_addr.s6_addr + 12, sizeof plain.v4.sin_addr);
+    *address = plain;
+}
+
 int socket_accept(int listener, struct address *peer)
 {
     *peer = (struct address){ 0 };
     socklen_t length = sizeof *peer;
-    return accept4(listener, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int descriptor = accept4(listener, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    unmap(peer);
+    return descriptor;
 }
 
 bool socket_local_address(int descriptor, struct address *address)

@@ -49,7 +49,8 @@ bool address_range_contains(const struct address_range *, const struct address *
 int socket_listen(const struct address *, int backlog, struct error *) MUST_USE;
 /* Non-blocking, close-on-exec, TCP_NODELAY; connect begun. -1 and *error (text and RETRY_OTHER_INSTANCE) otherwise. */
 int socket_connect(const struct address *, struct error *) MUST_USE;
-/* Accepts one: non-blocking, close-on-exec, TCP_NODELAY if the listener has it. -1 with errno otherwise. */
+/* Accepts one: non-blocking, close-on-exec, TCP_NODELAY if the listener has it. -1 with errno otherwise. A socket that was passed to us may
+ * take both versions of IP: *peer of an IPv4 client is IPv4 all the same. */
 int socket_accept(int listener, struct address *peer);
 /* Our end of a connected socket. False: it can't be told. */
 bool socket_local_address(int descriptor, struct address *) MUST_USE;

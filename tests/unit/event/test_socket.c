@@ -194,6 +194,31 @@ static void an_address_that_cannot_be_listened_on_is_an_error_with_words(void **
     assert_string_equal(error.text, "cannot listen on 192.0.2.1:80: cannot assign requested address");
 }
 
+/* As service managers make them, unless they are told otherwise. */
+static void an_ipv4_client_of_a_socket_for_both_is_an_ipv4_client(void **state)
+{
+    struct address both = address_of("[::]:0"), peer;
+    socklen_t length = sizeof both.v6;
+    int no = 0, listener = socket(AF_INET6, SOCK_STREAM, 0);
+    if (listener < 0) skip(); /* a machine without IPv6 */
+    assert_int_equal(setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no), 0);
+    assert_int_equal(bind(listener, &both.any, length), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, &both.any, &length), 0);
+    struct address target = address_of("127.0.0.1:80"), own;
+    target.v4.sin_port = both.v6.sin6_port;
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(client, &target.any, sizeof target.v4), 0);
+    int accepted = socket_accept(listener, &peer);
+    assert_true(accepted >= 0);
+    assert_true(socket_local_address(client, &own));
+    assert_int_equal(peer.any.sa_family, AF_INET);
+    assert_true(address_equal(&peer, &own));
+    close(client);
+    close(accepted);
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(what_is_no_range_or_a_likely_mistake_is_refused),
         cmocka_unit_test(a_connection_is_made_without_delay_on_either_side),
         cmocka_unit_test(several_listeners_share_one_address),
+        cmocka_unit_test(an_ipv4_client_of_a_socket_for_both_is_an_ipv4_client),
         cmocka_unit_test(an_address_that_cannot_be_listened_on_is_an_error_with_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
