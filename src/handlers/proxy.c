@@ -87,19 +87,22 @@ static bool is_a_proxys_word(struct slice name)
     return begins_like(name, SLICE("X-Forwarded-")) || looks_like(name, SLICE("X-Real-IP"));
 }
 
-static bool is_forged(struct slice name, bool from_trusted_proxy)
+/* Of a proxy's words only the client's: what a policy of ours says is not forged. */
+static bool is_forged(const struct header *header, bool from_trusted_proxy)
 {
+    struct slice name = header->name;
     for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
         if (looks_like(name, header_id_name(our_fields[i]))) return true;
     }
-    return begins_like(name, certificate_family) || (!from_trusted_proxy && is_a_proxys_word(name));
+    return begins_like(name, certificate_family) ||
+           (!from_trusted_proxy && header->from_wire && is_a_proxys_word(name));
 }
 
 static void remove_forged(struct headers *headers, bool from_trusted_proxy)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         if (header->id != HEADER_OTHER || (header->name.at[0] | 0x20) != 'x') continue;
-        if (is_forged(header->name, from_trusted_proxy)) headers_remove_one(headers, header);
+        if (is_forged(header, from_trusted_proxy)) headers_remove_one(headers, header);
     }
 }
 
@@ -142,7 +145,7 @@ static bool prepare_request(struct exchange *exchange)
     struct headers *headers = &exchange->request->headers;
     headers_remove_hop_by_hop(headers);
     remove_forged(headers, exchange->from_trusted_proxy);
-    if (!exchange->from_trusted_proxy) headers_remove_known(headers, HEADER_FORWARDED);
+    if (!exchange->from_trusted_proxy) headers_remove_sent(headers, header_id_name(HEADER_FORWARDED));
     if (!exchange->request->expects_continue)
         headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
     return set_forwarded_for(exchange) &&

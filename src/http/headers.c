@@ -236,8 +236,7 @@ bool headers_list_has(const struct headers *headers, enum header_id id, struct s
     return false;
 }
 
-/* A sender speaks of what it sent: what a policy of ours has put there since stays. */
-static void remove_sent(struct headers *headers, struct slice name)
+void headers_remove_sent(struct headers *headers, struct slice name)
 {
     for (struct header *next, *item = headers_find(headers, name); item; item = next) {
         next = headers_find_next(headers, item);
@@ -252,7 +251,7 @@ void headers_remove_options(struct headers *headers, struct slice connection_opt
     while (slice_next(&connection_options, ',', &option)) {
         enum header_id id = header_id_find(option);
         if (option.length && id != HEADER_CONNECTION && !(END_TO_END_FIELDS & HEADER_BIT(id)))
-            remove_sent(headers, option);
+            headers_remove_sent(headers, option); /* a sender speaks of what it sent */
     }
 }
 

@@ -91,6 +91,8 @@ bool headers_set(struct headers *, struct slice name, struct slice value) MUST_U
 bool headers_set_known(struct headers *, enum header_id, struct slice value) MUST_USE;
 /* How many were removed. */
 unsigned headers_remove(struct headers *, struct slice name);
+/* What came over the wire alone: what a policy of ours has put there since stays. */
+void headers_remove_sent(struct headers *, struct slice name);
 unsigned headers_remove_known(struct headers *, enum header_id);
 void headers_remove_one(struct headers *, struct header *);
 /* The first of that name or NULL. */

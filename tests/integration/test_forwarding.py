@@ -46,6 +46,14 @@ def test_what_only_a_proxy_may_say_passes_from_trusted_ones_alone(gateway, backe
     assert "forged" in str(seen_with(gateway(proxy(backend, trustedProxies=["127.0.0.0/8"])), backend, {name: "forged"}))
 
 
+@pytest.mark.parametrize("name", ["X-Real-IP", "X-Forwarded-Port", "Forwarded"])
+def test_what_a_policy_says_in_a_proxys_words_is_heard(gateway, backend, name):
+    for kind in ("set-header", "add-header"):
+        running = gateway(proxy(backend, route={"filters": [{"type": kind, "name": name, "value": "ours"}]}))
+        seen = seen_with(running, backend, [(name, "forged"), (name, "twice")])
+        assert seen[name] == "ours" and "forged" not in str(seen) and "twice" not in str(seen)
+
+
 def test_a_request_that_names_no_host_is_passed_on_under_the_instances_name(running, backend):
     wire = running.send(b"GET /x HTTP/1.0\r\n\r\n")
     assert wire.read_response().status == 200

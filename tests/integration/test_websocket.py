@@ -467,7 +467,7 @@ def test_a_silent_socket_is_closed_by_both_sides_of_the_gateway(new_backend, gat
     assert ws.sees_end()
     assert [(frame.opcode, frame.payload) for frame in frames] == [(CLOSE, close_payload(1001))]
     line = websocket_lines(running)[0]
-    assert (line["closeSide"], line["closeCode"]) == ("timeout", 1001) and 400 <= line["durationMs"] < 5000
+    assert (line["closeSide"], line["closeCode"]) == ("timeout", 1001) and 390 <= line["durationMs"] < 5000
     assert running.metric("sluice_websocket_closes_total", side="timeout", code="1001") == 1
     assert running.gauges_at_zero()
 
