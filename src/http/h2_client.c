@@ -26,6 +26,7 @@ static const struct client_connection_operations client_operations;
 
 static void client_ready(struct stream *);
 static void client_task(struct task *);
+static void client_flush_task(struct task *);
 static void client_timer(struct timer *);
 
 void h2_client_come_back(struct h2_client *client)
@@ -162,6 +163,7 @@ static void destroy(struct h2_client *client)
     client->closed = true;
     timer_clear(&loop->timers, &client->timer);
     loop_dequeue(loop, &client->task);
+    loop_dequeue(loop, &client->flush_task);
     drop_input(client);
     h2_output_release(&client->output);
     slab_reserve_release(&client->input_reserve);
@@ -229,6 +231,7 @@ struct client_connection *h2_client_start(struct http_worker *worker, const stru
     list_init(&client->spare);
     timer_init(&client->timer, client_timer);
     client->task.run = client_task;
+    client->flush_task.run = client_flush_task;
     if (!open_stream(client, socket, error)) {
         free(client);
         return NULL;
@@ -444,10 +447,18 @@ static bool session_is_over(const struct h2_client *client)
            !nghttp2_session_want_write(client->session) && !h2_output_waits(&client->output);
 }
 
-static void advance(struct h2_client *client)
+static bool wants_to_write(const struct h2_client *client)
+{
+    return h2_output_waits(&client->output) ? client->stream.may_write : nghttp2_session_want_write(client->session);
+}
+
+static void advance(struct h2_client *client, bool flushes)
 {
     read_on(client);
-    if (!client->broken) write_on(client);
+    if (!client->broken && flushes)
+        write_on(client);
+    else if (!client->broken && wants_to_write(client))
+        loop_enqueue_next(client->worker->loop, &client->flush_task);
     if (session_is_over(client)) {
         if (client->complaint || client->open_count > 0)
             end_for_rules(client);
@@ -457,11 +468,22 @@ static void advance(struct h2_client *client)
     tell_pool(client);
 }
 
-static void client_task(struct task *task) { advance(CONTAINER_OF(task, struct h2_client, task)); }
+/* What the streams of a turn have to say goes out together at the beginning of the next one. One alone doesn't wait. */
+static void client_task(struct task *task)
+{
+    struct h2_client *client = CONTAINER_OF(task, struct h2_client, task);
+    advance(client, client->open_count <= 1);
+}
 
-static void client_ready(struct stream *stream) { advance(CONTAINER_OF(stream, struct h2_client, stream)); }
+static void client_flush_task(struct task *task) { advance(CONTAINER_OF(task, struct h2_client, flush_task), true); }
 
-static void client_timer(struct timer *timer) { advance(CONTAINER_OF(timer, struct h2_client, timer)); }
+static void client_ready(struct stream *stream)
+{
+    struct h2_client *client = CONTAINER_OF(stream, struct h2_client, stream);
+    advance(client, client->open_count <= 1 || h2_output_waits(&client->output));
+}
+
+static void client_timer(struct timer *timer) { advance(CONTAINER_OF(timer, struct h2_client, timer), true); }
 
 /* --- what the pool asks for --- */
 

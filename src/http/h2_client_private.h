@@ -34,8 +34,9 @@ struct h2_client {
     uint32_t open_count;     /* streams on the connection */
     uint32_t left_count;     /* streams that have left, and the pool hasn't been told so */
     struct turn_share reads; /* from the socket */
-    struct task task;
-    struct timer timer; /* memory to read into */
+    struct task task;        /* something has happened that this turn should see */
+    struct task flush_task;  /* the next one writes */
+    struct timer timer;      /* memory to read into */
     struct retired retired;
     const char *complaint; /* static: what the session found wrong with what came; NULL: nothing */
     bool input_was_filled; /* by the last read: a larger slab may be worth it */

@@ -1013,6 +1013,39 @@ static void an_idle_connection_that_is_closed_is_lost(void **state)
     assert_soon(f->lost == 1);
 }
 
+static void open_unsettled(struct fixture *f, unsigned index)
+{
+    struct request *request = prepare(f, index, METHOD_GET, 0);
+    request->stream.connection = f->connection;
+    f->connection->operations->open(f->connection, &request->stream);
+}
+
+static bool has_sent(struct fixture *f)
+{
+    char byte;
+    return recv(f->wire.descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* A lone one goes out in the turn that it is asked in; what comes beside others leaves together, one turn later. */
+static void what_several_streams_say_is_gathered(void **state)
+{
+    struct fixture *f = *state;
+    settle(f);
+    assert_false(has_sent(f));
+    open_unsettled(f, 0);
+    loop_turn(&f->bench.loop, 0);
+    assert_true(has_sent(f));
+    settle(f);
+    assert_h2(&f->backend, "HEADERS 1 ");
+    for (unsigned i = 1; i < 3; i++) open_unsettled(f, i);
+    loop_turn(&f->bench.loop, 0);
+    assert_false(has_sent(f));
+    loop_turn(&f->bench.loop, 0);
+    assert_true(has_sent(f));
+    assert_h2(&f->backend, "HEADERS 3 ");
+    assert_h2(&f->backend, "HEADERS 5 ");
+}
+
 static void a_connection_that_ends_fails_all_its_streams(void **state)
 {
     struct fixture *f = *state;
@@ -1224,6 +1257,7 @@ int main(void)
         CASE(goaway_finishes_what_was_begun),
         CASE(an_idle_connection_that_says_goaway_takes_no_more),
         CASE(an_idle_connection_that_is_closed_is_lost),
+        CASE(what_several_streams_say_is_gathered),
         CASE(a_connection_that_ends_fails_all_its_streams),
         CASE(a_kept_connection_that_ends_without_a_word_was_stale),
         CASE(what_can_not_be_repeated_is_not_sent_into_a_closed_connection),
