@@ -74,8 +74,8 @@ struct h2_client_slot {
     bool was_reset;              /* by the backend */
     bool holding_back;           /* the request's body waits for a 100 */
     bool is_deferred;            /* the session waits to be told of more of it */
-    bool
-        waits_for_settings; /* the session doesn't know it yet: the backend's SETTINGS may offer tunnels (RFC 8441 3) */
+    /* The session doesn't know it yet: the backend's SETTINGS may offer tunnels (RFC 8441 3). */
+    bool waits_for_settings;
 };
 
 /* --- h2_client.c --- */

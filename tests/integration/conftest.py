@@ -33,19 +33,23 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f"no gateway to test at {BINARY}: build it, or set SLUICE_BINARY")
 
 
-@pytest.fixture
-def new_backend():
-    """Makes backends; at the end each must have been sent strict HTTP/1.1 only."""
+def _backends_of(kind):
+    """Makes backends and stops them; at the end each must have been sent nothing that a strict reader refuses."""
     made = []
 
     def make(name="one", **options):
-        made.append(Backend(name, **options))
+        made.append(kind(name, **options))
         return made[-1]
     yield make
     for one in made:
         one.stop()
     violations = [f"backend {one.name}: {violation}" for one in made for violation in one.violations]
     assert not violations, f"the gateway sent what a strict reader refuses: {violations}"
+
+
+@pytest.fixture
+def new_backend():
+    yield from _backends_of(Backend)
 
 
 @pytest.fixture
@@ -55,17 +59,7 @@ def backend(new_backend):
 
 @pytest.fixture
 def new_h2_backend():
-    """The same for HTTP/2."""
-    made = []
-
-    def make(name="one", **options):
-        made.append(H2Backend(name, **options))
-        return made[-1]
-    yield make
-    for one in made:
-        one.stop()
-    violations = [f"backend {one.name}: {violation}" for one in made for violation in one.violations]
-    assert not violations, f"the gateway sent what a strict reader refuses: {violations}"
+    yield from _backends_of(H2Backend)
 
 
 @pytest.fixture
