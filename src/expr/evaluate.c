@@ -1,0 +1,518 @@
+/* expr/evaluate.c: a tree of terms to a value. No loop but over the operands there are and the items of a range, each of which is paid
+ * for; what is made lies in the caller's arena. An error is a static text and the term where it happened: cheap, because `||` may
+ * well make up for it. */
+#include "expr/private.h"
+
+/* Goes on into the function of the term's kind; without a stack frame of its own, as those are APART. */
+static bool evaluate(struct evaluation *, const struct term *, struct expression_value *);
+
+/* Most operands are constants; those are read in place. */
+static inline bool evaluate_operand(struct evaluation *evaluation, const struct term *term,
+                                    struct expression_value *result)
+{
+    if (term->kind != TERM_CONSTANT) return evaluate(evaluation, term, result);
+    *result = term->value;
+    return true;
+}
+
+/* --- for functions --- */
+
+bool evaluation_fail(struct evaluation *evaluation, const char *fault)
+{
+    evaluation->fault = fault;
+    evaluation->outcome = EXPRESSION_FAILED;
+    return false;
+}
+
+bool evaluation_no_overload(struct evaluation *evaluation)
+{
+    return evaluation_fail(evaluation, "the function does not take values of these types");
+}
+
+bool evaluation_out_of_memory(struct evaluation *evaluation)
+{
+    evaluation->fault = "out of memory";
+    evaluation->outcome = EXPRESSION_OUT_OF_MEMORY;
+    return false;
+}
+
+bool evaluation_too_costly(struct evaluation *evaluation)
+{
+    evaluation->cost_left = 0;
+    evaluation->fault = "the evaluation costs too much";
+    evaluation->outcome = EXPRESSION_TOO_COSTLY;
+    return false;
+}
+
+bool evaluation_item(struct evaluation *evaluation, const struct expression_value *list, uint32_t index,
+                     struct expression_value *item)
+{
+    enum expression_found found = list->list.kind->item(list->list.of, index, evaluation->arena, item);
+    return found == EXPRESSION_FOUND || evaluation_out_of_memory(evaluation);
+}
+
+void *evaluation_allocate(struct evaluation *evaluation, size_t size)
+{
+    void *memory = arena_allocate(evaluation->arena, size ? size : 1);
+    if (!memory) (void)evaluation_out_of_memory(evaluation);
+    return memory;
+}
+
+/* --- names --- */
+
+static bool fail_at(struct evaluation *evaluation, const struct term *term, const char *fault)
+{
+    evaluation->at = term;
+    return evaluation_fail(evaluation, fault);
+}
+
+static APART bool evaluate_variable(struct evaluation *evaluation, const struct term *term,
+                                    struct expression_value *result)
+{
+    const struct expression_inputs *inputs = evaluation->inputs;
+    evaluation->at = term;
+    switch (inputs->lookup(inputs->argument, term->variable, term->text, evaluation->arena, result)) {
+    case EXPRESSION_FOUND: return true;
+    case EXPRESSION_NO_MEMORY: return evaluation_out_of_memory(evaluation);
+    default: break;
+    }
+    (void)evaluation_fail(evaluation, "there is no value of");
+    evaluation->outcome = EXPRESSION_ABSENT;
+    return false;
+}
+
+static APART bool evaluate_has_variable(struct evaluation *evaluation, const struct term *term,
+                                        struct expression_value *result)
+{
+    struct expression_value value;
+    bool is_there = evaluate_variable(evaluation, term, &value);
+    if (!is_there && evaluation_is_over(evaluation)) return false;
+    *result = expression_bool(is_there);
+    return true;
+}
+
+static bool pay_find(struct evaluation *evaluation, const struct expression_value *map)
+{
+    const struct expression_map_kind *kind = map->map.kind;
+    return !kind->find_cost || evaluation_pay(evaluation, kind->find_cost(map->map.of));
+}
+
+/* A key of a map: NO_MEMORY, or the budget is used up, is a failure already. */
+static enum expression_found find_key(struct evaluation *evaluation, const struct expression_value *map,
+                                      const struct expression_value *key, struct expression_value *value)
+{
+    if (!pay_find(evaluation, map)) return EXPRESSION_NO_MEMORY;
+    enum expression_found found = map->map.kind->find(map->map.of, key, evaluation->arena, value);
+    if (found == EXPRESSION_NO_MEMORY) (void)evaluation_out_of_memory(evaluation);
+    return found;
+}
+
+static bool no_such_key(struct evaluation *evaluation, const struct term *term)
+{
+    (void)fail_at(evaluation, term, "no such key");
+    evaluation->outcome = EXPRESSION_ABSENT;
+    return false;
+}
+
+static bool is_at_place(const struct expression_value *list, const struct expression_value *key, uint32_t *place)
+{
+    struct expression_value none = expression_int(0), count = expression_uint(list->count);
+    if (values_order(key, &none) == ORDER_LESS || values_order(key, &count) != ORDER_LESS) return false;
+    *place = key->type == EXPRESSION_DOUBLE ? (uint32_t)key->number : (uint32_t)key->natural;
+    return key->type != EXPRESSION_DOUBLE || (double)*place == key->number;
+}
+
+bool evaluation_find(struct evaluation *evaluation, const struct term *term, const struct expression_value *of,
+                     const struct expression_value *key, struct expression_value *result, bool *found)
+{
+    bool is_number = key->type == EXPRESSION_INT || key->type == EXPRESSION_UINT || key->type == EXPRESSION_DOUBLE;
+    uint32_t place;
+    evaluation->at = term;
+    if (of->type == EXPRESSION_LIST && is_number) {
+        *found = is_at_place(of, key, &place);
+        return !*found || evaluation_item(evaluation, of, place, result);
+    }
+    if (of->type != EXPRESSION_MAP) return evaluation_no_overload(evaluation);
+    enum expression_found answer = find_key(evaluation, of, key, result);
+    *found = answer == EXPRESSION_FOUND;
+    return answer != EXPRESSION_NO_MEMORY;
+}
+
+/* has(a.b) of an optional a: there where a has a value, and that has the field. */
+static bool give_has(struct expression_value *result)
+{
+    *result = expression_bool(result->type == EXPRESSION_OPTIONAL && result->held);
+    return true;
+}
+
+static APART bool evaluate_select(struct evaluation *evaluation, const struct term *term,
+                                  struct expression_value *result)
+{
+    struct expression_value of, key = expression_string(term->text);
+    bool found;
+    if (!evaluate(evaluation, term->operands[0], &of)) return false;
+    if (of.type == EXPRESSION_OPTIONAL || term->is_optional) {
+        if (!optional_chain(evaluation, term, &of, &key, result)) return false;
+        return term->kind == TERM_SELECT || give_has(result);
+    }
+    if (of.type != EXPRESSION_MAP) return fail_at(evaluation, term, "the value has no fields");
+    if (!evaluation_find(evaluation, term, &of, &key, result, &found)) return false;
+    if (term->kind == TERM_SELECT) return found || no_such_key(evaluation, term);
+    *result = expression_bool(found);
+    return true;
+}
+
+/* --- literals --- */
+
+/* What "?x" stands for: the value, or nothing (*is_there false). */
+static bool open_optional(struct evaluation *evaluation, const struct term *term, struct expression_value *value,
+                          bool *is_there)
+{
+    if (value->type != EXPRESSION_OPTIONAL) return fail_at(evaluation, term, "an optional is wanted behind \"?\"");
+    *is_there = value->held != NULL;
+    if (value->held) *value = *value->held;
+    return true;
+}
+
+static APART bool evaluate_list(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct expression_value *items = evaluation_allocate(evaluation, term->count * sizeof *items);
+    uint32_t count = 0;
+    if (!items) return false;
+    for (uint32_t i = 0; i < term->count; i++) {
+        const struct term *operand = term->operands[i];
+        bool is_there = true;
+        if (!evaluate(evaluation, operand, &items[count])) return false;
+        if (operand->is_item_optional && !open_optional(evaluation, operand, &items[count], &is_there)) return false;
+        count += is_there;
+    }
+    *result = expression_list(items, count);
+    return true;
+}
+
+static bool is_key(const struct expression_value *value)
+{
+    return value->type == EXPRESSION_STRING || value->type == EXPRESSION_INT || value->type == EXPRESSION_UINT ||
+           value->type == EXPRESSION_BOOL;
+}
+
+static bool check_key(struct evaluation *evaluation, const struct term *term, const struct map_entries *entries,
+                      uint32_t index)
+{
+    const struct expression_value *key = &entries->items[2 * (size_t)index];
+    if (!is_key(key)) return fail_at(evaluation, term, "a map's keys are strings, ints, uints or bools");
+    if (!evaluation_pay(evaluation, index / 8)) return false;
+    for (uint32_t i = 0; i < index; i++) {
+        if (keys_equal(&entries->items[2 * (size_t)i], key)) return fail_at(evaluation, term, "a key is there twice");
+    }
+    return true;
+}
+
+static APART bool evaluate_map(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct map_entries *entries = evaluation_allocate(evaluation,
+                                                      sizeof *entries + term->count * sizeof entries->items[0]);
+    if (!entries) return false;
+    entries->count = 0;
+    for (uint32_t i = 0; i < term->count; i += 2) {
+        struct expression_value *entry = &entries->items[2 * (size_t)entries->count];
+        bool is_there = true;
+        if (!evaluate(evaluation, term->operands[i], &entry[0])) return false;
+        if (!evaluate(evaluation, term->operands[i + 1], &entry[1])) return false;
+        if (!check_key(evaluation, term, entries, entries->count)) return false;
+        if (term->operands[i]->is_item_optional &&
+            !open_optional(evaluation, term->operands[i + 1], &entry[1], &is_there)) {
+            return false;
+        }
+        entries->count += is_there;
+    }
+    *result = expression_map(&expression_map_of_entries, entries);
+    return true;
+}
+
+/* --- logic --- */
+
+static bool evaluate_bool(struct evaluation *evaluation, const struct term *term, bool *result)
+{
+    struct expression_value value;
+    if (!evaluate(evaluation, term, &value)) return false;
+    if (value.type != EXPRESSION_BOOL) return fail_at(evaluation, term, "bool is wanted here");
+    *result = value.boolean;
+    return true;
+}
+
+/* What went wrong at one place, while others are tried. */
+struct setback {
+    const char *fault;
+    const struct term *at;
+    enum expression_outcome outcome;
+};
+
+static void keep_setback(struct setback *setback, const struct evaluation *evaluation)
+{
+    if (setback->fault) return; /* the first one is told */
+    *setback = (struct setback){ evaluation->fault, evaluation->at, evaluation->outcome };
+}
+
+static bool tell_setback(const struct setback *setback, struct evaluation *evaluation)
+{
+    evaluation->fault = setback->fault;
+    evaluation->at = setback->at;
+    evaluation->outcome = setback->outcome;
+    return false;
+}
+
+/* One operand that decides settles it, whatever became of the others. */
+static APART bool evaluate_logic(struct evaluation *evaluation, const struct term *term,
+                                 struct expression_value *result)
+{
+    bool decides = term->kind == TERM_OR;
+    struct setback setback = { 0 };
+    for (uint32_t i = 0; i < term->count; i++) {
+        bool value = false;
+        if (!evaluate_bool(evaluation, term->operands[i], &value)) {
+            if (evaluation_is_over(evaluation)) return false;
+            keep_setback(&setback, evaluation);
+        } else if (value == decides) {
+            *result = expression_bool(decides);
+            return true;
+        }
+    }
+    if (setback.fault) return tell_setback(&setback, evaluation);
+    *result = expression_bool(!decides);
+    return true;
+}
+
+static APART bool evaluate_condition(struct evaluation *evaluation, const struct term *term,
+                                     struct expression_value *result)
+{
+    bool condition = false;
+    if (!evaluate_bool(evaluation, term->operands[0], &condition)) return false;
+    return evaluate(evaluation, term->operands[condition ? 1 : 2], result);
+}
+
+/* --- macros --- */
+
+/* A range as it is gone through. */
+struct walk {
+    struct expression_value range;
+    uint32_t position;
+};
+
+/* The next item, or entry, in the macro's variables. False: there is none, or the evaluation failed (*failed). */
+static bool walk_on(struct evaluation *evaluation, const struct term *term, struct walk *walk, bool *failed)
+{
+    struct expression_value *locals = &evaluation->locals[term->local];
+    if (!evaluation_pay(evaluation, 1)) return *failed = true, false;
+    if (walk->range.type == EXPRESSION_LIST) {
+        if (walk->position >= walk->range.count) return false;
+        *failed = !evaluation_item(evaluation, &walk->range, walk->position, &locals[term->locals - 1]);
+        if (term->locals == 2) locals[0] = expression_int(walk->position);
+        walk->position++;
+        return !*failed;
+    }
+    if (term->locals == 2 && !pay_find(evaluation, &walk->range)) return *failed = true, false;
+    enum expression_found found = walk->range.map.kind->next(walk->range.map.of, &walk->position, evaluation->arena,
+                                                             &locals[0], term->locals == 2 ? &locals[1] : NULL);
+    if (found == EXPRESSION_NO_MEMORY) *failed = !evaluation_out_of_memory(evaluation);
+    return found == EXPRESSION_FOUND;
+}
+
+/* all: an item that is false settles it; exists: one that is true. Errors of others don't matter then. */
+static bool walk_to_decide(struct evaluation *evaluation, const struct term *term, struct walk *walk,
+                           struct expression_value *result)
+{
+    bool decides = term->macro == MACRO_EXISTS, failed = false;
+    struct setback setback = { 0 };
+    while (walk_on(evaluation, term, walk, &failed)) {
+        bool value = false;
+        if (!evaluate_bool(evaluation, term->operands[1], &value)) {
+            if (evaluation_is_over(evaluation)) return false;
+            keep_setback(&setback, evaluation);
+        } else if (value == decides) {
+            *result = expression_bool(decides);
+            return true;
+        }
+    }
+    if (failed) return false;
+    if (setback.fault) return tell_setback(&setback, evaluation);
+    *result = expression_bool(!decides);
+    return true;
+}
+
+static bool walk_to_count(struct evaluation *evaluation, const struct term *term, struct walk *walk,
+                          struct expression_value *result)
+{
+    uint32_t count = 0;
+    bool failed = false;
+    while (walk_on(evaluation, term, walk, &failed)) {
+        bool value = false;
+        if (!evaluate_bool(evaluation, term->operands[1], &value)) return false;
+        count += value;
+    }
+    *result = expression_bool(count == 1);
+    return !failed;
+}
+
+static uint32_t range_count(const struct expression_value *range)
+{
+    return range->type == EXPRESSION_LIST ? range->count : range->map.kind->count(range->map.of);
+}
+
+/* map and filter. */
+static bool walk_to_make(struct evaluation *evaluation, const struct term *term, struct walk *walk,
+                         struct expression_value *result)
+{
+    uint32_t count = 0, capacity = range_count(&walk->range);
+    bool failed = false, has_test = term->macro == MACRO_FILTER || term->count == 3;
+    if (!evaluation_pay(evaluation, capacity)) return false;
+    struct expression_value *items = evaluation_allocate(evaluation, capacity * sizeof *items);
+    if (!items) return false;
+    while (count < capacity && walk_on(evaluation, term, walk, &failed)) {
+        bool passes = true;
+        if (has_test && !evaluate_bool(evaluation, term->operands[1], &passes)) return false;
+        if (!passes) continue;
+        items[count] = evaluation->locals[term->local];
+        if (term->macro == MACRO_MAP && !evaluate(evaluation, term->operands[term->count - 1], &items[count]))
+            return false;
+        count++;
+    }
+    *result = expression_list(items, count);
+    return !failed;
+}
+
+static APART bool evaluate_macro(struct evaluation *evaluation, const struct term *term,
+                                 struct expression_value *result)
+{
+    struct walk walk = { .position = 0 };
+    if (!evaluate(evaluation, term->operands[0], &walk.range)) return false;
+    if (walk.range.type != EXPRESSION_LIST && walk.range.type != EXPRESSION_MAP) {
+        return fail_at(evaluation, term, "there is nothing to go through in the value");
+    }
+    evaluation->at = term;
+    switch ((enum macro)term->macro) {
+    case MACRO_ALL:
+    case MACRO_EXISTS: return walk_to_decide(evaluation, term, &walk, result);
+    case MACRO_EXISTS_ONE: return walk_to_count(evaluation, term, &walk, result);
+    default: return walk_to_make(evaluation, term, &walk, result);
+    }
+}
+
+/* --- calls --- */
+
+static APART bool evaluate_call(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct expression_value arguments[ARGUMENTS_MAX];
+    uint32_t count = term->function->is_lazy ? 1 : term->count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!evaluate_operand(evaluation, term->operands[i], &arguments[i])) return false;
+    }
+    evaluation->at = term;
+    return term->function->run(evaluation, term, arguments, result);
+}
+
+static bool evaluate(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    if (UNLIKELY(!evaluation_pay(evaluation, 1))) return false;
+    switch ((enum term_kind)term->kind) {
+    case TERM_CONSTANT: *result = term->value; return true;
+    case TERM_VARIABLE: return evaluate_variable(evaluation, term, result);
+    case TERM_HAS_VARIABLE: return evaluate_has_variable(evaluation, term, result);
+    case TERM_LOCAL: *result = evaluation->locals[term->local]; return true;
+    case TERM_SELECT:
+    case TERM_HAS: return evaluate_select(evaluation, term, result);
+    case TERM_CALL: return evaluate_call(evaluation, term, result);
+    case TERM_LIST: return evaluate_list(evaluation, term, result);
+    case TERM_MAP: return evaluate_map(evaluation, term, result);
+    case TERM_AND:
+    case TERM_OR: return evaluate_logic(evaluation, term, result);
+    case TERM_CONDITION: return evaluate_condition(evaluation, term, result);
+    case TERM_MACRO: return evaluate_macro(evaluation, term, result);
+    default: return fail_at(evaluation, term, "this was refused when it was checked");
+    }
+}
+
+bool evaluation_index(struct evaluation *evaluation, const struct term *term, const struct expression_value *arguments,
+                      struct expression_value *result)
+{
+    const struct expression_value *of = &arguments[0], *key = &arguments[1];
+    bool found;
+    if (of->type == EXPRESSION_OPTIONAL) return optional_chain(evaluation, term, of, key, result);
+    if (!evaluation_find(evaluation, term, of, key, result, &found)) return false;
+    if (found) return true;
+    return of->type == EXPRESSION_MAP ? no_such_key(evaluation, term)
+                                      : evaluation_fail(evaluation, "the index is beyond the list");
+}
+
+bool evaluation_in(struct evaluation *evaluation, const struct term *term, const struct expression_value *arguments,
+                   struct expression_value *result)
+{
+    const struct expression_value *list = &arguments[1];
+    struct expression_value item;
+    if (list->type == EXPRESSION_MAP) {
+        enum expression_found found = find_key(evaluation, list, &arguments[0], &item);
+        *result = expression_bool(found == EXPRESSION_FOUND);
+        return found != EXPRESSION_NO_MEMORY;
+    }
+    if (list->type != EXPRESSION_LIST) return evaluation_no_overload(evaluation);
+    bool equal = false;
+    if (!evaluation_pay(evaluation, list->count / 2)) return false;
+    if (list->list.kind->has) {
+        *result = expression_bool(list->list.kind->has(list->list.of, &arguments[0]));
+        return true;
+    }
+    for (uint32_t i = 0; i < list->count && !equal; i++) {
+        if (!evaluation_item(evaluation, list, i, &item)) return false;
+        if (!values_equal(evaluation, &arguments[0], &item, &equal)) return false;
+    }
+    *result = expression_bool(equal);
+    return true;
+}
+
+/* --- the front door --- */
+
+static enum expression_outcome tell(const struct evaluation *evaluation, struct error *error)
+{
+    if (!error) return evaluation->outcome;
+    bool is_short = evaluation->outcome == EXPRESSION_OUT_OF_MEMORY;
+    const struct term *at = evaluation->at;
+    size_t position = at ? at->position + 1 : 1;
+    bool is_absent = evaluation->outcome == EXPRESSION_ABSENT && at;
+    const char *subject = is_absent && at->variable ? (at->text.length ? "path." : at->variable->name) : "";
+    struct slice field = is_absent && (at->kind == TERM_SELECT || at->kind == TERM_VARIABLE) ? at->text : SLICE_ABSENT;
+    (void)error_set(error, BLAME_US, RETRY_NEVER, is_short ? 503 : 0, is_short ? "overload" : "expression",
+                    "%s%s%s%.*s%s at position %zu", evaluation->fault, subject[0] || field.length ? " \"" : "", subject,
+                    SLICE_PRINT(slice_before(field, 64)), subject[0] || field.length ? "\"" : "", position);
+    return evaluation->outcome;
+}
+
+enum expression_outcome expression_try(const struct expression *expression, const struct expression_inputs *inputs,
+                                       struct arena *arena, struct expression_value *result, struct error *error)
+{
+    if (expression->root->kind == TERM_CONSTANT) {
+        *result = expression->root->value;
+        return EXPRESSION_DONE;
+    }
+    struct evaluation evaluation; /* the macros' variables are written before they are read */
+    evaluation.inputs = inputs;
+    evaluation.arena = arena;
+    evaluation.cost_left = inputs->cost_max ? inputs->cost_max : EXPRESSION_COST_MAX;
+    evaluation.fault = NULL;
+    evaluation.at = NULL;
+    evaluation.outcome = EXPRESSION_DONE;
+    if (!evaluate(&evaluation, expression->root, result)) return tell(&evaluation, error);
+    if (LIKELY(expression->wanted == EXPRESSION_DYN || result->type == expression->wanted)) return EXPRESSION_DONE;
+    (void)fail_at(&evaluation, expression->root, "the result has another type than is wanted");
+    return tell(&evaluation, error);
+}
+
+bool expression_evaluate(const struct expression *expression, const struct expression_inputs *inputs,
+                         struct arena *arena, struct expression_value *result, struct error *error)
+{
+    return expression_try(expression, inputs, arena, result, error) == EXPRESSION_DONE;
+}
+
+bool evaluation_run(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    return evaluate(evaluation, term, result);
+}
