@@ -1,0 +1,20 @@
+/* http/our_names.h: names of request fields by which only Sluice, or only a proxy, may speak, in one list for all who ask: what configuration may
+ * not write, what is taken off a client's request, what a decision service or a part of an answer is not shown.
+ *
+ * Names are read as CGI and WSGI read them, who know no difference between '-' and '_' (RFC 3875 4.1.18): X_Client_ID is ours too. Pure. */
+#ifndef SLUICE_HTTP_OUR_NAMES_H
+#define SLUICE_HTTP_OUR_NAMES_H
+
+#include "base/slice.h"
+
+/* Without regard to case, and '_' as '-'. */
+bool header_name_looks_like(struct slice name, struct slice known);
+bool header_name_begins_like(struct slice name, struct slice beginning);
+
+/* What a service believes because it comes from us, and what is written anew behind all policies: who asks (X-Authenticated-User, X-Client-ID,
+ * X-Client-Certificate-*), from where (X-Forwarded-For, -Host, -Proto), and X-Request-ID. */
+bool header_name_is_ours(struct slice name);
+/* What a trusted proxy, or a policy of ours, may say as well: X-Forwarded-*, X-Real-IP. Forwarded (RFC 7239) has an id of its own. */
+bool header_name_is_a_proxys(struct slice name);
+
+#endif
