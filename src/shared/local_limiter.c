@@ -1,0 +1,31 @@
+/* shared/local_limiter.c: the limiter that is the process's own table. */
+#include "shared/limiter.h"
+
+static struct limit_table *table_of(struct limiter *limiter)
+{
+    return CONTAINER_OF(limiter, struct local_limiter, limiter)->table;
+}
+
+static struct limit_outcome local_look(struct limiter *limiter, const struct limiter_call *call)
+{
+    return limit_table_look(table_of(limiter), &call->place, call->limit, call->cost, call->now_ns, call->wait_max_ns);
+}
+
+static enum limiter_answer local_take(struct limiter *limiter, struct limiter_call *call)
+{
+    call->outcome = limit_table_take(table_of(limiter), &call->place, call->limit, call->cost, call->now_ns,
+                                     call->wait_max_ns, &call->lease);
+    return LIMITER_DONE;
+}
+
+static void local_refund(struct limiter *limiter, struct limiter_call *call, uint64_t now_ns)
+{
+    (void)limiter;
+    limit_table_refund(call->limit, &call->lease, now_ns);
+}
+
+void local_limiter_init(struct local_limiter *local, struct limit_table *table)
+{
+    local->limiter = (struct limiter){ .look = local_look, .take = local_take, .refund = local_refund };
+    local->table = table;
+}
