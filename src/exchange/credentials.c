@@ -1,0 +1,165 @@
+/* exchange/credentials.c: finding credentials in header, query or cookie, and taking them off the request. RFC 6750 2, RFC 6265 5.4. */
+#include "exchange/exchange.h"
+#include "exchange/identity.h"
+#include "http/cookies.h"
+#include "http/form.h"
+
+struct credential_source credential_source_of(enum credential_place place, struct slice name)
+{
+    return (struct credential_source){
+        .place = (uint8_t)place,
+        .header_id = (uint8_t)(place == CREDENTIAL_IN_HEADER ? header_id_find(name) : HEADER_OTHER),
+        .name = name,
+    };
+}
+
+/* --- headers --- */
+
+static struct header *find_header(const struct headers *headers, const struct credential_source *source)
+{
+    if (LIKELY(source->header_id != HEADER_OTHER)) {
+        return headers_find_known(headers, (enum header_id)source->header_id);
+    }
+    return headers_find(headers, source->name);
+}
+
+static enum credential_found find_in_header(const struct headers *headers, const struct credential_source *source,
+                                            struct slice *value)
+{
+    const struct header *header = find_header(headers, source);
+    if (!header) return CREDENTIAL_NONE;
+    *value = header->value;
+    return headers_find_next(headers, header) ? CREDENTIAL_REPEATED : CREDENTIAL_FOUND;
+}
+
+/* --- the query --- */
+
+static enum credential_found find_in_query(const struct exchange *exchange, struct slice name, struct slice *value)
+{
+    struct slice rest = exchange->request->target.query, found = SLICE_ABSENT;
+    struct form_pair pair;
+    while (form_next_pair(&rest, &pair)) {
+        if (!form_reads_as(pair.name, name)) continue;
+        if (!slice_is_absent(found)) return CREDENTIAL_REPEATED;
+        found = pair.value;
+    }
+    if (slice_is_absent(found)) return CREDENTIAL_NONE;
+    *value = form_decode(found, exchange->arena);
+    return slice_is_absent(*value) ? CREDENTIAL_NO_MEMORY : CREDENTIAL_FOUND;
+}
+
+/* Absent where nothing is left; as it was where nothing of that name is in it. */
+static bool strip_query(struct arena *arena, struct slice *query, struct slice name)
+{
+    struct slice rest = *query;
+    struct form_pair pair;
+    bool is_there = false, is_first = true;
+    while (!is_there && form_next_pair(&rest, &pair)) is_there = form_reads_as(pair.name, name);
+    if (!is_there) return true;
+    char *start = arena_allocate(arena, query->length), *end = start;
+    if (!start) return false;
+    for (rest = *query; form_next_pair(&rest, &pair);) {
+        if (form_reads_as(pair.name, name)) continue;
+        if (!is_first) *end++ = '&';
+        is_first = false;
+        if (pair.whole.length) end = mempcpy(end, pair.whole.at, pair.whole.length);
+    }
+    *query = is_first ? SLICE_ABSENT : slice_of(start, (size_t)(end - start));
+    return true;
+}
+
+/* What a service gets may have been rewritten already, most often it is the same text. */
+static bool strip_queries(struct exchange *exchange, struct slice name)
+{
+    struct slice *asked = &exchange->request->target.query, *upstream = &exchange->upstream_query;
+    bool same = asked->at == upstream->at && asked->length == upstream->length;
+    if (!strip_query(exchange->arena, asked, name)) return false;
+    if (!same) return strip_query(exchange->arena, upstream, name);
+    *upstream = *asked;
+    return true;
+}
+
+/* --- cookies, in one field or, over HTTP/2, in many --- */
+
+static enum credential_found find_in_cookie(const struct headers *headers, struct slice name, struct slice *value)
+{
+    bool found = false;
+    for (struct header *field = headers_find_known(headers, HEADER_COOKIE); field;
+         field = headers_find_next(headers, field)) {
+        struct slice rest = field->value;
+        struct cookie cookie;
+        while (cookie_next_named(&rest, &cookie)) {
+            if (!slice_equal(cookie.name, name)) continue;
+            if (found) return CREDENTIAL_REPEATED;
+            found = true;
+            *value = cookie.value;
+        }
+    }
+    return found ? CREDENTIAL_FOUND : CREDENTIAL_NONE;
+}
+
+static bool field_has_cookie(struct slice rest, struct slice name)
+{
+    struct cookie cookie;
+    while (cookie_next_named(&rest, &cookie)) {
+        if (slice_equal(cookie.name, name)) return true;
+    }
+    return false;
+}
+
+static bool strip_cookie_field(struct headers *headers, struct header *field, struct slice name)
+{
+    if (!field_has_cookie(field->value, name)) return true;
+    char *start = arena_allocate(headers->arena, 2 * field->value.length), *end = start;
+    if (!start) return false;
+    struct slice rest = field->value;
+    struct cookie cookie;
+    while (cookie_next(&rest, &cookie)) {
+        if (cookie.whole.length == 0 || slice_equal(cookie.name, name)) continue;
+        if (end > start) end = mempcpy(end, "; ", 2);
+        end = mempcpy(end, cookie.whole.at, cookie.whole.length);
+    }
+    if (end > start) {
+        field->value = slice_of(start, (size_t)(end - start));
+    } else {
+        headers_remove_one(headers, field);
+    }
+    return true;
+}
+
+static bool strip_cookie(struct headers *headers, struct slice name)
+{
+    for (struct header *next, *field = headers_find_known(headers, HEADER_COOKIE); field; field = next) {
+        next = headers_find_next(headers, field);
+        if (!strip_cookie_field(headers, field, name)) return false;
+    }
+    return true;
+}
+
+/* --- */
+
+enum credential_found credential_find(const struct exchange *exchange, const struct credential_source *source,
+                                      struct slice *value)
+{
+    switch (source->place) {
+    case CREDENTIAL_IN_HEADER: return find_in_header(&exchange->request->headers, source, value);
+    case CREDENTIAL_IN_QUERY: return find_in_query(exchange, source->name, value);
+    default: return find_in_cookie(&exchange->request->headers, source->name, value);
+    }
+}
+
+bool credential_strip(struct exchange *exchange, const struct credential_source *source)
+{
+    struct headers *headers = &exchange->request->headers;
+    switch (source->place) {
+    case CREDENTIAL_IN_HEADER:
+        if (source->header_id != HEADER_OTHER) {
+            headers_remove_known(headers, (enum header_id)source->header_id);
+        } else {
+            headers_remove(headers, source->name);
+        }
+        return true;
+    case CREDENTIAL_IN_QUERY: return strip_queries(exchange, source->name);
+    default: return strip_cookie(headers, source->name);
+    }
+}

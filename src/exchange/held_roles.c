@@ -1,0 +1,167 @@
+/* exchange/held_roles.c: which roles the caller has. Asked of few requests more than once, so it is found when it is first asked for. */
+#include "exchange/exchange.h"
+#include "exchange/identity.h"
+#include "json/value.h"
+
+static const struct slice default_names[] = { { "roles", 5 } };
+static const struct role_claims default_claims = { default_names, COUNT_OF(default_names) };
+
+/* What is found is kept beside what it is found from: for who looks on, the exchange stays as it is. */
+static struct identity *memory_of(const struct exchange *exchange)
+{
+    return &((struct exchange *)(uintptr_t)exchange)->identity;
+}
+
+void identity_set_role_claims(struct exchange *exchange, const struct role_claims *claims)
+{
+    struct identity *identity = &exchange->identity;
+    if (identity->role_claims == claims) return;
+    identity->role_claims = claims;
+    identity->role_bits = NULL;
+    identity->role_names = NULL;
+}
+
+/* --- claims --- */
+
+/* One step of a JSON pointer against a member's name: "~1" is '/', "~0" is '~' (RFC 6901 4). */
+static bool step_is(struct slice step, struct slice name)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < name.length; i++, at++) {
+        char byte = at < step.length ? step.at[at] : '\0';
+        if (byte == '~' && at + 1 < step.length) byte = step.at[++at] == '1' ? '/' : '~';
+        if (at >= step.length || byte != name.at[i]) return false;
+    }
+    return at == step.length;
+}
+
+static const struct json_value *find_member(const struct json_value *object, struct slice step)
+{
+    if (object->type != JSON_OBJECT) return NULL;
+    for (uint32_t i = 0; i < object->count; i++) {
+        if (step_is(step, object->members[i].name)) return &object->members[i].value;
+    }
+    return NULL;
+}
+
+static const struct json_value *find_claim(const struct json_value *claims, struct slice name)
+{
+    if (name.length == 0 || name.at[0] != '/') return json_find(claims, name);
+    for (struct slice rest = slice_after(name, 1); claims;) {
+        size_t end = slice_find_byte(rest, '/');
+        claims = find_member(claims, slice_before(rest, end));
+        if (end == SLICE_NOT_FOUND) return claims;
+        rest = slice_after(rest, end + 1);
+    }
+    return NULL;
+}
+
+/* Walks the texts that the claims name as roles. */
+struct claim_walk {
+    const struct exchange *exchange;
+    size_t claim;                   /* the next one */
+    const struct json_value *items; /* of the one before */
+    uint32_t item, count;
+};
+
+/* A claim that is no list is one item. */
+static void walk_into(struct claim_walk *walk, const struct json_value *value)
+{
+    bool is_list = value && value->type == JSON_ARRAY;
+    walk->items = is_list ? value->items : value;
+    walk->count = is_list ? value->count : value != NULL;
+    walk->item = 0;
+}
+
+static bool next_claimed(struct claim_walk *walk, struct slice *role)
+{
+    const struct identity *identity = &walk->exchange->identity;
+    const struct role_claims *claims = identity->role_claims ? identity->role_claims : &default_claims;
+    if (LIKELY(!identity->claims)) return false;
+    for (;;) {
+        while (walk->item < walk->count) {
+            const struct json_value *item = &walk->items[walk->item++];
+            if (item->type != JSON_STRING) continue;
+            *role = item->text;
+            return true;
+        }
+        if (walk->claim == claims->count) return false;
+        walk_into(walk, find_claim(identity->claims, claims->names[walk->claim++]));
+    }
+}
+
+/* --- */
+
+const uint64_t *identity_role_bits(const struct exchange *exchange)
+{
+    struct identity *identity = memory_of(exchange);
+    const struct role_set *set = exchange->roles;
+    if (identity->role_bits) return identity->role_bits;
+    uint64_t *bits = arena_allocate_zeroed(exchange->arena, (role_set_words(set) + 1) * sizeof *bits);
+    if (!bits) return NULL;
+    role_set_add_by_scopes(set, identity->scopes, bits);
+    role_set_add_by_client(set, identity->client_issuer, identity->client_id, bits);
+    struct claim_walk walk = { .exchange = exchange };
+    struct slice name;
+    while (next_claimed(&walk, &name)) {
+        uint32_t role = role_set_find(set, name);
+        if (role != ROLE_NONE) role_hold(bits, role);
+    }
+    identity->role_bits = bits;
+    return bits;
+}
+
+bool identity_has_role(const struct exchange *exchange, struct slice name)
+{
+    uint32_t role = role_set_find(exchange->roles, name);
+    if (role != ROLE_NONE) {
+        const uint64_t *bits = identity_role_bits(exchange);
+        return bits && role_is_held(bits, role);
+    }
+    struct claim_walk walk = { .exchange = exchange };
+    struct slice claimed;
+    while (next_claimed(&walk, &claimed)) {
+        if (slice_equal(claimed, name)) return true;
+    }
+    return false;
+}
+
+/* Claims may name a role twice, and one by the set's other word for it: it stands in the list once. */
+static uint32_t add_claimed(const struct exchange *exchange, struct slice *names, uint32_t count, uint32_t room)
+{
+    struct claim_walk walk = { .exchange = exchange };
+    struct slice claimed;
+    uint32_t first = count;
+    while (count < room && next_claimed(&walk, &claimed)) {
+        bool known = role_set_find(exchange->roles, claimed) != ROLE_NONE;
+        for (uint32_t i = first; i < count && !known; i++) known = slice_equal(names[i], claimed);
+        if (!known) names[count++] = claimed;
+    }
+    return count;
+}
+
+/* A token can name many: looking for doubles among more of them would cost too much. */
+#define CLAIMED_MAX 256
+
+const struct slice *identity_roles(const struct exchange *exchange, uint32_t *count)
+{
+    struct identity *identity = memory_of(exchange);
+    *count = identity->role_name_count;
+    if (identity->role_names) return identity->role_names;
+    const uint64_t *bits = identity_role_bits(exchange);
+    if (!bits) return NULL;
+    uint32_t held = 0, claimed = 0, known = role_set_count(exchange->roles);
+    struct claim_walk walk = { .exchange = exchange };
+    struct slice ignored;
+    for (uint32_t i = 0; i < role_set_words(exchange->roles); i++) held += (uint32_t)__builtin_popcountll(bits[i]);
+    while (claimed < CLAIMED_MAX && next_claimed(&walk, &ignored)) claimed++;
+    struct slice *names = arena_allocate(exchange->arena, (held + claimed + 1) * sizeof *names);
+    if (!names) return NULL;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < known; i++) {
+        if (role_is_held(bits, i)) names[at++] = role_set_name(exchange->roles, i);
+    }
+    identity->role_name_count = *count = add_claimed(exchange, names, at, held + claimed);
+    identity->role_names = names;
+    return names;
+}

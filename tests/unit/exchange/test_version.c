@@ -1,0 +1,206 @@
+/* Versions of an API: where a request asks for one, what it gets where there is none, what answers say of one that ends. */
+#include "exchange/testbed.h"
+
+#define API \
+    "apiVersions: { pathPrefix: '/api/v{version}', header: X-API-Version, mediaTypeParameter: version, query: version, "
+#define VERSIONS                                                                                      \
+    "versions: [{ version: '1', deprecated: '2026-01-01T00:00:00Z', sunset: '2026-12-31T23:59:59Z', " \
+    "link: 'https://example.com/2' }, { version: '2' }, { version: '3' }] }\n"
+#define ROUTES                                                                     \
+    "routes: [{ name: one, path: /users, version: '1', respond: { body: '1' } },"  \
+    " { name: two, path: /users, version: '2', respond: { body: '2' } },"          \
+    " { name: other, path: /other, version: '3', respond: { body: '3' } },"        \
+    " { name: v1, path: '/api/v1/users', version: '1', respond: { body: 'p1' } }," \
+    " { name: v2, path: '/api/v{v}/users', version: '2', respond: { body: 'p2' } }]\n"
+
+/* "200 2", "406 unknown-version" */
+static const char *answer(struct testbed *bed, const char *line, const char *fields)
+{
+    static char text[4096];
+    struct client client = { 0 };
+    client_ask(bed, &client, line, fields, NULL);
+    testbed_run(bed);
+    snprintf(text, sizeof text, "%u %s", client.status, client.body ? client.body : "");
+    client_release(&client);
+    return text;
+}
+
+static void says(struct testbed *bed, const char *line, const char *fields, unsigned status, const char *words)
+{
+    const char *text = answer(bed, line, fields);
+    if (strtoul(text, NULL, 10) != status || !strstr(text, words)) fail_msg("%s: %s", line, text);
+}
+
+static void a_version_is_asked_for_in_four_places(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, API "default: '2', " VERSIONS ROUTES);
+    assert_string_equal(answer(&bed, "GET /users", NULL), "200 2");
+    assert_string_equal(answer(&bed, "GET /users", "x-api-version: 1\r\n"), "200 1");
+    assert_string_equal(answer(&bed, "GET /users", "Accept: application/vnd.api+json; version=1\r\n"), "200 1");
+    assert_string_equal(answer(&bed, "POST /users", "Content-Type: application/vnd.api+json;version=\"1\"\r\n"),
+                        "200 1");
+    assert_string_equal(answer(&bed, "GET /users?a=b&version=1", NULL), "200 1");
+    assert_string_equal(answer(&bed, "GET /api/v1/users", NULL), "200 p1");
+    assert_string_equal(answer(&bed, "GET /api/v2/users", NULL), "200 p2");
+    testbed_stop(&bed);
+}
+
+static void the_path_goes_first_then_header_media_type_query(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, API "default: '2', " VERSIONS ROUTES);
+    assert_string_equal(answer(&bed, "GET /api/v1/users?version=2", "X-API-Version: 2\r\n"), "200 p1");
+    assert_string_equal(answer(&bed, "GET /users?version=2", "X-API-Version: 1\r\nAccept: a/b;version=2\r\n"), "200 1");
+    assert_string_equal(answer(&bed, "GET /users?version=2", "Accept: a/b;version=1\r\n"), "200 1");
+    testbed_stop(&bed);
+}
+
+static void a_version_that_is_not_there_is_refused_where_it_was_asked_for(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, API "default: '2', " VERSIONS ROUTES);
+    says(&bed, "GET /users", "X-API-Version: 9\r\n", 400, "there is no version \\\"9\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /users", "X-API-Version: \r\n", 400, "there is no version");
+    says(&bed, "GET /users?version=%32", NULL, 400, "there is no version");
+    says(&bed, "GET /users?%76ersion=9", NULL, 400, "there is no version");
+    says(&bed, "GET /users", "Accept: a/b;version=9\r\n", 406, "there are 1, 2 and 3");
+    says(&bed, "GET /api/v9/users", NULL, 404, "there is no version \\\"9\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /api/v9/nothing", NULL, 404, "there are 1, 2 and 3");
+    says(&bed, "GET /users", "X-API-Version: 3\r\n", 400, "version \\\"3\\\" has nothing here; it is in 1 and 2");
+    says(&bed, "GET /other", NULL, 404, "version \\\"2\\\" has nothing here; it is in 3");
+    says(&bed, "GET /nowhere", "X-API-Version: 9\r\n", 404, "no route matches");
+    testbed_stop(&bed);
+}
+
+static void without_a_default_a_version_must_be_asked_for(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, API VERSIONS ROUTES);
+    says(&bed, "GET /users", NULL, 400, "must say which version it wants; there are 1 and 2");
+    testbed_stop(&bed);
+}
+
+/* A route without a version takes what is known but not here; what is unknown to the API it doesn't take. */
+static void a_route_without_a_version_is_no_way_around(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, API VERSIONS "routes: [{ path: '/*', respond: { body: rest } },"
+                                     " { path: /users, version: '1', respond: { body: '1' } },"
+                                     " { path: /first, priority: 1, respond: { body: first } },"
+                                     " { path: /first, version: '1', respond: { body: '1' } }]\n");
+    assert_string_equal(answer(&bed, "GET /users", "X-API-Version: 2\r\n"), "200 rest");
+    assert_string_equal(answer(&bed, "GET /users", NULL), "200 rest");
+    says(&bed, "GET /users", "X-API-Version: 9\r\n", 400, "there is no version");
+    assert_string_equal(answer(&bed, "GET /first", "X-API-Version: 9\r\n"), "200 first");
+    testbed_stop(&bed);
+}
+
+static void answers_of_a_version_that_ends_say_so(void **state)
+{
+    struct testbed bed;
+    struct client old = { 0 }, fresh = { 0 }, refused = { 0 };
+    testbed_start(&bed, API VERSIONS ROUTES);
+    client_ask(&bed, &old, "GET /users", "X-API-Version: 1\r\n", NULL);
+    client_ask(&bed, &fresh, "GET /users", "X-API-Version: 2\r\n", NULL);
+    testbed_run(&bed);
+    assert_slice_is(client_header(&old, "Deprecation"), "@1767225600");
+    assert_slice_is(client_header(&old, "Sunset"), "Thu, 31 Dec 2026 23:59:59 GMT");
+    assert_int_equal(client_count_header(&old, "Link"), 2);
+    assert_non_null(strstr(old.head, "<https://example.com/2>; rel=\"deprecation\""));
+    assert_non_null(strstr(old.head, "<https://example.com/2>; rel=\"sunset\""));
+    assert_non_null(strstr(old.head, "Vary: X-API-Version"));
+    assert_non_null(strstr(old.head, "Vary: Accept"));
+    assert_int_equal(client_count_header(&fresh, "Deprecation"), 0);
+    assert_int_equal(client_count_header(&fresh, "Sunset"), 0);
+    assert_int_equal(client_count_header(&fresh, "Vary"), 2);
+    client_release(&old);
+    client_release(&fresh);
+    testbed_reload(&bed,
+                   API VERSIONS "routes: [{ path: /users, version: '1', serviceId: one, filters: [{ type: ip_list, "
+                                "deny: [192.0.2.1] }] }]\n");
+    client_ask(&bed, &refused, "GET /users", "X-API-Version: 1\r\n", NULL);
+    testbed_run(&bed);
+    assert_int_equal(refused.status, 403);
+    assert_slice_is(client_header(&refused, "Deprecation"), "@1767225600"); /* whoever answers */
+    client_release(&refused);
+    testbed_stop(&bed);
+}
+
+/* A browser asks before it sends the header that says which. */
+static void a_preflight_is_for_all_versions(void **state)
+{
+    struct testbed bed;
+    struct client client = { 0 };
+    const char *preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: GET\r\n"
+                            "Access-Control-Request-Headers: x-api-version\r\n";
+    testbed_start(&bed,
+                  API VERSIONS "plugins: [{ name: cors, config: { origins: ['https://app.example.com'] } }]\n" ROUTES);
+    client_ask(&bed, &client, "OPTIONS /users", preflight, NULL);
+    testbed_run(&bed);
+    assert_int_equal(client.status, 204);
+    assert_slice_is(client_header(&client, "Access-Control-Allow-Origin"), "https://app.example.com");
+    client_release(&client);
+    says(&bed, "OPTIONS /users?version=9", preflight, 400, "there is no version");
+    testbed_stop(&bed);
+}
+
+static void several_apis_have_versions_of_their_own(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, "apiVersions: [{ name: users, header: X-Users, versions: [{ version: '1' }] },"
+                        " { name: orders, header: X-Orders, default: b, versions: [{ version: a }, { version: b }] }]\n"
+                        "routes: [{ path: /users, version: users/1, respond: { body: u1 } },"
+                        " { path: /orders, version: orders/a, respond: { body: oa } },"
+                        " { path: /orders, version: orders/b, respond: { body: ob } }]\n");
+    assert_string_equal(answer(&bed, "GET /users", "X-Users: 1\r\nX-Orders: 1\r\n"), "200 u1");
+    assert_string_equal(answer(&bed, "GET /orders", "X-Users: 1\r\nX-Orders: a\r\n"), "200 oa");
+    assert_string_equal(answer(&bed, "GET /orders", "X-Users: a\r\n"), "200 ob");
+    testbed_stop(&bed);
+}
+
+static void refuses(const char *text, const char *words)
+{
+    char *problems = testbed_problems(text);
+    if (!problems || !strstr(problems, words)) fail_msg("%s: %s", text, problems ? problems : "nobody minds");
+    free(problems);
+}
+
+static void what_a_route_says_of_versions_must_be_there(void **state)
+{
+    refuses("routes: [{ path: /a, version: '1', respond: {} }]\n", "\"version\" needs \"apiVersions\"");
+    refuses(API VERSIONS "routes: [{ path: /a, version: '4', respond: {} }]\n",
+            "has no version \"4\" (there are 1, 2 and 3)");
+    refuses(API VERSIONS "routes: [{ path: /a, version: x/1, respond: {} }]\n", "has no API for \"x/1\"");
+    refuses(API VERSIONS "routes: [{ path: /a, version: 'a b', respond: {} }]\n", "a version, or an API's name");
+    refuses("apiVersions: { versions: [{ version: '1' }] }\n", "nothing says how a request asks");
+    refuses("apiVersions: { header: V, default: '2', versions: [{ version: '1' }] }\n", "there is no version \"2\"");
+    refuses("apiVersions: { header: V, versions: [{ version: '1' }, { version: '1' }] }\n", "is there already");
+    refuses("apiVersions: { pathPrefix: '/v{version}/x', versions: [{ version: '1' }] }\n",
+            "with {version} at its end");
+    refuses("apiVersions: { header: V, versions: [{ version: '1', deprecated: '2026-01-01T00:00:00Z', sunset: "
+            "'2025-01-01T00:00:00Z' }] }\n",
+            "must not be before");
+    refuses("apiVersions: [{ header: V, versions: [{ version: '1' }] }, { header: W, versions: [{ version: '1' }] }]\n",
+            "two APIs are called");
+    refuses(
+        "apiVersions: [{ header: V, versions: [{ version: '1' }] }, { name: x, header: W, versions: [{ version: '1' }] }]\n"
+        "routes: [{ path: /a, version: '1', respond: {} }]\n",
+        "must say of which API");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_version_is_asked_for_in_four_places),
+        cmocka_unit_test(the_path_goes_first_then_header_media_type_query),
+        cmocka_unit_test(a_version_that_is_not_there_is_refused_where_it_was_asked_for),
+        cmocka_unit_test(without_a_default_a_version_must_be_asked_for),
+        cmocka_unit_test(a_route_without_a_version_is_no_way_around),
+        cmocka_unit_test(answers_of_a_version_that_ends_say_so),
+        cmocka_unit_test(a_preflight_is_for_all_versions),
+        cmocka_unit_test(several_apis_have_versions_of_their_own),
+        cmocka_unit_test(what_a_route_says_of_versions_must_be_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
