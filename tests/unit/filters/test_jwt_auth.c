@@ -1,0 +1,472 @@
+/* jwt-auth: who is let in by which token, what is said to the others, and how a request waits for keys that are fetched. */
+#include "base/clock.h"
+#include "exchange/testbed.h"
+#include "keys/signer.h"
+
+#include "keys/key_sets.h"
+
+#include <unistd.h>
+
+#define SHORT_SECRET "0123456789abcdef0123456789abcdef"
+
+static int64_t now_s(void) { return (int64_t)(clock_wall_ns() / 1000000000); }
+
+/* As a request's field. Free it. */
+static char *bearer(const struct signer *signer, const char *claims)
+{
+    char *token = signer_sign(signer, claims), *field = memory_format("Authorization: Bearer %s\r\n", token);
+    free(token);
+    return field;
+}
+
+static void ask(struct testbed *bed, struct client *client, const char *line, const char *fields)
+{
+    memset(client, 0, sizeof *client);
+    client_ask(bed, client, line, fields, NULL);
+    testbed_run(bed);
+}
+
+/* The status of an answer that must be a refusal with these words in body and challenge, or 200. */
+static void expect(struct testbed *bed, const char *fields, unsigned status, const char *words)
+{
+    struct client client;
+    ask(bed, &client, "GET /a", fields);
+    if (client.status != status) fail_msg("%s: %u %s", fields, client.status, client.body ? client.body : "");
+    if (words && !strstr(client.body, words)) fail_msg("%s: %s", fields, client.body);
+    assert_int_equal(client_count_header(&client, "WWW-Authenticate"), status == 401 || status == 400);
+    client_release(&client);
+}
+
+static const struct signer hs512 = { .algorithm = JWT_HS512 }, hs256 = { .algorithm = JWT_HS256 };
+
+#define SECRET_FILTER "type: jwt-auth, secret: '" SIGNER_SECRET "', algorithm: HS512"
+
+static void the_flat_form_lets_in_whose_token_is_good(void **state)
+{
+    struct testbed bed;
+    struct client client;
+    char *claims = memory_format(
+        "{\"sub\":\"alice\",\"azp\":\"app\",\"scope\":\"read write\",\"iss\":\"me\",\"exp\":%lld}",
+        (long long)now_s() + 60);
+    char *good = bearer(&hs512, claims), *other_algorithm = bearer(&hs256, claims);
+    char *old = bearer(&hs512, "{\"sub\":\"alice\",\"exp\":1000}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER " }, { type: test-tell-identity }");
+    for (int i = 0; i < 3; i++) { /* verified, then out of the cache */
+        ask(&bed, &client, "GET /a", good);
+        assert_int_equal(client.status, 200);
+        assert_slice_is(service_header(&bed, "X-Tell-Method"), "jwt");
+        assert_slice_is(service_header(&bed, "X-Tell-User"), "alice");
+        assert_slice_is(service_header(&bed, "X-Tell-Client"), "app");
+        assert_slice_is(service_header(&bed, "X-Tell-Scopes"), "read write");
+        assert_int_equal(service_count_header(&bed, "Authorization"), 0);
+        client_release(&client);
+    }
+    expect(&bed, other_algorithm, 401, "algorithm is not allowed");
+    expect(&bed, old, 401, "expired");
+    expect(&bed, NULL, 401, "no credentials");
+    expect(&bed, "Authorization: Basic YTpi\r\n", 401, "no credentials");
+    char *repeated = memory_format("%s%s", good, good);
+    expect(&bed, repeated, 400, "more than one token");
+    testbed_stop(&bed);
+    free(claims), free(good), free(other_algorithm), free(old), free(repeated);
+}
+
+static void challenges_say_what_rfc_6750_says(void **state)
+{
+    struct testbed bed;
+    struct client client;
+    char *bad = bearer(&hs512, "{\"exp\":1000}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER ", realm: 'a \"b\"' }");
+    ask(&bed, &client, "GET /a", NULL);
+    assert_slice_is(client_header(&client, "WWW-Authenticate"), "Bearer realm=\"a \\\"b\\\"\"");
+    client_release(&client);
+    ask(&bed, &client, "GET /a", bad);
+    struct slice challenge = client_header(&client, "WWW-Authenticate");
+    assert_true(slice_find(challenge, SLICE("error=\"invalid_token\", error_description=\"the token expired")) !=
+                SLICE_NOT_FOUND);
+    assert_null(strstr(client.body, "eyJ"));
+    client_release(&client);
+    ask(&bed, &client, "GET /a", "Authorization: Bearer an-opaque-one\r\n");
+    assert_int_equal(client.status, 401);
+    challenge = client_header(&client, "WWW-Authenticate");
+    assert_true(slice_find(challenge, SLICE("error=\"invalid_token\"")) != SLICE_NOT_FOUND);
+    assert_null(strstr(client.body, "opaque"));
+    client_release(&client);
+    testbed_stop(&bed);
+    free(bad);
+}
+
+/* '@' stands for a good token, '#' for a wrong one. */
+static void fill_in(const char *text, const char *good, const char *wrong, char *into, size_t size)
+{
+    size_t length = 0;
+    for (; *text; text++)
+        length += (size_t)(*text == '@'   ? snprintf(into + length, size - length, "%s", good)
+                           : *text == '#' ? snprintf(into + length, size - length, "%s", wrong)
+                                          : snprintf(into + length, size - length, "%c", *text));
+    into[length] = '\0';
+}
+
+static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
+{
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}"), *wrong = signer_sign(&hs256, "{\"sub\":\"eve\"}");
+    const struct {
+        const char *sources, *line, *fields;
+        unsigned status;
+    } rows[] = {
+        { "[bearer]", "GET /a?access_token=@", "", 401 },
+        { "['query:access_token']", "GET /a?access_token=@&x=1", "", 200 },
+        { "['query:access_token']", "GET /a?x=1&access_token=@", "Authorization: Bearer #\r\n", 200 },
+        { "[bearer, 'query:access_token']", "GET /a?access_token=@", "Authorization: Bearer #\r\n", 401 },
+        { "['query:access_token', bearer]", "GET /a?access_token=#", "Authorization: Bearer @\r\n", 200 },
+        { "[bearer, 'query:access_token']", "GET /a?access_token=@&access_token=@", "", 400 },
+        { "['header:X-Token']", "GET /a", "X-Token: @\r\n", 200 },
+        { "['header:X-Token']", "GET /a", "x-token: Bearer @\r\n", 200 },
+        { "['header:X-Token']", "GET /a", "Authorization: Bearer @\r\n", 401 },
+        { "['header:Authorization']", "GET /a", "Authorization: bearer @\r\n", 200 },
+        { "['header:Authorization']", "GET /a", "Authorization: @\r\n", 401 },
+        { "['cookie:session']", "GET /a", "Cookie: a=b; session=@; c=d\r\n", 200 },
+        { "['cookie:session']", "GET /a", "Cookie: session=@; session=#\r\n", 400 },
+        { "[bearer, 'cookie:session']", "GET /a", "Authorization: Bearer opaque\r\nCookie: session=@\r\n", 200 },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        char filter[1024], line[4096] = "", fields[4096] = "";
+        fill_in(rows[i].line, token, wrong, line, sizeof line);
+        fill_in(rows[i].fields, token, wrong, fields, sizeof fields);
+        snprintf(filter, sizeof filter, "{ " SECRET_FILTER ", sources: %s }, { type: test-tell-identity }",
+                 rows[i].sources);
+        testbed_start_filtered(&bed, "/a", filter);
+        ask(&bed, &client, line, fields[0] ? fields : NULL);
+        if (client.status != rows[i].status) fail_msg("row %zu: %u %s", i, client.status, client.body);
+        if (client.status == 200) {
+            assert_slice_is(service_header(&bed, "X-Tell-User"), "bob");
+            assert_null(strstr(bed.service.head, token));
+            assert_null(strstr(bed.service.target, token));
+        }
+        client_release(&client);
+        testbed_stop(&bed);
+    }
+    free(token), free(wrong);
+}
+
+static void forwarded_credentials_reach_the_service(void **state)
+{
+    struct testbed bed;
+    char *good = bearer(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER ", forwardCredentials: true }");
+    expect(&bed, good, 200, NULL);
+    assert_int_equal(service_count_header(&bed, "Authorization"), 1);
+    testbed_stop(&bed);
+    free(good);
+}
+
+static void anonymous_callers_are_let_in_but_not_bad_tokens(void **state)
+{
+    struct testbed bed;
+    char *bad = bearer(&hs256, "{}");
+    testbed_start_filtered(&bed, "/a",
+                           "{ " SECRET_FILTER
+                           ", anonymous: allow, sources: [bearer, 'cookie:s'] }, { type: test-tell-identity }");
+    expect(&bed, NULL, 200, NULL);
+    assert_slice_is(service_header(&bed, "X-Tell-Method"), "anonymous");
+    expect(&bed, bad, 401, "algorithm");
+    expect(&bed, "Authorization: Bearer opaque\r\n", 401, NULL);
+    expect(&bed, "Cookie: s=opaque\r\n", 401, NULL);
+    testbed_stop(&bed);
+    free(bad);
+}
+
+static void an_issuer_is_chosen_by_iss(void **state)
+{
+    struct signer one = signer_make(JWT_ES256, "k"), two = signer_make(JWT_EDDSA, "k");
+    char *jwk_one = signer_jwk(&one, ""), *jwk_two = signer_jwk(&two, "");
+    char *filter = memory_format("{ type: jwt-auth, requiredClaims: [sub], issuers: ["
+                                 "{ issuer: 'https://one/', audience: [api, web], jwks: { keys: [%s] } },"
+                                 "{ issuer: 'https://two/', algorithms: [EdDSA], jwks: %s } ] }",
+                                 jwk_one, jwk_two);
+    const struct {
+        const struct signer *signer;
+        const char *claims;
+        unsigned status;
+        const char *words;
+    } rows[] = {
+        { &one, "{\"iss\":\"https://one/\",\"aud\":\"web\",\"sub\":\"a\"}", 200, NULL },
+        { &two, "{\"iss\":\"https://two/\",\"sub\":\"a\"}", 200, NULL },
+        { &one, "{\"iss\":\"https://two/\",\"sub\":\"a\"}", 401, "algorithm" },
+        { &two, "{\"iss\":\"https://one/\",\"aud\":\"api\",\"sub\":\"a\"}", 401, "algorithm" },
+        { &one, "{\"iss\":\"https://one/\",\"aud\":\"other\",\"sub\":\"a\"}", 401, "aud" },
+        { &one, "{\"iss\":\"https://one/\",\"aud\":\"api\"}", 401, "\\\"sub\\\"" },
+        { &one, "{\"iss\":\"https://three/\",\"sub\":\"a\"}", 401, "not trusted" },
+        { &one, "{\"iss\":[\"https://one/\"],\"sub\":\"a\"}", 401, "not trusted" },
+        { &one, "{\"sub\":\"a\"}", 401, "not trusted" },
+    };
+    struct testbed bed;
+    testbed_start_filtered(&bed, "/a", filter);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char *fields = bearer(rows[i].signer, rows[i].claims);
+        expect(&bed, fields, rows[i].status, rows[i].words);
+        free(fields);
+    }
+    testbed_stop(&bed);
+    free(filter), free(jwk_one), free(jwk_two);
+    signer_release(&one);
+    signer_release(&two);
+}
+
+/* What two policies ask for alike is verified once; what one asks for beyond is not passed by the other's entry. */
+static void a_cached_token_is_good_for_equal_policies_only(void **state)
+{
+    struct error error;
+    struct key_sets *sets = key_sets_create(1, &error);
+    struct key_set_figures figures;
+    testbed_surroundings = (struct policy_surroundings){ .key_sets = sets, .workers = 1 };
+    struct testbed bed;
+    struct client client;
+    char *good = bearer(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start(&bed, "routes:\n"
+                        "- { name: a, path: /a, serviceId: one, filters: [{ " SECRET_FILTER " }] }\n"
+                        "- { name: b, path: /b, serviceId: one, filters: [{ " SECRET_FILTER " }] }\n"
+                        "- { name: c, path: /c, serviceId: one, filters: [{ " SECRET_FILTER
+                        ", requiredClaims: [email] }] }\n");
+    static const struct {
+        const char *line;
+        unsigned status;
+    } rows[] = { { "GET /a", 200 }, { "GET /b", 200 }, { "GET /c", 401 }, { "GET /a", 200 } };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        ask(&bed, &client, rows[i].line, good);
+        assert_int_equal(client.status, rows[i].status);
+        client_release(&client);
+    }
+    key_sets_figures(sets, &figures);
+    assert_int_equal(figures.tokens[JWT_TOKEN_VERIFIED], 1);
+    assert_int_equal(figures.tokens[JWT_TOKEN_CACHED], 2);
+    assert_int_equal(figures.tokens[JWT_TOKEN_REFUSED], 1);
+    /* Another secret in the same place, and the token is none any more. */
+    testbed_reload(&bed,
+                   "routes:\n- { name: a, path: /a, serviceId: one, filters: [{ type: jwt-auth, secret: '" SHORT_SECRET
+                   "' }] }\n");
+    ask(&bed, &client, "GET /a", good);
+    assert_int_equal(client.status, 401);
+    client_release(&client);
+    testbed_stop(&bed);
+    testbed_surroundings = (struct policy_surroundings){ 0 };
+    key_sets_destroy(sets);
+    free(good);
+}
+
+/* A file's keys change under a running gateway: a token that names the new key waits for one look at the file, the old ones are none any more. */
+static void a_request_waits_for_a_key_that_has_just_come(void **state)
+{
+    struct signer old = signer_make(JWT_ES256, "old"), new = signer_make(JWT_ES256, "new"),
+                  never = signer_make(JWT_ES256, "never");
+    char path[] = "/tmp/sluice-jwt-auth-XXXXXX", filter[256];
+    char *jwk = signer_jwk(&old, ""), *by_old = bearer(&old, "{\"sub\":\"a\"}"),
+         *by_new = bearer(&new, "{\"sub\":\"b\"}"), *by_none = bearer(&never, "{\"sub\":\"c\"}");
+    struct error error;
+    int file = mkstemp(path);
+    assert_true(file >= 0 && write(file, jwk, strlen(jwk)) == (ssize_t)strlen(jwk));
+    struct key_sets *sets = key_sets_create(1, &error);
+    assert_true(key_sets_start(sets, &error));
+    testbed_surroundings = (struct policy_surroundings){ .key_sets = sets, .workers = 1 };
+    struct testbed bed;
+    struct client client = { 0 };
+    snprintf(filter, sizeof filter,
+             "{ type: jwt-auth, jwksFile: %s, jwksCooldown: 3600 }, { type: test-tell-identity }", path);
+    testbed_start_filtered(&bed, "/a", filter);
+    expect(&bed, by_old, 200, NULL);
+    free(jwk);
+    jwk = signer_jwk(&new, "");
+    assert_int_equal(ftruncate(file, 0), 0);
+    assert_int_equal(pwrite(file, jwk, strlen(jwk), 0), (ssize_t)strlen(jwk));
+    client_ask(&bed, &client, "GET /a", by_new, NULL);
+    testbed_run(&bed);
+    testbed_run_until(&bed, &client.sent);
+    assert_int_equal(client.status, 200);
+    assert_slice_is(service_header(&bed, "X-Tell-User"), "b");
+    client_release(&client);
+    expect(&bed, by_old, 401, "not known");  /* its entry went with its key */
+    expect(&bed, by_none, 401, "not known"); /* and within the cool-down nobody looks again */
+    expect(&bed, by_new, 200, NULL);
+    key_sets_stop(sets);
+    testbed_stop(&bed);
+    testbed_surroundings = (struct policy_surroundings){ 0 };
+    key_sets_destroy(sets);
+    close(file);
+    unlink(path);
+    free(jwk), free(by_old), free(by_new), free(by_none);
+    signer_release(&old);
+    signer_release(&new);
+    signer_release(&never);
+}
+
+/* Nobody listens there: 503 says that it isn't the token's fault; who goes away while waiting takes nothing along. */
+static void an_issuer_that_is_away_is_no_clients_fault(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "k");
+    char *fields = bearer(&signer, "{\"sub\":\"a\"}");
+    for (int allows = 0; allows < 2; allows++) {
+        struct error error;
+        struct key_sets *sets = key_sets_create(1, &error);
+        assert_true(key_sets_start(sets, &error));
+        testbed_surroundings = (struct policy_surroundings){ .key_sets = sets, .workers = 1 };
+        struct testbed bed;
+        struct client client = { 0 }, leaving = { 0 };
+        char filter[256];
+        snprintf(filter, sizeof filter,
+                 "{ type: jwt-auth, jwksUrl: 'http://127.0.0.1:1/%d', onFailure: %s }, { type: test-tell-identity }",
+                 allows, allows ? "allow" : "deny");
+        testbed_start_filtered(&bed, "/a", filter);
+        client_ask(&bed, &leaving, "GET /a", fields, NULL);
+        client_leave(&leaving);
+        client_ask(&bed, &client, "GET /a", fields, NULL);
+        testbed_run(&bed);
+        testbed_run_until(&bed, &client.sent);
+        assert_int_equal(client.status, allows ? 200 : 503);
+        if (allows) {
+            assert_slice_is(service_header(&bed, "X-Tell-Method"), "anonymous");
+            assert_int_equal(service_count_header(&bed, "Authorization"), 0);
+        } else {
+            assert_slice_is(client_header(&client, "Retry-After"), "5");
+            assert_non_null(strstr(client.body, "can't be had right now"));
+        }
+        client_release(&client);
+        client_release(&leaving);
+        key_sets_stop(sets); /* as a gateway does: then nobody writes to its workers any more */
+        testbed_stop(&bed);
+        testbed_surroundings = (struct policy_surroundings){ 0 };
+        key_sets_destroy(sets);
+    }
+    free(fields);
+    signer_release(&signer);
+}
+
+static void what_could_never_work_is_refused_at_load(void **state)
+{
+    struct signer rsa = signer_make(JWT_RS256, NULL);
+    char *jwk = signer_jwk(&rsa, ""), *filter;
+    assert_int_equal(setenv("SLUICE_TEST_URL", "http://issuer.example/keys?k=hush", 1), 0);
+    static const struct {
+        const char *fields, *words;
+    } rows[] = {
+        { "realm: a", "an issuer needs keys" },
+        { "secret: '" SIGNER_SECRET "', jwksUrl: 'https://a/'", "from one place only" },
+        { "secret: short, algorithm: HS256", "at least 32 bytes, this one 5" },
+        { "secret: '" SHORT_SECRET "', algorithm: HS512", "at least 64 bytes" },
+        { "secret: '" SHORT_SECRET "', algorithm: RS256", "RS256 wants a public key in PEM" },
+        { "secret: '" SHORT_SECRET "', algorithm: none", "none" },
+        { "secret: ''", "must not be empty" },
+        { "secret: \"-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\\n-----END PUBLIC KEY-----\\n\", algorithm: HS256",
+          "HS256 signs with a secret, and this is a key in PEM" },
+        { "secret: \"-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\\n-----END PUBLIC KEY-----\\n\", algorithm: RS256",
+          "no key in it is one for RS256" },
+        { "jwksUrl: 'ftp://a/'", "must be an https URL" },
+        { "jwksUrl: 'https:///a'", "must be an https URL" },
+        { "jwksUrl: 'https://a/ b'", "must be an https URL" },
+        { "jwksUrl: 'http://issuer.example/keys'", "http to another machine" },
+        { "jwksUrl: '${env:SLUICE_TEST_NOTHING}'", "no environment variable" },
+        { "jwksUrl: '${env:SLUICE_TEST_URL}'", "what it refers to is http to another machine" },
+        { "jwksUrl: ''", "must not be empty" },
+        { "jwksUrl: 'https://a/', algorithms: [HS256]", "can't be a secret" },
+        { "jwksUrl: 'https://a/', jwksCooldown: 0", "jwksCooldown" },
+        { "secret: '" SHORT_SECRET "', jwksCa: /etc/ca.pem", "belongs to a \"jwksUrl\"" },
+        { "jwks: { keys: [] }", "no key that verifies tokens" },
+        { "jwks: { keys: [{ kty: oct, k: AAAA }] }", "belongs into" },
+        { "jwks: 7", "can't be used" },
+        { "jwksFile: /nowhere/keys.json", "no such file" },
+        { "secret: '${env:SLUICE_TEST_NOTHING}'", "no environment variable" },
+        { "secret: '" SHORT_SECRET "', sources: [basic]", "not a place for a token" },
+        { "secret: '" SHORT_SECRET "', sources: ['header:']", "not a place for a token" },
+        { "secret: '" SHORT_SECRET "', sources: ['header:Host']", "written by Sluice itself" },
+        { "secret: '" SHORT_SECRET "', sources: []", "must not be empty" },
+        { "secret: '" SHORT_SECRET "', requiredClaims: sub", "must be a list of names or a map" },
+        { "secret: '" SHORT_SECRET "', audience: ['']", "must not be empty" },
+        { "issuers: [{ issuer: a, secret: '" SHORT_SECRET "' }], algorithm: HS256", "no issuer is written by itself" },
+        { "issuers: [{ issuer: a, secret: '" SHORT_SECRET "' }, { issuer: a, jwksUrl: 'https://a/' }]",
+          "the same \"issuer\"" },
+        { "issuers: [{ secret: '" SHORT_SECRET "' }, { jwksUrl: 'https://a/' }]", "have no \"issuer\"" },
+        { "issuers: [{ issuer: a }]", "an issuer needs keys" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        filter = memory_format("{ type: jwt-auth, %s }", rows[i].fields);
+        testbed_refuses_filter(filter, rows[i].words);
+        free(filter);
+    }
+    filter = memory_format("{ type: jwt-auth, jwks: %s, algorithms: [ES256] }", jwk);
+    testbed_refuses_filter(filter, "no key in it is one for ES256");
+    free(filter), free(jwk);
+    signer_release(&rsa);
+}
+
+/* Both issuers have a client "app", and so has an API key's owner; only one of the three is the clerk. */
+static void a_client_of_another_issuer_has_not_its_namesakes_roles(void **state)
+{
+    struct testbed bed;
+    static const char of_a[] = "{\"iss\":\"a\",\"client_id\":\"app\"}",
+                      of_b[] = "{\"iss\":\"b\",\"client_id\":\"app\"}";
+    char *a = bearer(&hs512, of_a), *b = bearer(&hs256, of_b);
+#define TWO_ISSUERS                                                                        \
+    "routes: [{ name: a, path: /a, serviceId: one, filters: [{ type: jwt-auth, issuers: [" \
+    "{ issuer: a, secret: '" SIGNER_SECRET "', algorithm: HS512 }, "                       \
+    "{ issuer: b, secret: '" SIGNER_SECRET "', algorithm: HS256 }] }, { type: access, roles: clerk }] }]\n"
+    testbed_start(&bed,
+                  "roles: [{ name: clerk, tokenClients: { issuer: a, clients: app }, permissions: [] }]\n" TWO_ISSUERS);
+    for (int i = 0; i < 2; i++) { /* verified, then out of the cache */
+        assert_int_equal(testbed_status(&bed, "GET /a", a), 200);
+        assert_int_equal(testbed_status(&bed, "GET /a", b), 403);
+    }
+    testbed_reload(&bed, "roles: [{ name: clerk, clients: app, permissions: [] }]\n" TWO_ISSUERS);
+    assert_int_equal(testbed_status(&bed, "GET /a", a), 403);
+    assert_int_equal(testbed_status(&bed, "GET /a", b), 403);
+    testbed_stop(&bed);
+    /* Where no issuer is named, a token's own word for its issuer counts for nothing. */
+    testbed_start(&bed, "roles: [{ name: clerk, tokenClients: { issuer: a, clients: app }, permissions: [] }]\n"
+                        "routes: [{ name: a, path: /a, serviceId: one, filters: [{ " SECRET_FILTER " }, "
+                        "{ type: access, roles: clerk }] }]\n");
+    assert_int_equal(testbed_status(&bed, "GET /a", a), 403);
+    testbed_stop(&bed);
+    free(a), free(b);
+}
+
+/* One policy lets in who brings nothing; who brings what another can't read has brought something. */
+static void an_opaque_bearer_is_not_nobody_to_any_policy(void **state)
+{
+    struct testbed bed;
+    testbed_start_filtered(&bed, "/a",
+                           "{ type: jwt-auth, secret: 0123456789abcdef0123456789abcdef, algorithm: HS256 }, "
+                           "{ type: api-key, anonymous: allow }, { type: test-tell-identity }");
+    assert_int_equal(testbed_status(&bed, "GET /a", NULL), 200);
+    assert_int_equal(testbed_status(&bed, "GET /a", "Authorization: Bearer opaque\r\n"), 401);
+    testbed_stop(&bed);
+}
+
+/* Plain http is for this machine alone, whatever a host's name begins with. */
+static void keys_are_not_fetched_in_clear_from_afar(void **state)
+{
+    testbed_refuses_filter("{ type: jwt-auth, jwksUrl: 'http://127.evil.example/keys' }", "is http to another machine");
+    testbed_refuses_filter("{ type: jwt-auth, jwksUrl: 'http://localhost:x@evil.example/keys' }",
+                           "must be an https URL");
+    testbed_refuses_filter("{ type: jwt-auth, jwksUrl: 'https://user:pass@evil.example/keys' }",
+                           "must be an https URL");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_are_not_fetched_in_clear_from_afar),
+        cmocka_unit_test(a_client_of_another_issuer_has_not_its_namesakes_roles),
+        cmocka_unit_test(an_opaque_bearer_is_not_nobody_to_any_policy),
+        cmocka_unit_test(the_flat_form_lets_in_whose_token_is_good),
+        cmocka_unit_test(challenges_say_what_rfc_6750_says),
+        cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
+        cmocka_unit_test(forwarded_credentials_reach_the_service),
+        cmocka_unit_test(anonymous_callers_are_let_in_but_not_bad_tokens),
+        cmocka_unit_test(an_issuer_is_chosen_by_iss),
+        cmocka_unit_test(a_cached_token_is_good_for_equal_policies_only),
+        cmocka_unit_test(a_request_waits_for_a_key_that_has_just_come),
+        cmocka_unit_test(an_issuer_that_is_away_is_no_clients_fault),
+        cmocka_unit_test(what_could_never_work_is_refused_at_load),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
