@@ -1,0 +1,72 @@
+"""What each policy costs by itself, in process: nanoseconds a request, beside the budget of which promise 1 is made up."""
+import json
+import pathlib
+import re
+import subprocess
+
+import limits
+import peers
+from measure import GATEWAY_CORE
+from rows import Row
+
+PROGRAMS = ("router", "jwt", "access", "access_log", "traffic")
+
+
+def output(program, *arguments):
+    binary = pathlib.Path(peers.SLUICE).parent / "bench" / f"micro-{program}"
+    return subprocess.run(["taskset", "-c", GATEWAY_CORE, str(binary), *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def told(program, *arguments):
+    return [json.loads(line) for line in output(program, "--json", *arguments).splitlines()]
+
+
+def row(name, bar, nanoseconds, detail=""):
+    return Row(f"in process: {name}", f"≤ {bar} ns", f"{nanoseconds:.0f} ns", detail, "holds" if nanoseconds <= bar else "MISSED")
+
+
+def routing():
+    found = re.findall(r"^  last with a parameter +(\d+) ns", output("router", "0.1"), re.MULTILINE)
+    return [row("routing, a path with a parameter, the last of 10,000 routes", 100, int(found[0]))]
+
+
+def tokens():
+    rows = []
+    for line in told("jwt"):
+        if "cached" in line:
+            rows.append(row(f"a JWT that is kept, of {line['cached']:,}", 350, line["hit_ns"], f"{line['bytes_a_token']} bytes a token"))
+        else:
+            rows.append(Row(f"in process: a JWT read and verified anew, {line['algorithm']}", "≤ 1.15 × OpenSSL", f"{line['ratio']:.2f} × OpenSSL",
+                            f"{line['anew_ns'] / 1000:.1f} µs", "holds" if line["ratio"] <= 1.15 else "MISSED", line))
+    return rows
+
+
+def identity_and_access(arguments):
+    few, many = (told("access", "--rounds", str(arguments.rounds), "--keys", str(keys))[0] for keys in (1000, 1_000_000))
+    return [row("an API key, of 1,000,000", 350, many["api_key_ns"],
+                f"{few['api_key_ns']:.0f} ns of 1,000; reading memory at random costs {many['memory_ns']:.0f} ns here"),
+            row("roles and five rules", 250, few["access_ns"]),
+            row("six edits of headers", 200, few["headers_ns"])]
+
+
+def records():
+    named = {line["name"]: line for line in told("access_log")}
+    return [row("a line of the JSON access log", 400, named["line of the access log"]["median"]),
+            row("the figures of a request, 10,000 routes in turn", 150, named["figures, 10,000 routes in turn"]["median"])]
+
+
+def traces():
+    found = re.search(r"^a request id and a trace that goes on +([\d.]+) ns", output("traffic"), re.MULTILINE)
+    return [row("request id and trace context", 150, float(found[1]))]
+
+
+def own_costs(arguments):
+    if not peers.sluice_is_built():
+        return []
+    build = pathlib.Path(peers.SLUICE).parent
+    subprocess.run(["ninja", "-C", str(build), *(f"bench/micro-{program}" for program in PROGRAMS)], check=True, stdout=subprocess.DEVNULL)
+    rules = [one for one in limits.in_process(arguments, keys=1000) if one.title.startswith("rate limits in process")]
+    return [*routing(), *tokens(), *identity_and_access(arguments), *rules, *records(), *traces()]
+
+
+ALL = {"own-costs": ("what each policy costs in process, beside its budget", own_costs)}
