@@ -1,0 +1,199 @@
+"""Rate limits on the wire: rules of a file and of the admin API, over all workers, through reloads, with clients that leave."""
+import concurrent.futures
+import hashlib
+import time
+
+import pytest
+
+from backend import answer, hang
+from gateway import is_sanitized, proxy
+from live import start_live, wait_until
+
+pytestmark = pytest.mark.both_builds
+
+HOUR = 3600
+
+
+def limited(backend, *rules, **top):
+    return {**proxy(backend), "rateLimits": list(rules), **top}
+
+
+def rule(name="r", limit=2, window=HOUR, key="global", **more):
+    return {"name": name, "limit": limit, "window": window, "key": key, **more}
+
+
+def statuses(running, count, target="/", headers=()):
+    return [running.get(target, headers).status for _ in range(count)]
+
+
+def test_a_rule_of_a_file_limits_every_worker_together(gateway, backend):
+    running = gateway(limited(backend, rule(limit=20), workers=4))
+    assert statuses(running, 60).count(200) == 20
+    refused = running.get("/")
+    assert refused.status == 429 and refused.problem["rule"] == "r"
+    assert refused.headers["X-RateLimit-Limit"] == "20" and refused.headers["X-RateLimit-Remaining"] == "0"
+    assert refused.headers["RateLimit-Policy"] == '"r";q=20;w=3600'
+    assert 0 < int(refused.headers["Retry-After"]) <= 180
+    assert int(refused.headers["X-RateLimit-Reset"]) - time.time() <= HOUR + 1
+    assert len(backend.requests) == 20
+    assert running.metric("sluice_rate_limit_decisions_total", rule="r", decision="passed") == 20
+    assert running.metric("sluice_rate_limit_decisions_total", rule="r", decision="refused") == 41
+    assert running.metric("sluice_rate_limit_entries") >= 65536
+    assert running.log_lines(61)[-1]["status"] == 429
+
+
+def test_counters_survive_a_reload(gateway, backend):
+    running = gateway(limited(backend, rule(limit=3)))
+    assert statuses(running, 2) == [200, 200]
+    running.reload(limited(backend, rule(limit=3), rule("other", limit=1000)))
+    assert statuses(running, 2) == [200, 429]
+    running.reload(limited(backend, rule(limit=4, algorithm="fixed_window")))
+    assert statuses(running, 5).count(200) == 4, "another algorithm begins anew"
+
+
+def test_a_rule_is_in_force_when_the_admin_api_says_so(gateway, backend):
+    running = start_live(gateway, proxy(backend, workers=2))
+    assert set(statuses(running, 10)) == {200}
+    made = running.admin.create("rate-limits", rule(limit=3, algorithm="fixed_window"))
+    assert "warnings" not in made
+    assert statuses(running, 6) == [200] * 3 + [429] * 3
+    running.admin.patch("rate-limits", "r", {"limit": 5})
+    assert statuses(running, 4).count(200) == 2, "what was taken stays taken"
+    running.admin.patch("rate-limits", "r", {"enabled": False})
+    assert set(statuses(running, 5)) == {200}
+    running.admin.patch("rate-limits", "r", {"enabled": True})
+    assert statuses(running, 2) == [429, 429]
+    running.admin.delete("rate-limits", "r")
+    assert set(statuses(running, 5)) == {200}
+
+
+def test_a_change_of_one_routes_rule_touches_no_other(gateway, backend):
+    running = start_live(gateway, proxy(backend, route={"path": "/*"}))
+    service = running.admin.get("/services")["items"][0]["name"]
+    for name in "ab":
+        running.admin.create("routes", {"name": name, "path": f"/{name}", "serviceId": service, "stripPrefix": False})
+    running.admin.create("rate-limits", rule("of-a", limit=1, routeId="a"))
+    running.admin.create("rate-limits", rule("of-b", limit=2, routeId="b"))
+    assert statuses(running, 2, "/a") == [200, 429]
+    assert statuses(running, 3, "/b") == [200, 200, 429]
+    assert set(statuses(running, 3, "/c")) == {200}
+    running.admin.patch("rate-limits", "of-a", {"routeId": "b"})
+    assert set(statuses(running, 3, "/a")) == {200}
+    refused = running.admin.ask("DELETE", "/routes/b", expect=409).text
+    assert "of-a" in refused and "of-b" in refused
+
+
+def test_a_rule_of_a_service_counts_its_routes_together(gateway, backend):
+    running = start_live(gateway, proxy(backend, route={"path": "/a"}))
+    service = running.admin.get("/services")["items"][0]["name"]
+    running.admin.create("routes", {"name": "b", "path": "/b", "serviceId": service, "stripPrefix": False})
+    running.admin.create("routes", {"name": "d", "path": "/d", "respond": {"status": 200}})
+    running.admin.create("rate-limits", rule(limit=3, serviceId=service))
+    assert statuses(running, 2, "/a") + statuses(running, 2, "/b") == [200, 200, 200, 429]
+    assert set(statuses(running, 3, "/d")) == {200}
+    running.admin.create("routes", {"name": "e", "path": "/e", "serviceId": service, "stripPrefix": False})
+    assert statuses(running, 1, "/e") == [429], "a route that comes later is one of the service's"
+
+
+def test_nothing_is_spent_where_a_later_rule_refuses(gateway, backend):
+    rules = [rule("tenant", limit=1, key="header:X-Tenant"), rule("everybody", limit=3)]
+    running = gateway(limited(backend, *rules, workers=2))
+    assert statuses(running, 20, headers=[("X-Tenant", "a")]).count(200) == 1
+    assert [running.get("/", [("X-Tenant", name)]).status for name in "bcd"] == [200, 200, 429]
+
+
+def test_requests_under_way_are_counted_until_they_end(gateway, backend):
+    backend.on("/hang", hang())
+    running = gateway(limited(backend, {"name": "r", "limit": 2, "key": "global", "algorithm": "concurrency"}, workers=2))
+    hanging = [running.connect() for _ in range(2)]
+    for connection in hanging:
+        connection.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+    backend.wait_for_requests(2)
+    refused = running.get("/")
+    assert refused.status == 429 and "at once" in refused.problem["detail"]
+    hanging[0].close()
+    wait_until(lambda: running.get("/").status == 200, what="the place of who went away")
+    hanging[1].close()
+    assert running.gauges_at_zero()  # its place is back, too
+    assert set(statuses(running, 20)) == {200}
+    assert running.gauges_at_zero()
+
+
+def test_throttled_requests_come_at_an_even_pace(gateway, backend):
+    running = gateway(limited(backend, rule(limit=20, window=1, action="throttle", queueMaxWaitMs=5000), workers=2))
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        seen = list(pool.map(lambda _: running.get("/").status, range(20)))
+    assert set(seen) == {200}
+    assert time.monotonic() - began >= 0.9, "the twentieth comes 19 twentieths of a second after the first"
+    assert running.metric("sluice_rate_limit_waiting") == 0
+    assert running.metric("sluice_rate_limit_decisions_total", rule="r", decision="queued") >= 15
+
+
+def test_who_leaves_the_queue_is_forgotten(gateway, backend):
+    running = gateway(limited(backend, rule(limit=1, window=10, action="queue", queueMaxWaitMs=15000, queueMaxLength=5)))
+    assert running.get("/").status == 200
+    waiting = [running.connect() for _ in range(3)]
+    waiting[0].send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    running.wait_for_metric("sluice_rate_limit_waiting", 1)
+    for connection in waiting[1:]:
+        connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [connection.read_response().status for connection in waiting[1:]] == [429, 429], "they would wait for longer than they may"
+    for connection in waiting:
+        connection.close()
+    running.wait_for_metric("sluice_rate_limit_waiting", 0)
+    assert len(backend.requests) == 1
+    assert running.gauges_at_zero()
+
+
+def test_bad_rules_are_refused_with_their_place(gateway, backend):
+    running = start_live(gateway, proxy(backend))
+    problem = running.admin.create("rate-limits", rule(cost=5), expect=422)
+    assert problem["errors"][0]["pointer"] == "/cost" and "could ever pass" in problem["errors"][0]["message"]
+    problem = running.admin.create("rate-limits", rule(algorithm="sliding_window", action="queue"), expect=422)
+    assert problem["errors"][0]["pointer"] == "/action"
+    problem = running.admin.create("rate-limits", rule(routeId="nowhere"), expect=422)
+    assert problem["errors"][0]["pointer"] == "/routeId"
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window", "gcra"])
+def test_a_flood_gets_what_the_limit_allows(gateway, backend, algorithm):
+    """Some times the limit, from several connections, on two workers: what passes is what may, give or take what the beginning lends."""
+    backend.by_default(answer(body=b"x"))
+    limit, seconds = 40, 4
+    burst = {"burst": 10} if algorithm in ("token_bucket", "gcra") else {}
+    running = gateway(limited(backend, rule(limit=limit, window=1, algorithm=algorithm, **burst), workers=2))
+    until = time.monotonic() + seconds
+
+    def flood(_):
+        seen = []
+        with running.connect() as connection:
+            while time.monotonic() < until:
+                connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                seen.append(connection.read_response().status)
+        return seen
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        seen = [status for some in pool.map(flood, range(4)) for status in some]
+    passed = seen.count(200)
+    assert set(seen) == {200, 429} and len(seen) > 2 * limit * seconds
+    assert passed == len(backend.requests)
+    most = limit * (seconds + (2 if algorithm.endswith("window") else 0.5)) + 10
+    least = limit * seconds * (0.5 if is_sanitized() else 0.9)
+    assert least <= passed <= most
+
+
+def test_a_keys_tier_has_its_own_limit_and_each_client_its_own_count(gateway, backend):
+    texts = {name: name * 43 for name in "fsp"}
+    keys = [{"clientName": name, "clientId": f"client-{name}", "rateLimitTier": tier, "keyPrefix": text[:8],
+             "hash": "sha256:" + hashlib.sha256(text.encode()).hexdigest()}
+            for (name, text), tier in zip(texts.items(), ("free", "standard", "premium"))]
+    limits = {"free": 1, "premium": 4}
+    running = gateway(limited(backend, rule(limit=2, key="client_id", tierLimits=limits), rule("flood", limit=8, key="ip", beforeIdentity=True),
+                              apiKeys=keys, plugins=[{"name": "api-key"}]))
+    for name, passes in (("f", 1), ("s", 2)):
+        assert statuses(running, passes + 1, headers=[("X-API-Key", texts[name])]) == [200] * passes + [429]
+    answer_of_premium = running.get("/", [("X-API-Key", texts["p"])])
+    assert answer_of_premium.status == 200 and answer_of_premium.headers["X-RateLimit-Limit"] == "8", "of eight there are two left, of four three"
+    assert statuses(running, 2, headers=[("X-API-Key", "nobody")]) == [401, 401], "the last two of eight"
+    assert running.get("/", [("X-API-Key", texts["p"])]).problem["rule"] == "flood"
