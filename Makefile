@@ -21,13 +21,13 @@ run: ## builds what is missing, starts the quickstart; Ctrl-C ends it
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/run-quickstart
 
-test: ## all tests, sanitizers, short fuzzing and lint: at most 25 minutes on 2 cores
+test: ## all tests, under sanitizers, and lint: some 20 minutes on 2 cores
 	@scripts/deps build run test
 	@BUILD=$(BUILD) scripts/test
 
-test-all: ## make test, the slow tests and 10 minutes of each fuzz target
+test-all: ## make test, on the optimised build as well, the slow tests and 2 minutes of each fuzz target
 	@scripts/deps build run test
-	@BUILD=$(BUILD) scripts/test --slow --fuzz-seconds 600
+	@BUILD=$(BUILD) scripts/test --slow --fuzz-seconds 120
 
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@scripts/deps build test

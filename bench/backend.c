@@ -2,8 +2,8 @@
  *
  *     backend PORT [--close]
  *
- * One thread, edge-triggered epoll, answers made once at the start. The path chooses the size: /64k, /1m, /10m, anything
- * else 128 bytes. Requests without a body only, pipelined ones too. With --close each answer ends its connection. */
+ * One thread, edge-triggered epoll, answers made once at the start. The path chooses the size: /64k, /1m, /10m, /json 10 KiB of
+ * JSON, anything else 128 bytes. Requests without a body only, pipelined ones too. With --close each answer ends its connection. */
 #define _GNU_SOURCE
 #include "common.h"
 
@@ -25,6 +25,7 @@
 struct answer {
     const char *path;
     size_t body_length;
+    bool is_json;
     char *bytes;
     size_t length;
 };
@@ -33,6 +34,7 @@ static struct answer answers[] = {
     { .path = "/64k", .body_length = 64 * 1024 },
     { .path = "/1m", .body_length = 1024 * 1024 },
     { .path = "/10m", .body_length = 10 * 1024 * 1024 },
+    { .path = "/json", .body_length = 10 * 1024, .is_json = true },
     { .path = "/", .body_length = 128 }, /* last: the prefix of all paths */
 };
 #define ANSWERS (sizeof answers / sizeof *answers)
@@ -48,17 +50,39 @@ struct connection {
 static struct connection connections[CONNECTIONS_MAX];
 static bool close_after_answer;
 
+/* Orders as an API lists them: names that repeat, values that don't. It ends where the length does. */
+static void write_json(char *into, size_t length)
+{
+    unsigned number = 1;
+    size_t at = 0;
+    while (at < length) {
+        char order[256];
+        number = number * 1103515245u + 12345u;
+        int size = snprintf(order, sizeof order,
+                            "%s{\"id\":\"%08x\",\"customer\":\"customer-%u\",\"total\":%u.%02u,\"currency\":\"EUR\","
+                            "\"paid\":%s,\"createdAt\":\"2026-11-%02uT%02u:%02u:00Z\"}",
+                            at ? "," : "[", number, number >> 12 & 4095, number >> 8 & 1023, number % 100,
+                            number & 64 ? "true" : "false", number % 28 + 1, number % 24, number % 60);
+        size_t part = (size_t)size < length - at ? (size_t)size : length - at;
+        memcpy(into + at, order, part);
+        at += part;
+    }
+}
+
 static void make_answers(void)
 {
     for (size_t i = 0; i < ANSWERS; i++) {
         struct answer *answer = &answers[i];
         answer->bytes = malloc(answer->body_length + 256);
         if (!answer->bytes) die("malloc");
-        int head = snprintf(
-            answer->bytes, 256,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n%s\r\n",
-            answer->body_length, close_after_answer ? "Connection: close\r\n" : "");
-        memset(answer->bytes + head, 'x', answer->body_length);
+        int head = snprintf(answer->bytes, 256,
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/%s\r\nContent-Length: %zu\r\n%s\r\n",
+                            answer->is_json ? "json" : "octet-stream", answer->body_length,
+                            close_after_answer ? "Connection: close\r\n" : "");
+        if (answer->is_json)
+            write_json(answer->bytes + head, answer->body_length);
+        else
+            memset(answer->bytes + head, 'x', answer->body_length);
         answer->length = (size_t)head + answer->body_length;
     }
 }

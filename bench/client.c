@@ -219,21 +219,31 @@ static void run_idle(double seconds)
     printf("{\"refused\": %llu, \"ended\": %llu}\n", refused, ended);
 }
 
+/* `headers`: NULL-ended, "Name: value". */
+static void write_request(const char *path, const char *port_text, char *const *headers)
+{
+    size_t length = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n", path,
+                                     port_text);
+    for (; *headers && length < sizeof request; headers++)
+        length += (size_t)snprintf(request + length, sizeof request - length, "%s\r\n", *headers);
+    if (length < sizeof request) length += (size_t)snprintf(request + length, sizeof request - length, "\r\n");
+    request_length = length;
+}
+
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
     bool idle = strcmp(mode, "idle") == 0, slow = strcmp(mode, "slow") == 0, over_tls = strcmp(mode, "tls-rate") == 0;
-    if (count != (idle ? 6 : 7) || (!idle && !slow && !over_tls && strcmp(mode, "rate") != 0)) {
-        fprintf(stderr, "usage: client rate PORT PATH CONNECTIONS RATE SECONDS\n"
-                        "       client tls-rate PORT PATH CONNECTIONS RATE SECONDS\n"
+    if ((idle ? count != 6 : count < 7) || (!idle && !slow && !over_tls && strcmp(mode, "rate") != 0)) {
+        fprintf(stderr, "usage: client rate PORT PATH CONNECTIONS RATE SECONDS [HEADER]...\n"
+                        "       client tls-rate PORT PATH CONNECTIONS RATE SECONDS [HEADER]...\n"
                         "       client slow PORT PATH CONNECTIONS BYTES SECONDS\n"
                         "       client idle PORT PATH CONNECTIONS SECONDS\n");
         return 1;
     }
     raise_descriptor_limit();
     port = atoi(arguments[2]);
-    request_length = (size_t)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n",
-                                      arguments[3], arguments[2]);
+    write_request(arguments[3], arguments[2], &arguments[idle ? 6 : 7]);
     connection_count = atoi(arguments[4]);
     connections = calloc((size_t)connection_count, sizeof *connections);
     epoll = epoll_create1(EPOLL_CLOEXEC);

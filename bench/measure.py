@@ -77,10 +77,19 @@ def cpu_seconds(pid):
 
 def resident_bytes(pid):
     """Resident memory of a process and its children, shared pages counted for each."""
+    return memory_bytes(pid, "VmRSS")
+
+
+def peak_bytes(pid):
+    """The most that each of them ever had, added up."""
+    return memory_bytes(pid, "VmHWM")
+
+
+def memory_bytes(pid, name):
     total = 0
     for process in descendants(pid):
         status = pathlib.Path(f"/proc/{process}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
         total += int(found[1]) * 1024 if found else 0
     return total
 
@@ -148,9 +157,9 @@ def tool(name, *arguments):
     return json.loads(done.stdout)
 
 
-def constant_rate(port, path="/", connections=128, rate=5000, seconds=4, scheme="http"):
+def constant_rate(port, path="/", connections=128, rate=5000, seconds=4, headers=(), scheme="http"):
     """An open loop: latency from the moment a request was due."""
-    found = tool("client", "tls-rate" if scheme == "https" else "rate", port, path, connections, rate, seconds)
+    found = tool("client", "tls-rate" if scheme == "https" else "rate", port, path, connections, rate, seconds, *headers)
     if found["failed"] or found["unfinished"]:
         raise LoadFailed(f"port {port}, {path}: {found}")
     return found
@@ -189,6 +198,12 @@ def cost_us(target, generator=wrk, **load):
     done = generator(target.port, **load)
     spent = cpu_seconds(target.pid) - before
     return {"us": spent * 1e6 / done["requests"], "rate": done["rate"]}
+
+
+def percentile(values, share):
+    """The smallest value that no more than 1 - share of them exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def interval(values):

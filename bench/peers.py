@@ -50,7 +50,11 @@ http {{
 }}
 """
 
+GZIP_LEVEL = 5
+
 NGINX_LOCATIONS = {
+    "gzip": "proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\";"
+            f" gzip on; gzip_comp_level {GZIP_LEVEL}; gzip_types application/json; gzip_min_length 1024; gzip_vary on;",
     "http": "proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection \"\";",
     "grpc": "grpc_pass grpc://backend;",
     "websocket": "proxy_pass http://backend; proxy_http_version 1.1; proxy_read_timeout 300s;"

@@ -4,6 +4,7 @@
  *
  * The log goes to /dev/null, so that only the worker's part is measured: the writer's thread has its own processor time. The fastest
  * and the median round are shown; budgets of DESIGN section 9: 400 ns a line, 150 ns for the figures. */
+#include "measure.h"
 #include "observe/observe.h"
 
 #include <stdio.h>
@@ -14,14 +15,6 @@
 #define LINES 200000
 #define LINES_AT_ONCE 20000 /* fewer than fill the pages */
 #define ROUNDS_MAX 99
-
-/* This thread's time on the processor: others may use the machine meanwhile. */
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static struct exchange_record record = {
     .wall_ns = UINT64_C(1767225600123456789),
@@ -56,13 +49,13 @@ static double time_lines(struct access_log *log)
 {
     uint64_t spent = 0;
     for (int i = 0; i < LINES; i += LINES_AT_ONCE) {
-        uint64_t begin = now_ns();
+        uint64_t begin = thread_ns();
         for (int j = i; j < i + LINES_AT_ONCE; j++) {
             if (j % 16 == 0) record.wall_ns += 1000000;
             record.duration_ns = 1000000 + (uint64_t)j * 37;
             access_log_append(access_log_worker(log, 0), &record);
         }
-        spent += now_ns() - begin;
+        spent += thread_ns() - begin;
         let_writer_finish(log);
     }
     return (double)spent / LINES;
@@ -70,23 +63,17 @@ static double time_lines(struct access_log *log)
 
 static double time_counts(struct metrics *metrics, struct route_metrics **routes, size_t count)
 {
-    uint64_t begin = now_ns();
+    uint64_t begin = thread_ns();
     for (int i = 0; i < LINES; i++) {
         record.duration_ns = 1000000 + (uint64_t)i * 37;
         metrics_count(metrics, 0, routes[(size_t)i * 7919 % count], &record);
     }
-    return (double)(now_ns() - begin) / LINES;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
+    return (double)(thread_ns() - begin) / LINES;
 }
 
 static void report(const char *name, double *rounds, int count, bool json)
 {
-    qsort(rounds, (size_t)count, sizeof *rounds, compare);
+    qsort(rounds, (size_t)count, sizeof *rounds, compare_doubles);
     if (json) {
         printf("{\"name\":\"%s\",\"unit\":\"ns\",\"best\":%.1f,\"median\":%.1f}\n", name, rounds[0], rounds[count / 2]);
     } else {

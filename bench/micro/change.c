@@ -225,16 +225,27 @@ static void start_workers(struct bench *bench, struct snapshot *first)
 
 /* --- the changes --- */
 
-static struct snapshot *put(struct bench *bench, const struct configuration *prepared, bool is_route)
+/* The change borrows from the configuration. */
+static struct configuration_change *half_of(const struct configuration *written, bool is_route)
+{
+    struct configuration_change *half = memory_allocate(sizeof *half);
+    half->configuration = memory_allocate(sizeof *half->configuration);
+    arena_init(&half->configuration->arena, NULL);
+    if (is_route)
+        half->configuration->routes = written->routes;
+    else
+        half->configuration->services = written->services;
+    return half;
+}
+
+static struct snapshot *put(struct bench *bench, const struct configuration *written, bool is_route)
 {
     struct problems problems;
-    const struct route_config *route = prepared->routes.items;
-    const struct service_config *service = prepared->services.items;
+    struct configuration_change *half = half_of(written, is_route);
     problems_init(&problems, "bench");
     uint64_t begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    struct snapshot *snapshot = is_route
-                                    ? snapshot_builder_put_route(bench->builder, route->id, route, &problems)
-                                    : snapshot_builder_put_service(bench->builder, service->id, service, &problems);
+    struct snapshot *snapshot = snapshot_builder_commit(bench->builder,
+                                                        snapshot_builder_prepare(bench->builder, half, &problems));
     add(is_route ? &bench->put_route : &bench->put_service, clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns);
     problems_release(&problems);
     return snapshot;

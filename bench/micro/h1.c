@@ -2,6 +2,7 @@
  *
  * Prints the median and the best of several rounds; the median counts, the best says how quiet the machine was. */
 #include "http/h1.h"
+#include "measure.h"
 
 #include <stdlib.h>
 
@@ -97,27 +98,13 @@ static void read_chunk(struct bench *bench)
     PROMISE(at + consumed == sizeof bench->chunk);
 }
 
-/* This thread's time on the processor: others may use the machine meanwhile. */
-static double now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 static void measure(const char *name, void (*call)(struct bench *), struct bench *bench)
 {
     double rounds[ROUNDS];
     for (int round = 0; round < ROUNDS; round++) {
-        double start = now_ns();
+        uint64_t start = thread_ns();
         for (int i = 0; i < CALLS; i++) call(bench);
-        rounds[round] = (now_ns() - start) / CALLS;
+        rounds[round] = (double)(thread_ns() - start) / CALLS;
     }
     qsort(rounds, ROUNDS, sizeof rounds[0], compare_doubles);
     printf("%-44s %7.1f ns  (best %.1f)\n", name, rounds[ROUNDS / 2], rounds[0]);

@@ -4,6 +4,7 @@
  *
  * "spread" asks for routes all over the table (memory is cold), the other rows for one request again and again. */
 #include "route/router.h"
+#include "measure.h"
 
 #include "base/memory.h"
 #include "base/random.h"
@@ -11,14 +12,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <time.h>
-
-/* This thread's time on the processor: others may use the machine meanwhile. */
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 /* ---- Tables of routes -------------------------------------------------------------------------------------------- */
 
@@ -55,15 +48,15 @@ static void report_build(const char *what, size_t count, uint64_t compile_ns, ui
 static void table_make(struct table *table, const char *what, write_rule *write, size_t count)
 {
     size_t bytes = mallinfo2().uordblks;
-    uint64_t begin = now_ns();
+    uint64_t begin = thread_ns();
     table->count = count;
     table->matchers = memory_allocate_array(count, sizeof *table->matchers);
     for (size_t i = 0; i < count; i++) table->matchers[i] = matcher_of(write, i, i);
-    uint64_t compiled = now_ns();
+    uint64_t compiled = thread_ns();
     struct router *empty = router_create();
     table->router = router_with(empty, table->matchers, count, NULL, 0);
     router_destroy(empty);
-    uint64_t built = now_ns();
+    uint64_t built = thread_ns();
     if (what) report_build(what, count, compiled - begin, built - compiled, mallinfo2().uordblks - bytes);
     table->scratch = router_scratch_create();
     arena_init(&table->arena, NULL);
@@ -162,18 +155,18 @@ static double measure(struct table *table, struct request_head *head, const stru
     uint64_t total_ns = 0;
     size_t rounds = 0, next = 0;
     while (rounds < ROUNDS_MAX && (double)total_ns < seconds_a_row * 1e9) {
-        uint64_t begin = now_ns();
+        uint64_t begin = thread_ns();
         for (unsigned i = 0; i < CALLS_A_ROUND; i++) {
             head->target.path = paths[next];
             if (++next == count) next = 0;
-            enum route_result result = router_match(table->router, table->scratch, head, METHOD_GET, SLICE("GET"),
+            enum route_result result = router_match(table->router, table->scratch, head, METHOD_GET, SLICE("GET"), NULL,
                                                     &table->arena, &match);
             if (result != expected) {
                 fprintf(stderr, "%.*s: unexpected result\n", SLICE_PRINT(head->target.path));
                 exit(1);
             }
         }
-        times[rounds] = now_ns() - begin;
+        times[rounds] = thread_ns() - begin;
         total_ns += times[rounds++];
     }
     qsort(times, rounds, sizeof *times, compare_times);
@@ -207,14 +200,14 @@ static void bench_changes(struct table *table)
     enum { CHANGES = 2000 };
     for (unsigned i = 0; i < CHANGES; i++) {
         size_t index = random_below(&random, table->count);
-        uint64_t begin = now_ns();
+        uint64_t begin = thread_ns();
         struct route_matcher *matcher = matcher_of(write_mixed, index, table->count + i);
-        uint64_t compiled = now_ns();
+        uint64_t compiled = thread_ns();
         struct router *next = router_with(table->router, &matcher, 1, &table->matchers[index], 1);
-        uint64_t made = now_ns();
+        uint64_t made = thread_ns();
         router_destroy(table->router);
         route_matcher_drop(table->matchers[index]);
-        uint64_t destroyed = now_ns();
+        uint64_t destroyed = thread_ns();
         table->router = next;
         table->matchers[index] = matcher;
         compile_ns += compiled - begin;
@@ -308,16 +301,16 @@ static void bench_regexes(size_t count)
     ROW("  %-42s %8.0f ns\n", "last, one by one", measure_path(&table, path, ROUTE_FOUND));
     struct router_prefilter_source *source = router_prefilter_source_create(table.router);
     struct error error;
-    uint64_t begin = now_ns();
+    uint64_t begin = thread_ns();
     struct router_prefilter *prefilter = router_prefilter_build(source, &error);
-    uint64_t built = now_ns();
+    uint64_t built = thread_ns();
     router_prefilter_source_destroy(source);
     if (!prefilter) {
         fprintf(stderr, "%s\n", error.text);
         exit(1);
     }
     struct router *next = router_with_prefilter(table.router, prefilter);
-    uint64_t learnt = now_ns();
+    uint64_t learnt = thread_ns();
     router_destroy(table.router);
     table.router = next;
     ROW("  %-42s %8.0f ms, %.1f us to put in force\n", "prefilter built", (double)(built - begin) / 1e6,

@@ -130,6 +130,13 @@ void *arena_allocate_zeroed(struct arena *arena, size_t size)
 
 struct slice arena_copy(struct arena *arena, struct slice slice) { return arena_join(arena, &slice, 1); }
 
+struct slice arena_keep(struct arena *arena, struct slice slice)
+{
+    struct slice copy = arena_copy(arena, slice);
+    PROMISE(!slice_is_absent(copy));
+    return copy;
+}
+
 struct slice arena_join(struct arena *arena, const struct slice *pieces, size_t count)
 {
     size_t length = 0;

@@ -53,6 +53,8 @@ static inline void *arena_allocate(struct arena *arena, size_t size)
 void *arena_allocate_zeroed(struct arena *, size_t size);
 /* A copy with a NUL behind it (not counted in length); absent when memory is short. */
 struct slice arena_copy(struct arena *, struct slice);
+/* The same for the control plane: out of memory ends the process. */
+struct slice arena_keep(struct arena *, struct slice);
 struct slice arena_format(struct arena *, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The pieces one after the other. */
 struct slice arena_join(struct arena *, const struct slice *pieces, size_t count);

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#undef alloca /* a macro can't be poisoned */
+/* A macro can't be poisoned; glibc makes these of them for some compilers. */
+#undef alloca
+#undef sprintf
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok asctime ctime gmtime localtime alloca
 
 #endif

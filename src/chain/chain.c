@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "expr/template.h"
+#include "expr/variables.h"
 
 struct policy_kinds policy_registry_kinds(const struct policy_registry *registry)
 {
@@ -30,14 +31,39 @@ const struct filter *policy_registry_find(const struct policy_registry *registry
     return NULL;
 }
 
+/* What expressions of a filter may ask for: those on an answer for that too. */
+static struct expression_scope filter_scope(const struct filter_compile *compile)
+{
+    struct expression_scope scope = expression_scope_at(compile->side == FILTER_ON_RESPONSE ? EXPRESSION_AT_RESPONSE
+                                                                                            : EXPRESSION_AT_REQUEST);
+    scope.captures = compile->captures;
+    scope.captures_argument = compile->captures_argument;
+    return scope;
+}
+
+static void add_field_problem(const struct filter_compile *compile, const char *field, const struct error *error)
+{
+    const struct node *node = compile->node ? node_find(compile->node, field) : NULL;
+    problems_add(compile->problems, node ? node : compile->node, NULL, "\"%s\": %s", field, error->text);
+}
+
 struct template *filter_compile_template(const struct filter_compile *compile, const char *field, struct slice text)
 {
     struct error error;
-    struct template *template = template_compile(text, compile->captures, compile->captures_argument, &error);
-    if (template) return template;
-    const struct node *node = compile->node ? node_find(compile->node, field) : NULL;
-    problems_add(compile->problems, node ? node : compile->node, NULL, "\"%s\": %s", field, error.text);
-    return NULL;
+    struct expression_scope scope = filter_scope(compile);
+    struct template *template = template_compile(text, &scope, &error);
+    if (!template) add_field_problem(compile, field, &error);
+    return template;
+}
+
+struct expression *filter_compile_expression(const struct filter_compile *compile, const char *field, struct slice text,
+                                             enum expression_type wanted)
+{
+    struct error error;
+    struct expression_scope scope = filter_scope(compile);
+    struct expression *expression = expression_compile(text, wanted, &scope, &error);
+    if (!expression) add_field_problem(compile, field, &error);
+    return expression;
 }
 
 /* A filter that applies, before it is compiled. Scope is its place in `configs`: widest first. */
@@ -45,6 +71,7 @@ struct candidate {
     const struct filter *filter;
     const struct filter_config *config;
     size_t scope;
+    enum phase phase;
 };
 
 /* Of a kind that does not add up, only the last (narrowest) stays. */
@@ -83,12 +110,38 @@ static bool refuse_doubles(const struct candidate *candidates, size_t count, con
 static int compare_candidates(const void *left, const void *right)
 {
     const struct candidate *a = left, *b = right;
-    if (a->filter->phase != b->filter->phase) return a->filter->phase < b->filter->phase ? -1 : 1;
+    if (a->phase != b->phase) return a->phase < b->phase ? -1 : 1;
+    if (a->filter->rank != b->filter->rank) return a->filter->rank < b->filter->rank ? -1 : 1;
     if (a->config->priority != b->config->priority) return a->config->priority > b->config->priority ? -1 : 1;
     return a->scope < b->scope ? -1 : a->scope > b->scope;
 }
 
-static bool compile_link(struct chain_link *link, const struct candidate *candidate,
+/* Those of the sorted candidates that become one link with the first: all of its kind in its phase. They are moved to its side. */
+static size_t gather_kind(struct candidate *candidates, size_t count)
+{
+    size_t gathered = 1;
+    if (!candidates[0].filter->compile_all) return gathered;
+    for (size_t i = 1; i < count && candidates[i].phase == candidates[0].phase; i++) {
+        if (candidates[i].filter != candidates[0].filter) continue;
+        struct candidate found = candidates[i];
+        memmove(&candidates[gathered + 1], &candidates[gathered], (i - gathered) * sizeof *candidates);
+        candidates[gathered++] = found;
+    }
+    return gathered;
+}
+
+static bool compile_all(const struct filter_compile *compile, const struct candidate *candidates, size_t count,
+                        void **compiled)
+{
+    const struct filter_config **configs = memory_allocate_array(count, sizeof *configs);
+    for (size_t i = 0; i < count; i++) configs[i] = candidates[i].config;
+    bool good = candidates->filter->compile_all(compile, configs, count, compiled);
+    free(configs);
+    return good;
+}
+
+/* `count` is 1, or that of all that become one link. */
+static bool compile_link(struct chain_link *link, const struct candidate *candidate, size_t count,
                          const struct filter_compile *compile)
 {
     const struct filter *filter = candidate->filter;
@@ -96,7 +149,9 @@ static bool compile_link(struct chain_link *link, const struct candidate *candid
     here.node = candidate->config->node;
     here.side = (enum filter_side)candidate->config->side;
     void *compiled = NULL;
-    if (!filter->compile) {
+    if (filter->compile_all) {
+        if (!compile_all(&here, candidate, count, &compiled)) return false;
+    } else if (!filter->compile) {
         compiled = memory_allocate(filter->config_size ? filter->config_size : 1);
         if (filter->config_size) memcpy(compiled, candidate->config->config, filter->config_size);
     } else if (!filter->compile(&here, candidate->config->config, &compiled)) {
@@ -122,7 +177,21 @@ static void place_link(struct chain *chain, uint32_t index)
     chain->state_bytes += (uint32_t)((link->filter->state_size + 15) & ~(size_t)15);
     chain->has_request_stages |= link->request_body != NULL;
     chain->has_response_stages |= link->response_body != NULL;
+    chain->has_lookers_on |= link->filter->request_ready != NULL;
     if (link->filter->answers_preflight) chain->cors_at = index + 1;
+}
+
+/* Is this the last of identity's candidates? */
+static bool ends_identity(const struct candidate *candidates, size_t at, size_t count)
+{
+    return candidates[at].phase == PHASE_IDENTITY && (at + 1 == count || candidates[at + 1].phase != PHASE_IDENTITY);
+}
+
+static void add_gate(struct chain *chain, const struct filter *gate)
+{
+    PROMISE(gate != NULL); /* without it who brings no credentials would be let in */
+    chain->links[chain->count] = (struct chain_link){ .filter = gate, .request = gate->request };
+    place_link(chain, chain->count++);
 }
 
 struct chain *chain_create(const struct policy_registry *registry, const struct filter_config *const *configs,
@@ -130,19 +199,23 @@ struct chain *chain_create(const struct policy_registry *registry, const struct 
 {
     struct candidate *candidates = memory_allocate_array(count ? count : 1, sizeof *candidates);
     for (size_t i = 0; i < count; i++) {
-        candidates[i] = (struct candidate){ policy_registry_find(registry, configs[i]->kind), configs[i], i };
-        PROMISE(candidates[i].filter != NULL); /* kinds come from the same registry */
+        const struct filter *filter = policy_registry_find(registry, configs[i]->kind);
+        PROMISE(filter != NULL); /* kinds come from the same registry */
+        candidates[i] = (struct candidate){ filter, configs[i], i,
+                                            filter->phase_of ? filter->phase_of(configs[i]->config) : filter->phase };
     }
     bool good = refuse_doubles(candidates, count, compile);
     count = replace_wider(candidates, count);
     qsort(candidates, count, sizeof *candidates, compare_candidates);
-    struct chain *chain = memory_allocate(sizeof *chain + count * sizeof chain->links[0]);
-    for (size_t i = 0; i < count; i++) {
-        if (compile_link(&chain->links[chain->count], &candidates[i], compile)) {
+    struct chain *chain = memory_allocate(sizeof *chain + (count + 1) * sizeof chain->links[0]); /* one for a gate */
+    for (size_t i = 0, gathered = 0; i < count; i += gathered) {
+        gathered = gather_kind(&candidates[i], count - i);
+        if (compile_link(&chain->links[chain->count], &candidates[i], gathered, compile)) {
             place_link(chain, chain->count++);
         } else {
             good = false; /* the others are compiled too, so that all problems are told at once */
         }
+        if (ends_identity(candidates, i + gathered - 1, count)) add_gate(chain, candidates[i].filter->gate);
     }
     free(candidates);
     if (good) return chain;

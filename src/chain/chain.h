@@ -35,12 +35,13 @@ struct chain {
     uint32_t state_bytes; /* of all filters together */
     uint32_t cors_at;     /* index + 1 of a filter that answers CORS preflights; 0: none */
     bool has_request_stages, has_response_stages;
+    bool has_lookers_on;       /* a filter with request_ready */
     struct chain_link links[]; /* in the order in which requests meet them; responses go backwards */
 };
 
 /* Compiles the filters that apply to a route, widest scope first: global plugins, the service's, the route's plugins, the route's own
  * filters; the narrower scope replaces the same kind unless the filter's kind is one of which all scopes apply
- * (filter->all_scopes_apply). Sorted by phase, then priority (higher first), then scope, then order of writing.
+ * (filter->all_scopes_apply). Sorted by phase, then rank, then priority (higher first), then scope, then order of writing.
  * NULL where a problem was added. */
 struct chain *chain_create(const struct policy_registry *, const struct filter_config *const *configs, size_t count,
                            const struct filter_compile *);

@@ -1,4 +1,4 @@
-/* chain/handler.h: what a route ends in, exactly one: proxy, respond, redirect, admin; later aggregate, GraphQL. */
+/* chain/handler.h: what a route ends in, exactly one: proxy, respond, redirect, aggregate, admin; later GraphQL. */
 #ifndef SLUICE_CHAIN_HANDLER_H
 #define SLUICE_CHAIN_HANDLER_H
 
@@ -16,9 +16,15 @@ struct handler {
     void (*release)(void *compiled);
     /* Begins. The answer is given by exchange_answer() or exchange_fail(), inside this call or later from the run queue. */
     void (*start)(struct exchange *, const void *compiled, void *state);
+    /* A handler that has called exchange_wait() before its answer: the wait is over, exchange_wait_outcome() says how. It answers or waits
+     * again. NULL: it never waits. */
+    void (*resume)(struct exchange *, const void *compiled, void *state);
     /* The exchange ends before or after the answer: give everything back now; no call of the handler's may come after.
      * Exactly once where `start` ran. NULL: nothing to give back. */
     void (*finish)(struct exchange *, const void *compiled, void *state);
+    /* What it would do with this request, without effects: it asks nobody and answers nothing. The filters have run, and a split has chosen. NULL:
+     * its summary says it all. */
+    void (*explain)(struct exchange *, const void *compiled, struct explanation *);
 };
 
 #endif

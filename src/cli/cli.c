@@ -7,7 +7,6 @@
 #include "gateway/gateway.h"
 #include "master/master.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 
@@ -20,12 +19,20 @@ enum {
     TAKES_FILE = 16,
     TAKES_HANDOVER = 32,
     TAKES_TIMEOUT = 64,
+    TAKES_WORDS = 128, /* any number of words, the command's own name first */
+    TAKES_ADMIN = 256, /* --admin, --json, --tag, --if-match, --cascade, --replace, --overlap */
+    TAKES_STORE = 512, /* --store, --config, --json, --tag */
+    TAKES_SECRETS = 1024,
+    TAKES_DRY_RUN = 2048,
+    TAKES_ROLE = 4096,
+    TAKES_A_WORD = 8192, /* one word, or none */
+    TAKES_REQUEST = 16384,
+    TAKES_TEST = 32768, /* --test, --explain, --json */
 };
 
 struct command {
-    const char *name;
+    struct command_line_entry entry;
     unsigned takes, needs;
-    const char *usage, *summary; /* summary NULL: internal, not shown */
     int (*run)(const struct command_line *, const struct registries *);
 };
 
@@ -33,26 +40,6 @@ struct command {
 static int refuse(const struct command *, const char *format, const char *subject);
 
 /* --- commands --- */
-
-/* The gateway may be started anew from any folder, so the path is made absolute once. */
-static int command_run(const struct command_line *line, const struct registries *registries)
-{
-    (void)registries;
-    char absolute[PATH_MAX];
-    if (!realpath(line->config, absolute)) {
-        int number = errno;
-        const char *hint = configuration_read_hint(number);
-        fprintf(stderr, hint ? "%s: cannot be read: %s (%s)\n" : "%s: cannot be read: %s\n", line->config,
-                error_from_errno(number), hint);
-        return 1;
-    }
-    return master_run(&(struct master_options){
-        .program = line->program,
-        .config_path = absolute,
-        .control_path = line->control,
-        .handover = -1,
-    });
-}
 
 static int command_proxy(const struct command_line *line, const struct registries *registries)
 {
@@ -95,9 +82,13 @@ static int command_handover_check(const struct command_line *line, const struct 
     master_check_handover(descriptor_of(line->handover));
 }
 
+/* Without a state directory no copies are kept there. */
 static int command_gateway(const struct command_line *line, const struct registries *registries)
 {
+    struct error error;
+    char *state = state_directory(&error);
     struct gateway_options options = {
+        .state_directory = state,
         .config_path = line->config,
         .proxy_listen = line->listen,
         .proxy_to = line->to,
@@ -107,7 +98,9 @@ static int command_gateway(const struct command_line *line, const struct registr
         .registry = registries->policies,
         .admin_registry = registries->admin,
     };
-    return gateway_run(&options);
+    int status = gateway_run(&options);
+    free(state);
+    return status;
 }
 
 static int command_reload(const struct command_line *line, const struct registries *registries)
@@ -145,27 +138,107 @@ static int command_version(const struct command_line *line, const struct registr
 
 static int command_help(const struct command_line *, const struct registries *);
 
+#define STORE_USAGE "[--store LOCATION | --config FILE]"
+#define RESOURCE_USAGE(name) name " list|get|create|update|delete [NAME] [FILE | field=value...]"
+/* A kind of resource: the word is its path in the admin API. */
+#define RESOURCES(name, what)                                                                 \
+    {                                                                                         \
+        { name, RESOURCE_USAGE(name), what }, TAKES_WORDS | TAKES_ADMIN, 0, command_resources \
+    }
+
 static const struct command commands[] = {
-    { "run", TAKES_CONFIG | TAKES_CONTROL, TAKES_CONFIG, "run --config FILE [--control PATH]",
-      "serve what the file says", command_run },
-    { "proxy", TAKES_PROXY | TAKES_CONTROL, TAKES_PROXY,
-      "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--control PATH]",
-      "balance everything over these instances, without a file", command_proxy },
-    { "check", TAKES_FILE, TAKES_FILE, "check FILE", "say what is wrong with a configuration", command_check },
-    { "reload", TAKES_CONTROL, 0, "reload [--control PATH]", "let a running Sluice read its file again",
+    { { "run", "run [--config FILE] [--control PATH]",
+        "serve what the file says; without one, an embedded store, configured over the admin API" },
+      TAKES_CONFIG | TAKES_CONTROL,
+      0,
+      command_run },
+    { { "proxy", "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--control PATH]",
+        "balance everything over these instances, without a file" },
+      TAKES_PROXY | TAKES_CONTROL,
+      TAKES_PROXY,
+      command_proxy },
+    { { "check", "check FILE [--test [--explain] [--json]]",
+        "say what is wrong with a configuration; with --test try its own tests, exit status 3 where one fails" },
+      TAKES_FILE | TAKES_TEST,
+      TAKES_FILE,
+      command_check },
+    { { "expr",
+        "expr EXPRESSION [--request \"GET http://host/path\"] [-H \"Name: value\"]... [--claims JSON] [--client-ip ADDRESS] [--status N]",
+        "say what an expression results in for such a request" },
+      TAKES_WORDS | TAKES_REQUEST,
+      0,
+      command_expr },
+    { { "reload", "reload [--control PATH]", "let a running Sluice read its file again" },
+      TAKES_CONTROL,
+      0,
       command_reload },
-    { "status", TAKES_CONTROL, 0, "status [--control PATH]", "ask a running Sluice how it is, as JSON",
+    { { "status", "status [--control PATH]", "ask a running Sluice how it is, as JSON" },
+      TAKES_CONTROL,
+      0,
       command_status },
-    { "upgrade", TAKES_CONTROL | TAKES_TIMEOUT, 0, "upgrade [--control PATH] [--timeout SECONDS]",
-      "let a running Sluice go on as the program that is installed now, without losing a request", command_upgrade },
-    { "docs", TAKES_FILE, TAKES_FILE, "docs TABLE", "print a table of configuration fields as Markdown", command_docs },
-    { "version", 0, 0, "version", "print the version", command_version },
-    { "help", 0, 0, "help", "print this", command_help },
-    { "gateway", TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, "gateway --link N", NULL, command_gateway },
-    { "master", TAKES_HANDOVER | TAKES_CONFIG | TAKES_PROXY | TAKES_CONTROL, TAKES_HANDOVER, "master --handover N",
-      NULL, command_master },
-    { "handover-check", TAKES_HANDOVER, TAKES_HANDOVER, "handover-check --handover N", NULL, command_handover_check },
+    { { "upgrade", "upgrade [--control PATH] [--timeout SECONDS]",
+        "let a running Sluice go on as the program that is installed now, without losing a request" },
+      TAKES_CONTROL | TAKES_TIMEOUT,
+      0,
+      command_upgrade },
+    RESOURCES("services", "backends, over the admin API"),
+    RESOURCES("routes", "which requests go where"),
+    RESOURCES("plugins", "policies that several routes share"),
+    RESOURCES("rate-limits", "rules of how much a caller may"),
+    RESOURCES("roles", "what a role permits"),
+    RESOURCES("certificates", "what TLS listeners show beside their files"),
+    { { "api-keys", RESOURCE_USAGE("api-keys") ", api-keys rotate ID [--overlap SECONDS]", "keys of callers" },
+      TAKES_WORDS | TAKES_ADMIN,
+      0,
+      command_resources },
+    { { "import", "import FILE " STORE_USAGE " [--tag TAG] [--dry-run]",
+        "make a store hold what a configuration file says, in one step; with a tag, that part alone" },
+      TAKES_FILE | TAKES_STORE | TAKES_DRY_RUN,
+      TAKES_FILE,
+      command_import },
+    { { "diff", "diff FILE " STORE_USAGE " [--tag TAG]",
+        "say what an import would change; exit status 3 where it would" },
+      TAKES_FILE | TAKES_STORE,
+      TAKES_FILE,
+      command_diff },
+    { { "export", "export " STORE_USAGE " [--json] [--with-secrets]", "print what a store holds, ready for an import" },
+      TAKES_STORE | TAKES_SECRETS,
+      0,
+      command_export },
+    { { "migrate", "migrate " STORE_USAGE, "bring a store's tables up to this version (a start does so too)" },
+      TAKES_STORE,
+      0,
+      command_migrate },
+    { { "token", "token [NAME] [--role admin|read-only]",
+        "make a token for the admin API, and its hash for the configuration" },
+      TAKES_A_WORD | TAKES_ROLE,
+      0,
+      command_token },
+    { { "completion", "completion bash|zsh", "print a script that completes commands in that shell" },
+      TAKES_FILE,
+      TAKES_FILE,
+      command_completion },
+    { { "docs", "docs TABLE", "print a table of configuration fields as Markdown" },
+      TAKES_FILE,
+      TAKES_FILE,
+      command_docs },
+    { { "version", "version", "print the version" }, 0, 0, command_version },
+    { { "help", "help", "print this" }, 0, 0, command_help },
+    { { "gateway", "gateway --link N", NULL }, TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, command_gateway },
+    { { "master", "master --handover N", NULL },
+      TAKES_HANDOVER | TAKES_CONFIG | TAKES_PROXY | TAKES_CONTROL,
+      TAKES_HANDOVER,
+      command_master },
+    { { "handover-check", "handover-check --handover N", NULL },
+      TAKES_HANDOVER,
+      TAKES_HANDOVER,
+      command_handover_check },
 };
+
+const struct command_line_entry *cli_entry(size_t index)
+{
+    return index < COUNT_OF(commands) ? &commands[index].entry : NULL;
+}
 
 /* --- usage --- */
 
@@ -173,12 +246,14 @@ static void print_usage(FILE *to)
 {
     fprintf(to, "usage: sluice COMMAND\n\n");
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (commands[i].summary) fprintf(to, "  sluice %s\n      %s\n", commands[i].usage, commands[i].summary);
+        if (commands[i].entry.summary)
+            fprintf(to, "  sluice %s\n      %s\n", commands[i].entry.usage, commands[i].entry.summary);
     }
     fprintf(
         to,
-        "\nExit status: 0 done, 1 it failed, 2 it was called wrongly. Signals while running: TERM and INT finish requests in\n"
-        "flight and stop, HUP reloads, USR1 reopens the access log, USR2 upgrades.\n");
+        "\nExit status: 0 done, 1 it failed, 2 it was called wrongly, 3 a diff found something to change or a configuration's\n"
+        "own test failed. Signals while running: TERM and INT finish requests in flight and stop, HUP reloads, USR1 reopens\n"
+        "the access log, USR2 upgrades.\n");
 }
 
 static int command_help(const struct command_line *line, const struct registries *registries)
@@ -189,12 +264,29 @@ static int command_help(const struct command_line *line, const struct registries
     return 0;
 }
 
+static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
+static bool asks_for_help(int count, char **words)
+{
+    for (int i = 0; i < count; i++) {
+        if (is_help(words[i])) return true;
+    }
+    return false;
+}
+
+static int print_command(const struct command *command)
+{
+    printf("usage: sluice %s\n", command->entry.usage);
+    if (command->entry.summary) printf("    %s\n", command->entry.summary);
+    return 0;
+}
+
 static int refuse(const struct command *command, const char *format, const char *subject)
 {
     fprintf(stderr, "sluice: ");
     fprintf(stderr, format, subject);
     if (command) {
-        fprintf(stderr, "\nusage: sluice %s\n", command->usage);
+        fprintf(stderr, "\nusage: sluice %s\n", command->entry.usage);
     } else {
         fprintf(stderr, "\n\n");
         print_usage(stderr);
@@ -204,44 +296,104 @@ static int refuse(const struct command *command, const char *format, const char 
 
 /* --- options --- */
 
-static const char **find_option(struct command_line *line, const char *name, unsigned takes)
+struct option {
+    const char *name;
+    unsigned takes; /* commands that take it have one of these bits */
+    size_t into;    /* offsetof in struct command_line: a const char *, or a bool */
+    bool is_flag;
+};
+
+static const struct option options[] = {
+    { "--config", TAKES_CONFIG | TAKES_STORE, offsetof(struct command_line, config), false },
+    { "--control", TAKES_CONTROL, offsetof(struct command_line, control), false },
+    { "--listen", TAKES_PROXY, offsetof(struct command_line, listen), false },
+    { "--to", TAKES_PROXY, offsetof(struct command_line, to), false },
+    { "--link", TAKES_LINK, offsetof(struct command_line, link), false },
+    { "--fallback", TAKES_LINK, offsetof(struct command_line, fallback), false },
+    { "--log", TAKES_LINK, offsetof(struct command_line, log), false },
+    { "--handover", TAKES_HANDOVER, offsetof(struct command_line, handover), false },
+    { "--timeout", TAKES_TIMEOUT, offsetof(struct command_line, timeout), false },
+    { "--admin", TAKES_ADMIN, offsetof(struct command_line, admin), false },
+    { "--if-match", TAKES_ADMIN, offsetof(struct command_line, if_match), false },
+    { "--overlap", TAKES_ADMIN, offsetof(struct command_line, overlap), false },
+    { "--tag", TAKES_ADMIN | TAKES_STORE, offsetof(struct command_line, tag), false },
+    { "--store", TAKES_STORE, offsetof(struct command_line, store), false },
+    { "--request", TAKES_REQUEST, offsetof(struct command_line, request), false },
+    { "--claims", TAKES_REQUEST, offsetof(struct command_line, claims), false },
+    { "--client-ip", TAKES_REQUEST, offsetof(struct command_line, client_ip), false },
+    { "--status", TAKES_REQUEST, offsetof(struct command_line, status), false },
+    { "--role", TAKES_ROLE, offsetof(struct command_line, role), false },
+    { "--test", TAKES_TEST, offsetof(struct command_line, test), true },
+    { "--explain", TAKES_TEST, offsetof(struct command_line, explain), true },
+    { "--json", TAKES_ADMIN | TAKES_STORE | TAKES_TEST, offsetof(struct command_line, json), true },
+    { "--cascade", TAKES_ADMIN, offsetof(struct command_line, cascade), true },
+    { "--replace", TAKES_ADMIN, offsetof(struct command_line, replace), true },
+    { "--dry-run", TAKES_DRY_RUN, offsetof(struct command_line, dry_run), true },
+    { "--with-secrets", TAKES_SECRETS, offsetof(struct command_line, with_secrets), true },
+};
+
+static const struct option *find_option(struct slice name, unsigned takes)
 {
-    if (takes & TAKES_CONFIG && strcmp(name, "--config") == 0) return &line->config;
-    if (takes & TAKES_CONTROL && strcmp(name, "--control") == 0) return &line->control;
-    if (takes & TAKES_PROXY && strcmp(name, "--listen") == 0) return &line->listen;
-    if (takes & TAKES_PROXY && strcmp(name, "--to") == 0) return &line->to;
-    if (takes & TAKES_LINK && strcmp(name, "--link") == 0) return &line->link;
-    if (takes & TAKES_LINK && strcmp(name, "--fallback") == 0) return &line->fallback;
-    if (takes & TAKES_LINK && strcmp(name, "--log") == 0) return &line->log;
-    if (takes & TAKES_HANDOVER && strcmp(name, "--handover") == 0) return &line->handover;
-    if (takes & TAKES_TIMEOUT && strcmp(name, "--timeout") == 0) return &line->timeout;
+    for (size_t i = 0; i < COUNT_OF(options); i++) {
+        if (takes & options[i].takes && slice_equal(name, slice_from_cstring(options[i].name))) return &options[i];
+    }
     return NULL;
 }
 
-/* 0, or 2 after having said what does not fit. Options are `--name value` or `--name=value`. */
+/* An option at words[*at], and its value: `--name value` or `--name=value`; *at moves to the last word of it. */
+static int read_option(const struct command *command, int count, char **words, int *at, struct command_line *line)
+{
+    char *word = words[*at], *equals = strchr(word, '=');
+    struct slice name = equals ? slice_of(word, (size_t)(equals - word)) : slice_from_cstring(word);
+    const struct option *option = find_option(name, command->takes);
+    if (!option) return refuse(command, "unknown option %s", word);
+    void *into = (char *)line + option->into;
+    if (option->is_flag) {
+        if (equals) return refuse(command, "option %s takes no value", word);
+        *(bool *)into = true;
+        return 0;
+    }
+    const char **value = into;
+    if (*value) return refuse(command, "option %s is given twice", word);
+    if (!equals && *at + 1 == count) return refuse(command, "option %s needs a value", word);
+    *value = equals ? equals + 1 : words[++*at];
+    return 0;
+}
+
+static int read_word(const struct command *command, char *word, struct command_line *line)
+{
+    if (command->takes & TAKES_WORDS) {
+        line->words[line->word_count++] = word;
+        return 0;
+    }
+    if (command->takes & (TAKES_FILE | TAKES_A_WORD) && !line->file) {
+        line->file = word;
+        return 0;
+    }
+    return refuse(command,
+                  command->takes & TAKES_CONFIG ? "\"%s\" is one word too many: a file is named by --config"
+                                                : "\"%s\" is one word too many",
+                  word);
+}
+
+/* 0, or 2 after having said what does not fit. A single "-" is a word: standard input. */
 static int read_options(const struct command *command, int count, char **words, struct command_line *line)
 {
     for (int i = 0; i < count; i++) {
-        if (strncmp(words[i], "--", 2) != 0) {
-            if (!(command->takes & TAKES_FILE) || line->file)
-                return refuse(command,
-                              command->takes & TAKES_CONFIG ? "\"%s\" is one word too many: a file is named by --config"
-                                                            : "\"%s\" is one word too many",
-                              words[i]);
-            line->file = words[i];
-            continue;
-        }
-        char *equals = strchr(words[i], '=');
-        char *name = equals ? memory_copy_slice(slice_of(words[i], (size_t)(equals - words[i])))
-                            : memory_copy_slice(slice_from_cstring(words[i]));
-        const char **option = find_option(line, name, command->takes);
-        free(name);
-        if (!option) return refuse(command, "unknown option %s", words[i]);
-        if (*option) return refuse(command, "option %s is given twice", words[i]);
-        if (!equals && i + 1 == count) return refuse(command, "option %s needs a value", words[i]);
-        *option = equals ? equals + 1 : words[++i];
+        int refused = strncmp(words[i], "--", 2) == 0 ? read_option(command, count, words, &i, line)
+                                                      : read_word(command, words[i], line);
+        if (refused) return refused;
     }
     return 0;
+}
+
+/* "FILE" of "import FILE [...]". The caller's stack frame is the only user: static text. */
+static const char *first_word_of(const struct command *command)
+{
+    static char word[32];
+    const char *begin = strchr(command->entry.usage, ' ') + 1;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(begin, " "), begin);
+    return word;
 }
 
 static int check_needs(const struct command *command, const struct command_line *line)
@@ -249,8 +401,7 @@ static int check_needs(const struct command *command, const struct command_line 
     if (command->needs & TAKES_CONFIG && !line->config) return refuse(command, "%s is missing", "--config FILE");
     if (command->needs & TAKES_PROXY && !line->listen) return refuse(command, "%s is missing", "--listen ADDRESS");
     if (command->needs & TAKES_PROXY && !line->to) return refuse(command, "%s is missing", "--to ADDRESS,...");
-    if (command->needs & TAKES_FILE && !line->file)
-        return refuse(command, "%s is missing", strrchr(command->usage, ' ') + 1);
+    if (command->needs & TAKES_FILE && !line->file) return refuse(command, "%s is missing", first_word_of(command));
     if (command->needs & TAKES_LINK && !line->link) return refuse(command, "%s is missing", "--link");
     if (command->needs & TAKES_HANDOVER && !line->handover) return refuse(command, "%s is missing", "--handover");
     return 0;
@@ -261,7 +412,7 @@ static int refuse_command(const char *name)
     const char *names[COUNT_OF(commands)];
     size_t known = 0;
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (commands[i].summary) names[known++] = commands[i].name;
+        if (commands[i].entry.summary) names[known++] = commands[i].entry.name;
     }
     const char *nearest = problems_nearest(slice_from_cstring(name), names, known);
     if (!nearest) return refuse(NULL, "unknown command \"%s\"", name);
@@ -271,19 +422,29 @@ static int refuse_command(const char *name)
     return status;
 }
 
+static int run_command(const struct command *command, int count, char **arguments, const struct registries *registries)
+{
+    if (asks_for_help(count - 2, arguments + 2)) return print_command(command);
+    struct command_line line = { .program = arguments[0],
+                                 .words = memory_allocate_array((size_t)count, sizeof(char *)),
+                                 .word_count = 1 };
+    line.words[0] = arguments[1];
+    int status = read_options(command, count - 2, arguments + 2, &line);
+    if (!status) status = check_needs(command, &line);
+    if (!status) status = command->run(&line, registries);
+    free(line.words);
+    return status;
+}
+
 int cli_main(int count, char **arguments, const struct policy_registry *policies, const struct policy_registry *admin)
 {
-    struct command_line line = { .program = arguments[0] };
     struct registries registries = { policies, admin };
     if (count < 2) return refuse(NULL, "%s", "no command given");
     const char *name = arguments[1];
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (is_help(name)) name = "help";
     if (strcmp(name, "--version") == 0) name = "version";
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (strcmp(commands[i].name, name) != 0) continue;
-        int refused = read_options(&commands[i], count - 2, arguments + 2, &line);
-        if (!refused) refused = check_needs(&commands[i], &line);
-        return refused ? refused : commands[i].run(&line, &registries);
+        if (strcmp(commands[i].entry.name, name) == 0) return run_command(&commands[i], count, arguments, &registries);
     }
     return refuse_command(name);
 }

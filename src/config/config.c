@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static struct configuration *configuration_create(void)
+struct configuration *configuration_create(void)
 {
     struct configuration *configuration = memory_allocate(sizeof *configuration);
     arena_init(&configuration->arena, NULL);
@@ -30,7 +30,8 @@ static struct configuration *complete_or_nothing(struct configuration *configura
     return NULL;
 }
 
-static void read_root(struct schema_reading *reading, const struct node *root, struct configuration *configuration)
+void configuration_read_root(struct schema_reading *reading, const struct node *root,
+                             struct configuration *configuration)
 {
     if (root->kind != NODE_MAP) {
         problems_add(reading->problems, root, NULL,
@@ -42,8 +43,11 @@ static void read_root(struct schema_reading *reading, const struct node *root, s
     configuration_check_references(reading, root, configuration);
 }
 
-struct configuration *configuration_load_text(struct slice text, const char *name, const char *folder,
-                                              const struct policy_kinds *kinds, struct problems *problems)
+enum purpose { TO_RUN, TO_IMPORT };
+
+static struct configuration *load_text(struct slice text, const char *name, const char *folder,
+                                       const struct policy_kinds *kinds, enum purpose purpose,
+                                       struct problems *problems)
 {
     size_t before = problems->count;
     struct configuration *configuration = configuration_create();
@@ -53,14 +57,35 @@ struct configuration *configuration_load_text(struct slice text, const char *nam
         .arena = &configuration->arena,
         .problems = problems,
         .kinds = kinds,
-        .folder = config_copy(&configuration->arena, slice_from_cstring(folder)).at,
+        .folder = arena_keep(&configuration->arena, slice_from_cstring(folder)).at,
     };
-    if (root) read_root(&reading, root, configuration);
+    if (root) configuration_read_root(&reading, root, configuration);
+    if (root && root->kind == NODE_MAP && purpose == TO_RUN) store_check_file(&reading, configuration);
     return complete_or_nothing(configuration, problems, before);
 }
 
-/* One byte more than allowed is read, so that too large a text is told from one that just fits. Absent and errno otherwise. */
-static struct slice read_whole(int file)
+struct configuration *configuration_load_text(struct slice text, const char *name, const char *folder,
+                                              const struct policy_kinds *kinds, struct problems *problems)
+{
+    return load_text(text, name, folder, kinds, TO_RUN, problems);
+}
+
+struct configuration *configuration_load_defaults(const char *folder, const struct policy_kinds *kinds)
+{
+    struct problems problems;
+    problems_init(&problems, NULL);
+    struct configuration *configuration = configuration_create();
+    struct schema_reading reading = {
+        .arena = &configuration->arena, .problems = &problems, .kinds = kinds, .folder = folder
+    };
+    schema_defaults(&reading, configuration_fields, configuration);
+    PROMISE(problems.count == 0);
+    problems_release(&problems);
+    return configuration;
+}
+
+/* One byte more than allowed is read, so that too large a text is told from one that just fits. */
+struct slice configuration_read_whole(int file)
 {
     size_t capacity = 64 * 1024, length = 0;
     char *text = memory_allocate(capacity);
@@ -95,13 +120,13 @@ static char *folder_of(const char *absolute_path)
     return memory_copy_slice(slice_of(absolute_path, length));
 }
 
-struct configuration *configuration_load_file(const char *path, const struct policy_kinds *kinds,
-                                              struct problems *problems)
+static struct configuration *load_file(const char *path, const struct policy_kinds *kinds, enum purpose purpose,
+                                       struct problems *problems)
 {
     problems->file = path;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     char *absolute = file >= 0 ? realpath(path, NULL) : NULL;
-    struct slice text = absolute ? read_whole(file) : SLICE_ABSENT;
+    struct slice text = absolute ? configuration_read_whole(file) : SLICE_ABSENT;
     int number = errno;
     if (file >= 0) close(file);
     if (slice_is_absent(text)) {
@@ -110,12 +135,24 @@ struct configuration *configuration_load_file(const char *path, const struct pol
         return NULL;
     }
     char *folder = folder_of(absolute);
-    struct configuration *configuration = configuration_load_text(text, path, folder, kinds, problems);
-    if (configuration) configuration->file = config_copy(&configuration->arena, slice_from_cstring(absolute));
+    struct configuration *configuration = load_text(text, path, folder, kinds, purpose, problems);
+    if (configuration) configuration->file = arena_keep(&configuration->arena, slice_from_cstring(absolute));
     free((char *)(uintptr_t)text.at);
     free(folder);
     free(absolute);
     return configuration;
+}
+
+struct configuration *configuration_load_file(const char *path, const struct policy_kinds *kinds,
+                                              struct problems *problems)
+{
+    return load_file(path, kinds, TO_RUN, problems);
+}
+
+struct configuration *configuration_load_file_to_import(const char *path, const struct policy_kinds *kinds,
+                                                        struct problems *problems)
+{
+    return load_file(path, kinds, TO_IMPORT, problems);
 }
 
 /* --- sluice proxy --- */
@@ -123,7 +160,7 @@ struct configuration *configuration_load_file(const char *path, const struct pol
 static void proxy_listener(struct schema_reading *reading, struct configuration *configuration, const char *listen)
 {
     struct listener_config *listener = config_allocate(reading->arena, sizeof *listener);
-    struct node node = { .kind = NODE_SCALAR, .text = config_copy(reading->arena, slice_from_cstring(listen)) };
+    struct node node = { .kind = NODE_SCALAR, .text = arena_keep(reading->arena, slice_from_cstring(listen)) };
     schema_defaults(reading, listener_fields, listener);
     read_listener(reading, &node, listener);
     configuration->listeners = (struct object_list){ listener, 1 };
@@ -141,7 +178,7 @@ static void proxy_service(struct schema_reading *reading, struct configuration *
     schema_defaults(reading, service_fields, service);
     rest = list;
     for (size_t i = 0; slice_next(&rest, ',', &piece); i++) {
-        struct node node = { .kind = NODE_SCALAR, .text = config_copy(reading->arena, piece) };
+        struct node node = { .kind = NODE_SCALAR, .text = arena_keep(reading->arena, piece) };
         instances[i].weight = 100;
         if (read_instance_text(reading, &node, &instances[i])) instance_find_address(&instances[i]);
     }

@@ -21,11 +21,8 @@ static const char *const kinds_not_yet[] = {
     "request-size",
     "validation",
     "waf",
-    "compression",
     "cache",
     "coalesce",
-    "mirror",
-    "ext-auth",
     "fault",
     "lua",
     "script",
@@ -86,7 +83,7 @@ static bool read_filter(struct schema_reading *reading, const struct node *node,
     const struct node *type = node_find(node, "type");
     struct slice name;
     if (!type) {
-        problems_add(reading->problems, node, "a filter says what it is: { type: KIND, ... }", "\"type\" is missing");
+        problems_add_missing(reading->problems, node, "type", "a filter says what it is: { type: KIND, ... }");
         return false;
     }
     if (!schema_read_text(reading, "type", type, &name)) return false;
@@ -131,4 +128,54 @@ bool plugin_read_config(struct schema_reading *reading, const struct node *node,
     bool ok = schema_read_both(reading, filter->kind->fields, filter->config, NULL, NULL, config, filter->node);
     ok &= check_side(reading, node, filter);
     return ok && (!filter->kind->check || filter->kind->check(reading, filter->node, filter->config));
+}
+
+/* --- and back --- */
+
+struct node *write_filter_type(struct arena *arena, const void *from)
+{
+    const struct filter_config *filter = (const void *)((const char *)from - offsetof(struct filter_config, node));
+    return node_make_text(arena, slice_from_cstring(filter->kind->name));
+}
+
+struct node *write_filters(struct arena *arena, const void *from)
+{
+    const struct object_list *filters = from;
+    if (filters->count == 0) return NULL;
+    struct node *list = node_make(arena, NODE_LIST), *last = NULL;
+    for (size_t i = 0; i < filters->count; i++) {
+        const struct filter_config *filter = (const struct filter_config *)filters->items + i;
+        struct node *map = schema_write(arena, filter_fields, filter);
+        schema_write_into(arena, map, filter->kind->fields, filter->config);
+        node_append(list, &last, SLICE_ABSENT, map);
+    }
+    return list;
+}
+
+struct node *write_plugin_kind(struct arena *arena, const void *from)
+{
+    const struct plugin_config *plugin = (const void *)((const char *)from - offsetof(struct plugin_config, kind_name));
+    return node_make_text(arena, slice_from_cstring(plugin->filter.kind->name));
+}
+
+struct node *write_plugin_config(struct arena *arena, const void *from)
+{
+    const struct filter_config *filter = (const void *)((const char *)from - offsetof(struct filter_config, node));
+    return schema_write(arena, filter->kind->fields, filter->config);
+}
+
+static const struct field *table_of(const struct policy_kinds *kinds, const struct node *name)
+{
+    const struct policy_kind *kind = name && name->kind == NODE_SCALAR ? policy_kind_find(kinds, name->text) : NULL;
+    return kind ? kind->fields : NULL;
+}
+
+const struct field *filter_table(const struct policy_kinds *kinds, const struct node *map)
+{
+    return table_of(kinds, node_find(map, "type"));
+}
+
+const struct field *plugin_config_table(const struct policy_kinds *kinds, const struct node *map)
+{
+    return table_of(kinds, node_find(map->parent, "name"));
 }

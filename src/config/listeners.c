@@ -56,17 +56,18 @@ static const struct field certificate_fields[] = {
 const char *const tls_versions[] = { "1.2", "1.3", NULL };
 static const char *const client_auths[] = { "none", "optional", "required", NULL };
 
-static const struct field tls_fields[] = {
+const struct field listener_tls_fields[] = {
     { .name = "certificates",
       .type = FIELD_OBJECT_LIST,
       .into = offsetof(struct listener_tls_config, certificates),
       .fields = certificate_fields,
       .item_size = sizeof(struct certificate_config),
-      .required = true,
       .minimum = 1,
       .maximum = 1000,
-      .summary = "Which is shown says the name that the client asks for (SNI): an exact one, then `*.` and the rest, "
-                 "else the first of the list. ECDSA and RSA certificates of one name may stand side by side." },
+      .summary =
+          "Which is shown says the name that the client asks for (SNI): an exact one, then `*.` and the rest, "
+          "else the first of the list. ECDSA and RSA certificates of one name may stand side by side. Required, unless "
+          "certificates are kept as resources." },
     { .name = "minVersion",
       .type = FIELD_ENUM,
       .into = offsetof(struct listener_tls_config, version_min),
@@ -111,7 +112,7 @@ static const struct field tls_fields[] = {
 };
 
 /* What stands there must be acted on. */
-static bool check_tls(struct schema_reading *reading, const struct node *node, const void *value)
+bool check_listener_tls(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct listener_tls_config *tls = value;
     bool asks = tls->client_auth != CLIENT_AUTH_NONE, has_ca = !slice_is_absent(tls->client_ca);
@@ -185,8 +186,8 @@ const struct field listener_fields[] = {
       .type = FIELD_OBJECT,
       .into = offsetof(struct listener_config, tls),
       .present = offsetof(struct listener_config, has_tls),
-      .fields = tls_fields,
-      .check = check_tls,
+      .fields = listener_tls_fields,
+      .check = check_listener_tls,
       .summary = "HTTPS is spoken here. Absent: plain HTTP." },
     { .name = "http2",
       .type = FIELD_BOOLEAN,
@@ -234,11 +235,23 @@ static void find_proxies(struct schema_reading *reading, const struct configurat
                  "\"proxyProtocol\" without \"trustedProxies\": nobody would be let in");
 }
 
+/* A store may hold certificates at any time; a file says now whether there are any. */
+void listener_check_certificates(struct schema_reading *reading, const struct configuration *configuration,
+                                 const struct listener_tls_config *tls, const struct node *node)
+{
+    const struct node *place = node_find(node, "tls");
+    if (tls->certificates.count > 0 || configuration->store != STORE_FILE || configuration->certificates.count > 0)
+        return;
+    if (place && place->kind == NODE_MAP && !node_find(place, "certificates"))
+        problems_add_missing(reading->problems, place, "certificates", NULL);
+}
+
 void listener_check(struct schema_reading *reading, const struct configuration *configuration,
                     struct listener_config *listener)
 {
     if (listener->node->kind != NODE_MAP) return;
     find_proxies(reading, configuration, listener);
+    if (listener->has_tls) listener_check_certificates(reading, configuration, &listener->tls, listener->node);
     if (listener->has_tls && listener->redirect_port)
         problems_add(reading->problems, node_find(listener->node, "redirectToHttps"),
                      "it belongs to a listener of its own, without tls",

@@ -42,7 +42,7 @@ static bool refuse(struct yaml_reading *reading, yaml_mark_t mark, const char *h
 
 static struct slice pack_text(struct yaml_reading *reading, struct slice text)
 {
-    if (text.length >= ARENA_CHUNK_BYTES / 4) return config_copy(reading->arena, text);
+    if (text.length >= ARENA_CHUNK_BYTES / 4) return arena_keep(reading->arena, text);
     if ((size_t)(reading->texts_end - reading->texts) <= text.length) {
         reading->texts = config_allocate(reading->arena, ARENA_CHUNK_BYTES / 2);
         reading->texts_end = reading->texts + ARENA_CHUNK_BYTES / 2;

@@ -50,11 +50,13 @@ static void say_how_many_more(struct problems *problems)
     };
 }
 
-static char *pointer_of(const struct node *node)
+/* Of a node, or of the field that it lacks. */
+static char *pointer_of(const struct node *node, const char *lacking)
 {
     struct arena arena;
     arena_init(&arena, NULL);
-    char *pointer = memory_copy_slice(node ? node_pointer(node, &arena) : SLICE(""));
+    struct slice to_node = node ? node_pointer(node, &arena) : SLICE("");
+    char *pointer = lacking ? memory_format("%.*s/%s", SLICE_PRINT(to_node), lacking) : memory_copy_slice(to_node);
     arena_release(&arena);
     return pointer;
 }
@@ -67,15 +69,21 @@ static void make_printable(char *text)
     for (; text && *text; text++) *text = printable(*text);
 }
 
-static void add(struct problems *problems, const struct node *node, uint32_t line, uint32_t column, const char *hint,
-                const char *format, va_list arguments)
+struct problem_place {
+    const struct node *node;
+    const char *lacking; /* NULL: nothing */
+    uint32_t line, column;
+};
+
+static void add(struct problems *problems, const struct problem_place *place, const char *hint, const char *format,
+                va_list arguments)
 {
     char *message = NULL;
     PROMISE(vasprintf(&message, format, arguments) >= 0);
     struct problem problem = {
         .file = problems->file ? memory_copy_slice(slice_from_cstring(problems->file)) : NULL,
-        .line = line,
-        .column = column,
+        .line = place->line,
+        .column = place->column,
     };
     size_t at = place_of(problems, &problem);
     problems->count++;
@@ -86,7 +94,7 @@ static void add(struct problems *problems, const struct node *node, uint32_t lin
         return;
     }
     problem.message = message;
-    problem.pointer = pointer_of(node);
+    problem.pointer = pointer_of(place->node, place->lacking);
     problem.hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL;
     make_printable(problem.message);
     make_printable(problem.hint);
@@ -104,26 +112,41 @@ static void add(struct problems *problems, const struct node *node, uint32_t lin
 
 void problems_add(struct problems *problems, const struct node *node, const char *hint, const char *format, ...)
 {
+    struct problem_place place = { .node = node, .line = node ? node->line : 0, .column = node ? node->column : 0 };
     va_list arguments;
     va_start(arguments, format);
-    add(problems, node, node ? node->line : 0, node ? node->column : 0, hint, format, arguments);
+    add(problems, &place, hint, format, arguments);
     va_end(arguments);
 }
 
 void problems_add_at_key(struct problems *problems, const struct node *node, const char *hint, const char *format, ...)
 {
-    bool has_key = node && node->key_line;
+    struct problem_place place = { .node = node };
+    if (node) {
+        place.line = node->key_line ? node->key_line : node->line;
+        place.column = node->key_line ? node->key_column : node->column;
+    }
     va_list arguments;
     va_start(arguments, format);
-    add(problems, node,
-        has_key ? node->key_line
-        : node  ? node->line
-                : 0,
-        has_key ? node->key_column
-        : node  ? node->column
-                : 0,
-        hint, format, arguments);
+    add(problems, &place, hint, format, arguments);
     va_end(arguments);
+}
+
+static void add_lacking(struct problems *problems, const struct problem_place *place, const char *hint,
+                        const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    add(problems, place, hint, format, arguments);
+    va_end(arguments);
+}
+
+void problems_add_missing(struct problems *problems, const struct node *map, const char *field, const char *hint)
+{
+    struct problem_place place = {
+        .node = map, .lacking = field, .line = map ? map->line : 0, .column = map ? map->column : 0
+    };
+    add_lacking(problems, &place, hint, "\"%s\" is missing", field);
 }
 
 void problems_add_at(struct problems *problems, uint32_t line, uint32_t column, const char *hint, const char *format,
@@ -131,7 +154,7 @@ void problems_add_at(struct problems *problems, uint32_t line, uint32_t column, 
 {
     va_list arguments;
     va_start(arguments, format);
-    add(problems, NULL, line, column, hint, format, arguments);
+    add(problems, &(struct problem_place){ .line = line, .column = column }, hint, format, arguments);
     va_end(arguments);
 }
 

@@ -33,6 +33,8 @@ void problems_release(struct problems *);
 void problems_add(struct problems *, const struct node *, const char *hint, const char *format, ...) PRINTF_LIKE(4, 5);
 void problems_add_at_key(struct problems *, const struct node *, const char *hint, const char *format, ...)
     PRINTF_LIKE(4, 5);
+/* A field that its map lacks: the place is the map's, the pointer that of the field where it belongs. */
+void problems_add_missing(struct problems *, const struct node *map, const char *field, const char *hint);
 /* At a place of a text that has no nodes (yet). */
 void problems_add_at(struct problems *, uint32_t line, uint32_t column, const char *hint, const char *format, ...)
     PRINTF_LIKE(5, 6);

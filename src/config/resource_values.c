@@ -33,7 +33,7 @@ static struct slice lower_case(struct arena *arena, struct slice text)
     char *lower = NULL;
     for (size_t i = 0; i < text.length; i++) {
         if (text.at[i] < 'A' || text.at[i] > 'Z') continue;
-        if (!lower) lower = (char *)config_copy(arena, text).at;
+        if (!lower) lower = (char *)arena_keep(arena, text).at;
         lower[i] = (char)(text.at[i] | 0x20);
     }
     return lower ? slice_of(lower, text.length) : text;
@@ -57,6 +57,8 @@ bool check_name(struct schema_reading *reading, const struct node *node, const v
     if (!check_not_empty(reading, node, value)) return false;
     bool odd = has_control_byte(*name) || slice_find_byte(*name, '/') != SLICE_NOT_FOUND ||
                slice_trim(*name).length != name->length;
+    /* A name is a segment of the admin API's paths, and these two are normalised away there. */
+    odd |= slice_equal(*name, SLICE(".")) || slice_equal(*name, SLICE(".."));
     if (!odd && name->length <= NAME_BYTES_MAX) return true;
     return refuse_text(reading, node, "at most 200 bytes, no \"/\", no control characters, no spaces at its ends",
                        "not fit for a name", *name);
@@ -72,6 +74,23 @@ bool check_id(struct schema_reading *reading, const struct node *node, const voi
     }
     return ok || refuse_text(reading, node, "like 0b9f6a3e-1c2d-4e5f-8a9b-0c1d2e3f4a5b, in lower case; or leave it out",
                              "not a UUID", *id);
+}
+
+#define TAG_BYTES_MAX 100
+
+bool check_tag(struct schema_reading *reading, const struct node *node, const void *value)
+{
+    const struct slice *tag = value;
+    bool ok = tag->length > 0 && tag->length <= TAG_BYTES_MAX && !has_control_byte(*tag) &&
+              slice_trim(*tag).length == tag->length;
+    return ok || refuse_text(reading, node, "1 to 100 bytes, no control characters, no spaces at its ends",
+                             "not fit for a tag", *tag);
+}
+
+struct node *write_text(struct arena *arena, const void *from)
+{
+    const struct slice *text = from;
+    return slice_is_absent(*text) ? NULL : node_make_text(arena, *text);
 }
 
 bool check_user(struct schema_reading *reading, const struct node *node, const void *value)
@@ -98,8 +117,8 @@ static const char *address_hint(struct slice text)
     return "an IP and a port: 127.0.0.1:8080, [::1]:8080";
 }
 
-static bool read_bind_address(struct schema_reading *reading, const char *name, const struct node *node,
-                              struct slice *text, struct address *address)
+bool read_bind_address(struct schema_reading *reading, const char *name, const struct node *node, struct slice *text,
+                       struct address *address)
 {
     if (!schema_read_text(reading, name, node, text)) return false;
     if (!address_parse(*text, address))
@@ -113,21 +132,6 @@ bool read_listener(struct schema_reading *reading, const struct node *node, void
 {
     struct listener_config *listener = into;
     return read_bind_address(reading, "address", node, &listener->address_text, &listener->address);
-}
-
-static bool is_loopback(const struct address *address)
-{
-    if (address->any.sa_family == AF_INET) return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
-    return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
-}
-
-bool read_admin(struct schema_reading *reading, const struct node *node, void *into)
-{
-    struct admin_config *admin = into;
-    if (!read_bind_address(reading, "address", node, &admin->address_text, &admin->address)) return false;
-    return is_loopback(&admin->address) ||
-           refuse_text(reading, node, "127.0.0.1:9080 or [::1]:9080; it has no tokens in this version yet",
-                       "the admin listener must stay on loopback", admin->address_text);
 }
 
 bool check_trusted_proxy(struct schema_reading *reading, const struct node *node, const void *value)
@@ -152,7 +156,7 @@ static bool read_resolver_server(struct schema_reading *reading, const struct no
         return refuse_text(reading, node, "from 1 to 65535", "the server's port is missing", text);
     char written[ADDRESS_TEXT_BYTES];
     size_t length = address_write(&address, written);
-    *server = config_copy(reading->arena, slice_of(written, length));
+    *server = arena_keep(reading->arena, slice_of(written, length));
     return true;
 }
 
@@ -221,12 +225,12 @@ static bool take_host(struct schema_reading *reading, const struct node *node, s
     if (slice_find_byte(host, ':') != SLICE_NOT_FOUND && address_parse_ip(host, 0, &address)) {
         char written[ADDRESS_TEXT_BYTES]; /* one spelling, so that equal addresses are equal texts */
         size_t length = address_write_ip(&address, written);
-        *into = config_copy(reading->arena, slice_of(written, length));
+        *into = arena_keep(reading->arena, slice_of(written, length));
         return true;
     }
     if (is_ip(host) || (is_host_name(host) && !looks_like_ip(host))) {
         bool ends_its_text = host.at + host.length == whole.at + whole.length;
-        *into = lower_case(reading->arena, ends_its_text ? host : config_copy(reading->arena, host));
+        *into = lower_case(reading->arena, ends_its_text ? host : arena_keep(reading->arena, host));
         return true;
     }
     const char *hint = "127.0.0.1:9001, [::1]:9001 or users.internal:80";
@@ -279,13 +283,28 @@ bool read_instance_text(struct schema_reading *reading, const struct node *node,
     return true;
 }
 
+struct node *write_instance_host(struct arena *arena, const void *from)
+{
+    return node_make_text(arena, ((const struct instance_config *)from)->host);
+}
+
+struct node *write_instance_port(struct arena *arena, const void *from)
+{
+    return node_make_integer(arena, ((const struct instance_config *)from)->port);
+}
+
+struct node *write_instance_weight(struct arena *arena, const void *from)
+{
+    return node_make_integer(arena, ((const struct instance_config *)from)->weight);
+}
+
 void instance_find_address(struct instance_config *instance)
 {
     if (!address_parse_ip(instance->host, instance->port, &instance->address))
         instance->address = (struct address){ .any.sa_family = AF_UNSPEC };
 }
 
-/* --- log and store --- */
+/* --- log --- */
 
 bool read_access_log_path(struct schema_reading *reading, const struct node *node, void *into)
 {
@@ -306,23 +325,6 @@ bool read_access_log_word(struct schema_reading *reading, const struct node *nod
         return refuse_text(reading, node, "a file is written as { path: access.log }",
                            "\"accessLog\" must be stdout, off or a map", node->text);
     return read_access_log_path(reading, node, into);
-}
-
-bool read_store(struct schema_reading *reading, const struct node *node, void *into)
-{
-    struct slice text;
-    if (!schema_read_text(reading, "store", node, &text)) return false;
-    *(int *)into = STORE_FILE;
-    if (slice_equal(text, SLICE("file"))) return true;
-    static const char *const later[] = { "sqlite:", "postgres:", "postgresql:" };
-    for (size_t i = 0; i < COUNT_OF(later); i++) {
-        if (!slice_starts_with(text, slice_from_cstring(later[i]))) continue;
-        /* A URL may hold a password: only its scheme is shown. */
-        problems_add(reading->problems, node, "leave it out", "\"store\": \"%s\" is not in this version yet", later[i]);
-        return false;
-    }
-    problems_add(reading->problems, node, NULL, "\"store\" must be file");
-    return false;
 }
 
 /* --- what a route matches --- */
@@ -355,7 +357,7 @@ static bool take_match_host(struct schema_reading *reading, const struct node *n
         return refuse_text(reading, node, hint, "not a host name", text);
     }
     *host = lower_case(reading->arena, text);
-    if (slice_ends_with(*host, SLICE("."))) *host = config_copy(reading->arena, slice_before(*host, host->length - 1));
+    if (slice_ends_with(*host, SLICE("."))) *host = arena_keep(reading->arena, slice_before(*host, host->length - 1));
     return true;
 }
 
@@ -391,6 +393,18 @@ bool read_hosts(struct schema_reading *reading, const struct node *node, void *i
             hosts->items[hosts->count++] = host;
     }
     return ok;
+}
+
+/* One host stands without a list. */
+struct node *write_hosts(struct arena *arena, const void *from)
+{
+    const struct slice_list *hosts = from;
+    if (hosts->count == 0) return NULL;
+    if (hosts->count == 1) return node_make_text(arena, hosts->items[0]);
+    struct node *list = node_make(arena, NODE_LIST), *last = NULL;
+    for (size_t i = 0; i < hosts->count; i++)
+        node_append(list, &last, SLICE_ABSENT, node_make_text(arena, hosts->items[i]));
+    return list;
 }
 
 bool check_method(struct schema_reading *reading, const struct node *node, const void *value)

@@ -19,7 +19,7 @@ static const char *known_fields(const struct field *fields, const struct field *
     size_t length = 0, count = 0;
     for (size_t i = 0; i < COUNT_OF(tables); i++) {
         for (const struct field *field = tables[i]; field && field->name; field++) {
-            if (field->type == FIELD_NOT_YET) continue;
+            if (field->type == FIELD_NOT_YET || field->type == FIELD_IGNORED) continue;
             size_t needed = strlen(field->name) + sizeof ", " - 1 + sizeof ", ...";
             if (length + needed > size) {
                 snprintf(into + length, size - length, "%s...", count ? ", " : "");
@@ -42,6 +42,11 @@ static void mark_present(const struct field *field, void *into)
 static bool read_text(struct schema_reading *reading, const struct field *field, const struct node *node,
                       struct slice *text)
 {
+    if (field_may_be_secret(field) && node_find(node, SECRET_KEY)) {
+        problems_add(reading->problems, node, "write it, or send back unchanged what was shown",
+                     "\"%s\" is the hash of no secret that stands here", field->name);
+        return false;
+    }
     if (node->kind != NODE_SCALAR) return schema_refuse(reading, field, node, NULL, "a text");
     if (node->rounded) return schema_refuse(reading, field, node, "put it in quotes", "a text");
     *text = node->text;
@@ -188,14 +193,14 @@ static bool read_value(struct schema_reading *reading, const struct field *field
 static void read_default(struct schema_reading *reading, const struct field *field, void *at)
 {
     struct slice text = slice_from_cstring(field->fallback);
-    struct node whole = { .kind = NODE_SCALAR, .text = text }, items[8];
+    struct node whole = { .kind = NODE_SCALAR, .text = text }, items[32];
     if (text.length >= 2 && text.at[0] == '[') {
         whole.kind = NODE_LIST;
         struct slice rest = slice_of(text.at + 1, text.length - 2), piece;
         while (slice_next(&rest, ',', &piece)) {
             PROMISE(whole.count < COUNT_OF(items));
             items[whole.count] = (struct node){ .kind = NODE_SCALAR,
-                                                .text = config_copy(reading->arena, piece),
+                                                .text = arena_keep(reading->arena, piece),
                                                 .parent = &whole };
             if (whole.count) items[whole.count - 1].next = &items[whole.count];
             whole.count++;
@@ -225,11 +230,18 @@ static bool is_name(const char *name, struct slice key)
 
 static const struct field *find_field(const struct field *fields, struct slice key, size_t *index)
 {
+    if (key.length == 0) return NULL;
     *index = 0;
     for (const struct field *field = fields; field->name; field++, ++*index) {
         if (is_name(field->name, key) || is_name(field->also, key)) return field;
     }
     return NULL;
+}
+
+const struct field *schema_find_field(const struct field *fields, struct slice name)
+{
+    size_t index;
+    return find_field(fields, name, &index);
 }
 
 /* The map inside in which a name is at home, where there is exactly one. */
@@ -276,7 +288,9 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
             if (field->also) names[name_count++] = field->also;
         }
     }
-    const char *nearest = problems_nearest(child->key, names, name_count);
+    /* Looking for a near name costs more than all else, so only a problem that will be listed gets it. */
+    bool is_listed = reading->problems->count < PROBLEMS_LISTED_MAX;
+    const char *nearest = is_listed ? problems_nearest(child->key, names, name_count) : NULL;
     char hint[KNOWN_FIELDS_BYTES + 32] = "known here: ";
     size_t words = strlen(hint);
     if (nearest)
@@ -311,6 +325,7 @@ static bool read_child(struct schema_reading *reading, struct destination *desti
             problems_add_at_key(reading->problems, child, NULL, "\"%s\" is not in this version yet", field->name);
             return false;
         }
+        if (field->type == FIELD_IGNORED) return true;
         if (destination->seen[index]) {
             problems_add_at_key(reading->problems, child, NULL, "\"%s\" and \"%s\" are the same field",
                                 problems_excerpt(destination->seen[index]->key).text,
@@ -334,13 +349,17 @@ static bool is_missing(const struct field *field, const struct node *given)
 }
 
 /* What was not given: a problem where it is required, else its default. */
-static bool complete(struct schema_reading *reading, struct destination *destination, const struct node *place)
+static bool complete(struct schema_reading *reading, struct destination *destination, const struct node *map,
+                     const struct node *place)
 {
     bool ok = true;
     for (size_t i = 0; destination->fields[i].name; i++) {
         const struct field *field = &destination->fields[i];
         if (is_missing(field, destination->seen[i])) {
-            problems_add(reading->problems, place, NULL, "\"%s\" is missing", field->name);
+            if (map)
+                problems_add_missing(reading->problems, map, field->name, NULL);
+            else
+                problems_add(reading->problems, place, NULL, "\"%s\" is missing", field->name);
             ok = false;
         } else if (!destination->seen[i]) {
             fill_default(reading, field, destination->into);
@@ -364,7 +383,7 @@ bool schema_read_both(struct schema_reading *reading, const struct field *fields
     for (const struct node *child = node ? node->first : NULL; child; child = child->next)
         ok &= read_child(reading, destinations, count, child);
     reading->around = destinations[0].around;
-    for (size_t i = 0; i < count; i++) ok &= complete(reading, &destinations[i], place);
+    for (size_t i = 0; i < count; i++) ok &= complete(reading, &destinations[i], node, place);
     return ok;
 }
 

@@ -9,6 +9,7 @@
  *   FIELD_OBJECT        the nested struct, inline             FIELD_OBJECT_LIST   struct object_list of item_size structs
  *   FIELD_CUSTOM        whatever `read` makes of the node     FIELD_NOT_YET       nothing: the design knows the name, this
  *                                                                               version doesn't act on it and refuses it
+ *   FIELD_IGNORED       nothing: what the API shows (createdAt) may be sent back
  * Texts are the node's own or the table's: they live as long as the tree and the program. `present` (offset of a bool) tells
  * absent from default where that matters. An explicit null means absent. */
 #ifndef SLUICE_CONFIG_SCHEMA_H
@@ -51,19 +52,30 @@ enum field_type {
     FIELD_OBJECT_LIST,
     FIELD_CUSTOM,
     FIELD_NOT_YET,
+    FIELD_IGNORED,
 };
 
+/* Whose name or id the field's text (or texts) is: it must be there, it can't be deleted as long as it is named, and a new name of it is
+ * written into the text (config/resource.h, changes/). Of a FIELD_OBJECT: what its short form, a plain text, names. */
+enum field_reference { FIELD_REFERENCE_NONE, FIELD_REFERENCE_SERVICE, FIELD_REFERENCE_ROUTE };
+
 struct schema_reading;
+struct policy_kinds;
 
 struct field {
     const char *name;
     const char *also; /* another name, accepted in input only; NULL: none */
     enum field_type type;
+    enum field_reference reference;
     size_t into;          /* offsetof in the struct */
     size_t present;       /* offsetof a bool that says it was given; 0: not asked for */
     const char *fallback; /* default as YAML text ("30000", "[5xx, reset]"); NULL: zeroed */
     bool required;
-    bool secret; /* the value never stands in a message, nor the default in docs */
+    bool
+        secret; /* the value never stands in a message, nor the default in docs; the API shows its hash (config/resource.h) */
+    /* FIELD_STRING, FIELD_CUSTOM: some texts are secret as above, and this says which; no message of the table holds any. NULL: `secret`
+     * says it of all. */
+    bool (*secret_when)(struct slice text);
     /* FIELD_INTEGER, BYTES, MILLISECONDS, SECONDS (ms): of the value; lists and maps: of their length. Both 0: only the type's. */
     int64_t minimum, maximum;
     const char *const *names;         /* FIELD_ENUM, FIELD_ENUM_SET: NULL-ended */
@@ -77,10 +89,18 @@ struct field {
     /* After the type's own check: a finer one ("must be an absolute path"). For lists and maps once an item: a struct slice, a
      * struct pair, an object. */
     bool (*check)(struct schema_reading *, const struct node *, const void *value);
+    /* The value in its canonical form, which `read` takes; NULL: it is left out. FIELD_CUSTOM in a table of resources must have one;
+     * for another type it stands in for the type's own. `from` is what `into` was. */
+    struct node *(*write)(struct arena *, const void *from);
+    /* FIELD_CUSTOM: the kind's own table of a map inside (the value, or an item of the list), whose fields may be secret. NULL: unknown,
+     * so that everything in it is taken for a secret. */
+    const struct field *(*fields_of)(const struct policy_kinds *, const struct node *map);
     const char *type_text; /* FIELD_CUSTOM: for docs and OpenAPI */
     bool own_table; /* FIELD_OBJECT, FIELD_OBJECT_LIST: docs describe it in a table of its own, not inside this one */
     const char *summary; /* one sentence for people */
 };
+
+static inline bool field_may_be_secret(const struct field *field) { return field->secret || field->secret_when; }
 
 #define FIELDS_END   \
     {                \
@@ -120,6 +140,14 @@ bool schema_read(struct schema_reading *, const struct field *fields, const stru
  * that stands at `place`. */
 bool schema_read_both(struct schema_reading *, const struct field *fields, void *into, const struct field *more,
                       void *more_into, const struct node *, const struct node *place);
+/* What was read, as a new map in the arena: every field in the table's order under its canonical name, defaults included, whatever the
+ * short form it was written in. Left out is what has no value: absent texts and objects, and empty lists and maps that are neither
+ * required nor have a default. Reading it gives the same struct again. */
+struct node *schema_write(struct arena *, const struct field *fields, const void *from);
+/* The same, behind what stands in `map` already. */
+void schema_write_into(struct arena *, struct node *map, const struct field *fields, const void *from);
+/* The field of that name, canonical or not; NULL: none. */
+const struct field *schema_find_field(const struct field *fields, struct slice name);
 /* Fills defaults alone. */
 void schema_defaults(struct schema_reading *, const struct field *fields, void *into);
 /* Makes a path absolute from reading->folder. */

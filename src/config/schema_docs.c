@@ -19,7 +19,8 @@ static const char *type_words(const struct field *field)
     case FIELD_OBJECT: return "map";
     case FIELD_OBJECT_LIST: return "list of maps";
     case FIELD_CUSTOM: return field->type_text ? field->type_text : "text";
-    case FIELD_NOT_YET: break;
+    case FIELD_NOT_YET:
+    case FIELD_IGNORED: break;
     }
     return "";
 }
@@ -65,7 +66,7 @@ static void write_row(FILE *out, const char *prefix, const struct field *field)
 static void write_rows(FILE *out, const char *prefix, const struct field *fields)
 {
     for (const struct field *field = fields; field->name; field++) {
-        if (field->type == FIELD_NOT_YET) continue;
+        if (field->type == FIELD_NOT_YET || field->type == FIELD_IGNORED) continue;
         write_row(out, prefix, field);
         if (!field->fields || field->own_table) continue;
         char inner[FIELD_PREFIX_BYTES];

@@ -18,7 +18,7 @@ bool schema_refuse(struct schema_reading *reading, const struct field *field, co
                                                  : NULL;
     if (what)
         problems_add(reading->problems, node, hint, "%s\"%s\" must be %s, not %s", each, field->name, wanted, what);
-    else if (field->secret)
+    else if (field_may_be_secret(field))
         problems_add(reading->problems, node, hint, "%s\"%s\" must be %s", each, field->name, wanted);
     else
         problems_add(reading->problems, node, hint, "%s\"%s\" must be %s, not \"%s\"", each, field->name, wanted,
@@ -217,8 +217,11 @@ static int index_of(const char *const *names, struct slice text)
 
 bool schema_read_name(struct schema_reading *reading, const struct field *field, const struct node *node, int *index)
 {
-    *index = node->kind == NODE_SCALAR ? index_of(field->names, node->text) : -1;
-    if (*index >= 0) return true;
+    int found = node->kind == NODE_SCALAR ? index_of(field->names, node->text) : -1;
+    if (found >= 0) {
+        *index = found;
+        return true;
+    }
     if (node->kind == NODE_SCALAR && index_of(field->names_not_yet, node->text) >= 0) {
         problems_add(reading->problems, node, NULL, "\"%s\": \"%s\" is not in this version yet", field->name,
                      problems_excerpt(node->text).text);

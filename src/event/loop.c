@@ -43,7 +43,7 @@ void loop_update_time(struct loop *loop)
 {
     loop->now_ns = clock_monotonic_ns();
     loop->now_ms = loop->now_ns / 1000000;
-    loop->wall_ns = clock_wall_ns();
+    loop->wall_ns = clock_wall_ns() + (uint64_t)loop->wall_shift_ns;
 }
 
 static void run_tasks(struct loop *loop)

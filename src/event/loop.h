@@ -35,7 +35,8 @@ struct loop {
     int epoll_descriptor;
     uint64_t now_ms;             /* monotonic, read once a turn: the time of all deadlines */
     uint64_t now_ns;             /* the same moment in nanoseconds */
-    uint64_t wall_ns;            /* wall clock of the same moment */
+    uint64_t wall_ns;            /* wall clock of the same moment, shifted: */
+    int64_t wall_shift_ns;       /* 0 but where a configuration is tried at another time */
     struct epoll_event *pending; /* internal: events of this turn that have not been handed out */
     int pending_count;
     struct task *run_first, **run_last;

@@ -1,6 +1,7 @@
 /* exchange/edge.c: the edge: who the client is (DESIGN 11, Forwarding headers) and what the request is called. */
 #include "exchange/private.h"
 #include "http/grpc.h"
+#include "http/trace_context.h"
 
 static bool is_trusted(const struct request_settings *settings, const struct address *address)
 {
@@ -67,6 +68,63 @@ bool edge_find_request_id(struct exchange *exchange)
     request_id_write(exchange->worker->ids, text);
     exchange->request_id = slice_of(text, REQUEST_ID_BYTES);
     return true;
+}
+
+/* --- the trace --- */
+
+static bool is_accepted(const struct exchange *exchange, const struct trace_config *trace)
+{
+    switch ((enum trace_source)trace->accept_from) {
+    case TRACE_FROM_ALL: return true;
+    case TRACE_FROM_TRUSTED_PROXIES: return exchange->from_trusted_proxy;
+    case TRACE_FROM_NOBODY: break;
+    }
+    return false;
+}
+
+/* Two of them are as good as none. */
+static bool find_traceparent(const struct headers *headers, struct traceparent *parent)
+{
+    const struct header *header = headers_find_known(headers, HEADER_TRACEPARENT);
+    return header && !headers_find_next(headers, header) && traceparent_parse(header->value, parent);
+}
+
+/* What of it is good goes on, as one field. */
+static bool pass_tracestate_on(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->request->headers;
+    if (LIKELY(!headers_find_known(headers, HEADER_TRACESTATE))) return true;
+    char buffer[TRACESTATE_BYTES_MAX];
+    struct slice whole = headers_combined(headers, HEADER_TRACESTATE);
+    struct slice good = tracestate_check(whole, buffer);
+    if (slice_is_absent(good)) {
+        headers_remove_known(headers, HEADER_TRACESTATE);
+        return true;
+    }
+    if (good.at == buffer) good = arena_copy(exchange->arena, good);
+    return !slice_is_absent(good) && headers_set_known(headers, HEADER_TRACESTATE, good);
+}
+
+/* A tracestate belongs to the traceparent beside it: it goes with it (W3C Trace Context 4.3). Here rather than on the way out, so that
+ * whatever makes requests of this one, sub-requests and mirrors too, speaks of the same span. */
+bool edge_find_trace(struct exchange *exchange, const struct request_settings *settings)
+{
+    if (UNLIKELY(!settings->trace.enabled)) return true;
+    struct random *random = &exchange->worker->random;
+    struct headers *headers = &exchange->request->headers;
+    struct traceparent parent;
+    char *text = arena_allocate(exchange->arena, TRACEPARENT_BYTES);
+    if (!text) return false;
+    if (is_accepted(exchange, &settings->trace) && find_traceparent(headers, &parent)) {
+        traceparent_continue(random, &parent, text);
+        if (!pass_tracestate_on(exchange)) return false;
+    } else {
+        traceparent_begin(random, settings->trace.sampled ? TRACE_SAMPLED : 0, text);
+        headers_remove_known(headers, HEADER_TRACESTATE);
+    }
+    exchange->trace_id = traceparent_trace_id(text);
+    exchange->span_id = traceparent_span_id(text);
+    return headers_set_known(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
 }
 
 /* --- to https --- */

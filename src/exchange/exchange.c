@@ -78,6 +78,7 @@ void exchange_begin(struct exchange_worker *worker, struct server_stream *stream
     memset(exchange, 0, offsetof(struct exchange, error));
     exchange->error.reason = NULL;
     exchange->match.captures.count = 0;
+    exchange->identity.tier = IDENTITY_TIER_NONE;
     exchange->stream = stream;
     exchange->worker = worker;
     exchange->arena = stream->arena;
@@ -118,7 +119,7 @@ static enum step_result step_edge(struct exchange *exchange)
 {
     edge_find_client(exchange, exchange->pin->snapshot->settings);
     bool is_good = edge_find_grpc(exchange);
-    if (!edge_find_request_id(exchange)) {
+    if (!edge_find_request_id(exchange) || !edge_find_trace(exchange, exchange->pin->snapshot->settings)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
         return STEP_ANSWER;
     }
@@ -135,54 +136,19 @@ static enum step_result step_edge(struct exchange *exchange)
     return STEP_GO_ON;
 }
 
-static enum route_result find_route(struct exchange *exchange, enum method method, struct slice method_text)
+static enum step_result respond_short_of_memory(struct exchange *exchange)
 {
-    struct exchange_worker *worker = exchange->worker;
-    return router_match(exchange->pin->snapshot->router, worker->router_scratch, exchange->request, method, method_text,
-                        exchange->arena, &exchange->match);
-}
-
-/* A CORS preflight (Fetch standard, 4.8) asks for another method; only a route with a cors filter answers it as one. */
-static bool find_preflight_route(struct exchange *exchange)
-{
-    const struct headers *headers = &exchange->request->headers;
-    if (exchange->request->method != METHOD_OPTIONS || !headers_find_known(headers, HEADER_ORIGIN)) return false;
-    struct slice asked = headers_value(headers, HEADER_ACCESS_CONTROL_REQUEST_METHOD);
-    if (slice_is_absent(asked) || find_route(exchange, method_find(asked), asked) != ROUTE_FOUND) return false;
-    const struct compiled_route *route = exchange->match.target;
-    exchange->preflight = route->chain->cors_at != 0;
-    return exchange->preflight;
-}
-
-static void respond_method_not_allowed(struct exchange *exchange)
-{
-    exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT,
-                             "no route of this path takes the method; see Allow");
-    if (!headers_set(&exchange->own_response.headers, SLICE("Allow"), exchange->match.allow)) {
-        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-    }
+    exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+    return STEP_ANSWER;
 }
 
 static enum step_result step_route(struct exchange *exchange)
 {
-    enum route_result result = ROUTE_FOUND;
-    if (!find_preflight_route(exchange)) {
-        result = find_route(exchange, exchange->request->method, exchange->request->method_text);
-    }
-    if (UNLIKELY(exchange->match.regex_limit_hit)) {
-        metrics_count_error(exchange->worker->metrics, exchange->worker->index, "regex-limit");
-    }
-    if (UNLIKELY(result == ROUTE_NONE)) {
-        exchange_respond_problem(exchange, 404, "no-route", SLICE_ABSENT, "no route matches this host and path");
-        return STEP_ANSWER;
-    }
-    if (UNLIKELY(result == ROUTE_METHOD_NOT_ALLOWED)) {
-        respond_method_not_allowed(exchange);
-        return STEP_ANSWER;
-    }
+    if (UNLIKELY(!routing_find(exchange))) return STEP_ANSWER;
     struct compiled_route *route = exchange->match.target;
     exchange->route = route;
-    if (route->service_index != SERVICE_NONE)
+    exchange->roles = exchange->pin->snapshot->roles;
+    if (route->service_index != SERVICE_NONE && !route->split)
         exchange->service = exchange->pin->snapshot->services[route->service_index];
     exchange->upstream_path = exchange->request->target.path;
     if (route->strip_prefix) {
@@ -190,19 +156,12 @@ static enum step_result step_route(struct exchange *exchange)
         exchange->upstream_path = slice_after(exchange->upstream_path, prefix);
     }
     exchange->upstream_query = exchange->request->target.query;
+    if (!slice_is_absent(route->version) && !version_take_notice(exchange)) return respond_short_of_memory(exchange);
     if (route->chain->state_bytes > 0) {
         exchange->filter_states = arena_allocate_zeroed(exchange->arena, route->chain->state_bytes);
-        if (!exchange->filter_states) {
-            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-            return STEP_ANSWER;
-        }
+        if (!exchange->filter_states) return respond_short_of_memory(exchange);
     }
     return STEP_GO_ON;
-}
-
-static void *link_state(const struct exchange *exchange, const struct chain_link *link)
-{
-    return exchange->filter_states + link->state_offset;
 }
 
 static enum step_result step_request_filters(struct exchange *exchange)
@@ -211,8 +170,9 @@ static enum step_result step_request_filters(struct exchange *exchange)
     while (exchange->next_link < chain->count) {
         const struct chain_link *link = &chain->links[exchange->next_link];
         exchange->filters_begun = exchange->next_link + 1;
+        if (UNLIKELY(exchange->worker->link_begins)) exchange->worker->link_begins(exchange, link);
         if (link->request) {
-            switch (link->request(exchange, link->compiled, link_state(exchange, link))) {
+            switch (link->request(exchange, link->compiled, exchange_link_state(exchange, link))) {
             case FILTER_NEXT: break;
             case FILTER_RESPOND: return STEP_ANSWER;
             case FILTER_WAIT:
@@ -225,38 +185,56 @@ static enum step_result step_request_filters(struct exchange *exchange)
     return STEP_GO_ON;
 }
 
+static bool prepare_handler(struct exchange *exchange)
+{
+    const struct handler *handler = exchange->route->handler;
+    if (handler->state_size > 0) {
+        exchange->handler_state = arena_allocate_zeroed(exchange->arena, handler->state_size);
+        if (!exchange->handler_state) return false;
+    }
+    if (exchange->request_body && stages_are_needed(exchange, false)) {
+        if (!stages_put(exchange, false, &exchange->request_body)) return false;
+        exchange->request->body_length = BODY_LENGTH_UNKNOWN;
+    }
+    return true;
+}
+
+/* Begins the handler, or goes on with one that has waited. */
 static enum step_result step_handler(struct exchange *exchange)
 {
     const struct compiled_route *route = exchange->route;
-    const struct handler *handler = route->handler;
-    if (handler->state_size > 0) {
-        exchange->handler_state = arena_allocate_zeroed(exchange->arena, handler->state_size);
-        if (!exchange->handler_state) {
-            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-            return STEP_ANSWER;
-        }
-    }
-    if (exchange->request_body && stages_are_needed(exchange, false)) {
-        if (!stages_put(exchange, false, &exchange->request_body)) {
-            exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-            return STEP_ANSWER;
-        }
-        exchange->request->body_length = BODY_LENGTH_UNKNOWN;
-    }
+    bool begins = !exchange->handler_started;
+    if (begins && ((route->split && !split_choose(exchange)) || !prepare_handler(exchange)))
+        return respond_short_of_memory(exchange);
+    if (UNLIKELY(exchange->worker->handler_begins) && begins) exchange->worker->handler_begins(exchange);
     exchange->handler_started = true;
     exchange->handler_starting = true;
-    handler->start(exchange, route->handler_compiled, exchange->handler_state);
+    (begins ? route->handler->start : route->handler->resume)(exchange, route->handler_compiled,
+                                                              exchange->handler_state);
     exchange->handler_starting = false;
     return exchange->answered ? STEP_ANSWER : STEP_PAUSE;
+}
+
+/* What a route says beside its answer, whoever gives that. The answer is worth more than what does not fit in. */
+static void add_answer_fields(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->response->headers;
+    exchange->answer_fields_added = true;
+    bool fits = (!exchange->version_notice || version_add_fields(exchange, headers)) &&
+                (slice_is_absent(exchange->split_cookie) ||
+                 headers_add_known(headers, HEADER_SET_COOKIE, exchange->split_cookie));
+    if (!fits) metrics_count_error(exchange->worker->metrics, exchange->worker->index, "out-of-memory");
 }
 
 /* Backwards over those whose request side ran; next_link counts down. */
 static enum step_result step_response_filters(struct exchange *exchange)
 {
+    bool has_fields = exchange->version_notice || !slice_is_absent(exchange->split_cookie);
+    if (UNLIKELY(has_fields && !exchange->answer_fields_added)) add_answer_fields(exchange);
     while (exchange->next_link > 0) {
         const struct chain_link *link = &exchange->route->chain->links[exchange->next_link - 1];
         if (link->response_head &&
-            link->response_head(exchange, link->compiled, link_state(exchange, link)) == FILTER_WAIT) {
+            link->response_head(exchange, link->compiled, exchange_link_state(exchange, link)) == FILTER_WAIT) {
             PROMISE(exchange->wait != NULL);
             return STEP_PAUSE;
         }
@@ -265,24 +243,50 @@ static enum step_result step_response_filters(struct exchange *exchange)
     return STEP_GO_ON;
 }
 
+/* Who answered without it takes it no more: the session is told before the head is written, which says whether the connection goes on. */
+static void let_go_of_request_body(const struct exchange *exchange)
+{
+    struct body_pipe *body = exchange->request_body;
+    if (LIKELY(!body) || exchange->response != &exchange->own_response) return;
+    if (!body->consumer_task && !body_pipe_is_drained(body)) body_pipe_stop(body);
+}
+
 static bool send_answer(struct exchange *exchange, struct error *error)
 {
+    let_go_of_request_body(exchange);
     return server_stream_send_head(exchange->stream, exchange->response, exchange->response_body, error);
 }
 
-/* The answer can't be written (a filter made a header with a line break in it): say so with a bare one instead. Stages go first:
- * one that reads own_body would take the new answer's body for its own. */
-static void send_plain_failure(struct exchange *exchange, const struct error *error)
+/* Nothing of the answer has gone out, and a bare one takes its place. Stages go first: one that reads own_body would take the new
+ * answer's body for its own. */
+static void drop_answer(struct exchange *exchange)
 {
     stages_release(exchange);
-    if (exchange->response_body) {
-        body_pipe_stop(exchange->response_body);
-        body_pipe_detach_consumer(exchange->response_body);
-    }
+    if (!exchange->response_body) return;
+    body_pipe_stop(exchange->response_body);
+    body_pipe_detach_consumer(exchange->response_body);
+}
+
+/* The answer can't be written (a filter made a header with a line break in it): say so. */
+static void send_plain_failure(struct exchange *exchange, const struct error *error)
+{
     struct error again;
+    drop_answer(exchange);
     exchange_respond_problem(exchange, 500, "unwritable-header", SLICE_ABSENT,
                              "the gateway could not write its answer");
     exchange->error = *error;
+    if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
+}
+
+/* Its stages can't be put, or one of them has broken off an answer that was there as a whole. The head is still here, so the client can read
+ * what happened. */
+static void send_stage_failure(struct exchange *exchange, const struct error *failure)
+{
+    struct error error = *failure, again; /* it may be the body's own */
+    unsigned status = error.blame == BLAME_UPSTREAM ? 502 : 500;
+    if (error.status >= 500) status = error.status;
+    drop_answer(exchange);
+    respond_failure(exchange, &error, status);
     if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
 }
 
@@ -308,9 +312,17 @@ static enum step_result step_reply(struct exchange *exchange)
     if (route && !status_has_no_content(exchange->response->status) && stages_are_needed(exchange, true)) {
         exchange->response->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
         if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body)) {
-            server_stream_reset(exchange->stream);
+            error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for an answer's body stages");
+            send_stage_failure(exchange, &error);
             return STEP_PAUSE;
         }
+        const struct body_pipe *body = exchange->response_body;
+        if (UNLIKELY(body && body->state == BODY_ABORTED)) {
+            send_stage_failure(exchange, &body->failure);
+            return STEP_PAUSE;
+        }
+        /* Behind a body of known length HTTP/1.1 has no place for trailers. */
+        if (body && body->state == BODY_FINISHED && !body->trailers) exchange->response->body_length = body->pushed;
     }
     if (!send_answer(exchange, &error)) send_plain_failure(exchange, &error);
     return STEP_PAUSE; /* until the stream says SENT or GONE */
@@ -324,7 +336,7 @@ static enum step_result step_log(struct exchange *exchange)
     }
     for (uint32_t i = exchange->filters_begun; i > 0; i--) {
         const struct chain_link *link = &exchange->route->chain->links[i - 1];
-        if (link->filter->finish) link->filter->finish(exchange, link->compiled, link_state(exchange, link));
+        if (link->filter->finish) link->filter->finish(exchange, link->compiled, exchange_link_state(exchange, link));
     }
     record_write(exchange);
     return STEP_PAUSE;
@@ -344,12 +356,14 @@ static void keep_route_alone(struct exchange *exchange)
 {
     if (exchange->route) compiled_route_retain(exchange->route);
     if (exchange->service) service_retain(exchange->service);
+    if (exchange->roles) role_set_retain(exchange->roles);
     let_go_of_snapshot(exchange);
     counter_add(&exchange->worker->pinned_beyond_snapshot, 1);
 }
 
 static void let_go_of_route(struct exchange *exchange)
 {
+    role_set_drop(exchange->roles);
     if (exchange->service) snapshot_service_drop(exchange->route->builder, exchange->service);
     if (exchange->route) compiled_route_drop(exchange->route);
 }
@@ -405,11 +419,28 @@ void exchange_interim(struct exchange *exchange, const struct response_head *hea
     server_stream_send_interim(exchange->stream, head);
 }
 
+void exchange_request_ready(struct exchange *exchange, struct slice target)
+{
+    const struct chain *chain = exchange->route->chain;
+    if (LIKELY(!chain->has_lookers_on)) return;
+    for (uint32_t i = 0; i < exchange->filters_begun; i++) {
+        const struct chain_link *link = &chain->links[i];
+        if (link->filter->request_ready)
+            link->filter->request_ready(exchange, link->compiled, exchange_link_state(exchange, link), target);
+    }
+}
+
 uint64_t exchange_deadline_ms(const struct exchange *exchange)
 {
     uint64_t begun_ms = exchange->begun_ns / 1000000;
     uint64_t timeout_ms = exchange->route ? exchange->route->timeout_ms : EXCHANGE_TIMEOUT_MS_DEFAULT;
     return begun_ms + (exchange->grpc_timeout_ms < timeout_ms ? exchange->grpc_timeout_ms : timeout_ms);
+}
+
+struct service *exchange_service(const struct exchange *exchange, uint32_t index)
+{
+    PROMISE(exchange->pin && index < exchange->pin->snapshot->service_count);
+    return exchange->pin->snapshot->services[index];
 }
 
 /* --- a worker's side --- */
@@ -419,17 +450,31 @@ bool exchange_worker_init(struct exchange_worker *worker, struct error *error)
     list_init(&worker->exchanges);
     list_init(&worker->tunnels);
     worker->stage_sample = STAGE_SAMPLE_EVERY;
+    random_init(&worker->random);
     worker->waits = wait_table_create();
     worker->router_scratch = router_scratch_create();
     if (!worker->router_scratch) return error_format(error, "out of memory for the router's scratch space");
-    return true;
+    return kept_start(worker, error);
+}
+
+void exchange_worker_stop_filters(struct exchange_worker *worker)
+{
+    PROMISE(list_is_empty(&worker->exchanges));
+    kept_stop(worker);
 }
 
 void exchange_worker_release(struct exchange_worker *worker)
 {
     PROMISE(list_is_empty(&worker->exchanges) && list_is_empty(&worker->tunnels));
+    kept_stop(worker);
     wait_table_destroy(worker->waits);
     router_scratch_destroy(worker->router_scratch);
+}
+
+/* Its filters or its handler may still look for services in the snapshot. */
+static bool may_ask_services(const struct exchange *exchange)
+{
+    return exchange->step < STEP_REPLY && exchange->route && exchange->route->service_use_count > 0;
 }
 
 void exchange_worker_sweep(struct exchange_worker *worker)
@@ -438,7 +483,7 @@ void exchange_worker_sweep(struct exchange_worker *worker)
     for (struct list_link *link = worker->exchanges.next; link != &worker->exchanges; link = link->next) {
         struct exchange *exchange = CONTAINER_OF(link, struct exchange, link);
         if (worker->loop->now_ns - exchange->begun_ns < old_ns) return; /* the rest is younger */
-        if (!exchange->pin || exchange->pin == worker->current) continue;
+        if (!exchange->pin || exchange->pin == worker->current || may_ask_services(exchange)) continue;
         keep_route_alone(exchange);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "chain/chain.h"
 #include "event/event.h"
+#include "exchange/identity.h"
 #include "expr/template.h"
 #include "http/http.h"
 #include "http/request_id.h"
@@ -42,13 +43,20 @@ struct snapshot_pin {
     struct snapshot_pin *next; /* older ones that still have exchanges */
 };
 
+struct admin_surroundings;
+struct exchange;
+struct rate_limit_report;
+struct version_notice;
+
 /* A worker's side of all exchanges; owned by gateway's worker. */
 struct exchange_worker {
     struct loop *loop;
     struct slab_pool *slabs;
     struct upstream_worker *upstream;
     struct metrics *metrics;
-    struct metrics *rendered_metrics; /* the gateway's, for the admin handler; NULL on workers that serve traffic */
+    struct admin_surroundings *admin;    /* for the admin handler (admin/admin.h); NULL on workers that serve traffic */
+    const struct filter *const *filters; /* NULL-ended: those that may keep something here; NULL: none */
+    struct kept_list *kept;              /* what they keep */
     struct access_log_worker *access_log;
     struct router_scratch *router_scratch;
     struct mailbox *mailbox;
@@ -57,6 +65,7 @@ struct exchange_worker {
     struct list_link exchanges; /* all that live, oldest first */
     struct wait_table *waits;   /* slots for waits that other threads complete */
     struct request_id_source *ids;
+    struct random random;  /* trace and span ids, draws of splits; guards nothing */
     uint32_t stage_sample; /* counts down to the next sampled exchange */
     struct gauge active;   /* exchanges */
     struct gauge waiting;  /* waits */
@@ -66,14 +75,23 @@ struct exchange_worker {
     uint32_t tunnels_max;   /* places there are; 0: no limit. Set by the owner */
     bool tunnels_leave;     /* exchange_worker_end_tunnels() was called */
     struct counter started, pinned_beyond_snapshot;
+    /* Before a link's request runs; NULL: nobody asks. For who explains what happens. */
+    void (*link_begins)(struct exchange *, const struct chain_link *);
+    void (*handler_begins)(struct exchange *); /* the same before the route's handler begins */
     /* A pin's last exchange ended and it is not the current one. */
     void (*pin_released)(struct exchange_worker *, struct snapshot_pin *);
     void *owner;
 };
 
 bool exchange_worker_init(struct exchange_worker *, struct error *) MUST_USE; /* after its pointers are set */
+/* No exchange is left; what filters keep here goes, and none of their threads posts to the mailbox afterwards (filter->worker_stop). Before
+ * upstream_worker_release() and the end of the mailbox. */
+void exchange_worker_stop_filters(struct exchange_worker *);
 void exchange_worker_release(struct exchange_worker *);
-/* Each second: exchanges older than 1 s keep their route alone and let go of a snapshot that isn't current. */
+/* What the filter's worker_start kept; NULL: it keeps nothing. */
+void *exchange_worker_kept(const struct exchange_worker *, const struct filter *);
+/* Each second: exchanges older than 1 s keep their route alone and let go of a snapshot that isn't current. Those whose route uses other
+ * services keep it until their answer's head goes out. */
 void exchange_worker_sweep(struct exchange_worker *);
 /* For draining: every tunnel, those to come too, is told to close (1001) and ended within some seconds. */
 void exchange_worker_end_tunnels(struct exchange_worker *);
@@ -89,6 +107,14 @@ struct exchange_wait {
 };
 
 enum wait_outcome { WAIT_DONE, WAIT_DEADLINE };
+
+/* What a filter holds for a WebSocket beyond its exchange, as a place among those that may be open at once. Embedded in the filter's own
+ * memory, which is the tunnel's to release from filter->tunnel_opens on. */
+struct tunnel_hold {
+    struct tunnel_hold *next; /* internal */
+    /* The tunnel has ended, or could not be opened after all: gives all back. The route that the filter was compiled for is still there. */
+    void (*release)(struct tunnel_hold *, struct exchange_worker *);
+};
 
 /* What another thread needs to complete a wait; plain values, safe to keep after the exchange has ended. */
 struct wait_ticket {
@@ -107,26 +133,33 @@ struct exchange {
     struct address client;  /* after trusted proxies */
     struct slice client_ip; /* its text */
     struct slice request_id;
+    struct slice trace_id, span_id; /* hexadecimal; absent: traces are off */
     bool from_trusted_proxy;
     bool is_grpc; /* as the client or a filter asks: so what the gateway itself has to say is said in gRPC */
     uint64_t grpc_timeout_ms; /* from the head on; UINT64_MAX: none */
 
     /* From the route step on. */
     struct compiled_route *route; /* NULL: none matched */
-    struct service *service;      /* the route's; NULL: it ends in none */
-    struct slice upstream_path;   /* after stripPrefix; rewrites change it */
-    struct slice upstream_query;  /* absent: none */
+    struct service *service;      /* the route's; NULL: it ends in none, or its split has not been asked yet */
+    const struct split_choice *split_choice; /* of a split, from the handler on; NULL else */
+    const struct role_set *roles;            /* in force when the route was found */
+    struct slice upstream_path;              /* after stripPrefix; rewrites change it */
+    struct slice upstream_query;             /* absent: none */
 
     struct body_pipe *request_body; /* what the handler consumes: the stream's, or the last stage's; NULL: no body */
 
-    /* Identity, set by policies. */
-    struct slice user_id, client_id;
+    struct identity identity; /* set by policies of PHASE_IDENTITY */
+    struct rate_limit_report
+        *rate_limit_report; /* what the answer is to say of limits (filters/rate_limit.c); NULL: nothing */
 
     /* The answer: from exchange_answer or exchange_respond on. */
     struct response_head *response;
     struct body_pipe *response_body; /* NULL: none */
     struct upstream_call *upgraded;  /* the answer is 101 and this call's connection goes into a tunnel; NULL else */
-    struct slice error_rule;         /* the policy's name in the problem body */
+    struct version_notice *version_notice; /* what the answer says of its version; NULL: nothing */
+    struct slice split_cookie;             /* for Set-Cookie; absent: none */
+    struct slice error_rule;               /* the policy's name in the problem body */
+    struct slice would_refuse; /* the rule of a policy on trial that would have refused the request; the first */
 
     /* What the handler tells for the log. */
     struct slice instance_name;
@@ -134,6 +167,7 @@ struct exchange {
 
     /* Internal. */
     uint8_t step;
+    bool answer_fields_added;
     bool preflight; /* a CORS preflight: `route` is that of the method it asks for */
     bool gone, answered, handler_started, handler_starting, sampled;
     bool has_tunnel_place, became_tunnel;
@@ -177,6 +211,8 @@ void exchange_answer(struct exchange *, struct response_head *, struct body_pipe
 bool exchange_take_tunnel_place(struct exchange *) MUST_USE;
 /* For handlers: the call was answered with 101 and the client is to get that. Response filters see the head; then the tunnel is opened. */
 void exchange_answer_upgraded(struct exchange *, struct response_head *, struct upstream_call *);
+/* For the proxy: the request is as the service will get it, and is sent next; filters that look on are told. */
+void exchange_request_ready(struct exchange *, struct slice target);
 /* For handlers: an interim head to pass on at once. */
 void exchange_interim(struct exchange *, const struct response_head *);
 /* For handlers: no answer can be had; a problem document with error->status is sent. */
@@ -193,8 +229,9 @@ void exchange_respond_problem(struct exchange *, unsigned status, const char *re
 /* Handlers: send what exchange_respond* prepared. */
 void exchange_answer_prepared(struct exchange *);
 
-/* Registers the wait; the filter then returns FILTER_WAIT. deadline_ms is loop time; the exchange's own deadline (route's timeoutMs from the
- * head on) bounds it. At the deadline the filter is called again with WAIT_DEADLINE (after wait->cancel was called). */
+/* Registers the wait; the filter then returns FILTER_WAIT, a handler returns and is called again by `resume`. deadline_ms is loop time; the
+ * exchange's own deadline (route's timeoutMs from the head on) bounds it. At the deadline the filter (handler) is called again with
+ * WAIT_DEADLINE (after wait->cancel was called). */
 void exchange_wait(struct exchange *, struct exchange_wait *, void (*cancel)(struct exchange_wait *),
                    uint64_t deadline_ms);
 /* The same worker's thread: the filter is called again from the run queue. */
@@ -208,6 +245,16 @@ static inline enum wait_outcome exchange_wait_outcome(const struct exchange *exc
 {
     return exchange->wait_outcome;
 }
+
+/* What the filter's worker_start kept on this worker. */
+static inline void *exchange_kept(const struct exchange *exchange, const struct filter *filter)
+{
+    return exchange_worker_kept(exchange->worker, filter);
+}
+
+/* A service that the chain or the handler of the exchange's route named when it was compiled (filter_compile.service). Valid until the
+ * answer's head goes out; whoever needs it longer retains it (service_retain, snapshot_service_drop). */
+struct service *exchange_service(const struct exchange *, uint32_t index);
 
 /* Renders with the exchange's captures and variables; absent when memory is short. */
 struct slice exchange_render(const struct exchange *, const struct template *);

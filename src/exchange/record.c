@@ -7,7 +7,10 @@ static void fill_request(struct exchange_record *record, const struct request_he
 {
     record->method = request->method;
     record->method_text = request->method_text;
-    record->path = slice_is_absent(request->target.path) ? request->target.raw : request->target.path;
+    /* Queries bring secrets: what could not be read is cut where one may begin. */
+    struct slice raw = request->target.raw;
+    record->path = slice_is_absent(request->target.path) ? slice_before(raw, slice_find_byte(raw, '?'))
+                                                         : request->target.path;
     record->user_agent = headers_value(&request->headers, HEADER_USER_AGENT);
 }
 
@@ -33,7 +36,10 @@ void record_fill(const struct exchange *exchange, struct exchange_record *record
     uint64_t duration_ns = worker->loop->now_ns - exchange->begun_ns;
     *record = (struct exchange_record){
         .wall_ns = worker->loop->wall_ns - duration_ns,
+        .ended_ns = worker->loop->now_ns,
         .request_id = exchange->request_id,
+        .trace_id = exchange->trace_id,
+        .span_id = exchange->span_id,
         .instance = exchange->instance_name,
         .status = (uint16_t)given_status(exchange),
         .duration_ns = duration_ns,
@@ -41,15 +47,17 @@ void record_fill(const struct exchange *exchange, struct exchange_record *record
         .bytes_in = exchange->stream->bytes_in,
         .bytes_out = exchange->stream->bytes_out,
         .client_ip = exchange->client_ip,
-        .user_id = exchange->user_id,
-        .client_id = exchange->client_id,
+        .user_id = exchange->identity.user_id,
+        .client_id = exchange->identity.client_id,
+        .would_refuse = exchange->would_refuse,
     };
     if (route) {
         record->route = route->name_slice;
-        record->service = route->service_name;
+        record->service = exchange->split_choice ? exchange->split_choice->name : route->service_name;
     }
     if (exchange->error.reason) {
         record->error_type = exchange->error.reason;
+        record->upstream_failed = exchange->error.blame == BLAME_UPSTREAM;
         record->error_text = slice_from_cstring(exchange->error.text);
     } else if (exchange->gone) {
         record->error_type = "client-gone";
@@ -63,6 +71,7 @@ void record_write(struct exchange *exchange)
 {
     struct exchange_worker *worker = exchange->worker;
     struct route_metrics *metrics = exchange->route ? exchange->route->metrics : NULL;
+    if (exchange->split_choice) metrics = exchange->split_choice->metrics;
     struct exchange_record record;
     record_fill(exchange, &record);
     if (exchange->became_tunnel)
@@ -75,6 +84,7 @@ void exchange_refused(struct exchange_worker *worker, const struct refused_reque
 {
     struct exchange_record record = {
         .wall_ns = worker->loop->wall_ns,
+        .ended_ns = worker->loop->now_ns,
         .request_id = refused->request_id,
         .status = refused->error->status,
         .bytes_in = refused->bytes_in,

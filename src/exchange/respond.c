@@ -59,6 +59,21 @@ static void respond_in_grpc(struct exchange *exchange, unsigned status, struct s
         exchange_respond(exchange, 503, SLICE_ABSENT, SLICE_ABSENT);
 }
 
+#define NO_INSTANCE_UP "no-healthy-instance"
+#define RETRY_AFTER_MAX_MS 60000u
+
+/* Most often the gateway's own troubles, which are over soon. An instance that is down takes some checks to be up again. */
+static struct slice retry_after(const struct exchange *exchange)
+{
+    const struct error *error = &exchange->error;
+    const struct health_check *check = exchange->service ? exchange->service->health_check : NULL;
+    if (LIKELY(!check || !error->reason || strcmp(error->reason, NO_INSTANCE_UP) != 0)) return SLICE("1");
+    uint64_t recovery_ms = (uint64_t)check->interval_ms * check->thresholds.healthy;
+    if (recovery_ms > RETRY_AFTER_MAX_MS) recovery_ms = RETRY_AFTER_MAX_MS;
+    struct slice text = arena_format(exchange->arena, "%u", (unsigned)((recovery_ms + 999) / 1000));
+    return slice_is_absent(text) ? SLICE("1") : text;
+}
+
 static void respond_problem(struct exchange *exchange, unsigned status, struct slice detail, struct slice rule)
 {
     exchange->error_rule = rule;
@@ -68,7 +83,8 @@ static void respond_problem(struct exchange *exchange, unsigned status, struct s
     }
     struct slice document = problem_document(exchange, status, detail, rule);
     exchange_respond(exchange, status, SLICE("application/problem+json"), document);
-    if (status == 503 && !headers_add_known(&exchange->own_response.headers, HEADER_RETRY_AFTER, SLICE("1"))) {
+    if (status == 503 &&
+        !headers_add_known(&exchange->own_response.headers, HEADER_RETRY_AFTER, retry_after(exchange))) {
         /* short of memory: the answer goes without it */
         return;
     }
@@ -87,8 +103,16 @@ void exchange_respond_problem(struct exchange *exchange, unsigned status, const 
     respond_problem(exchange, status, slice_from_cstring(exchange->error.text), rule);
 }
 
+static struct slice explain_down(const struct exchange *exchange)
+{
+    char text[SERVICE_DOWN_BYTES];
+    service_explain_down(exchange->service, exchange->worker->loop->wall_ns, text);
+    struct slice detail = arena_format(exchange->arena, "the service is not available: %s", text);
+    return slice_is_absent(detail) ? SLICE("the service is not available") : detail;
+}
+
 /* To the client only what concerns it; instances and system errors are the operator's. */
-static struct slice detail_for_client(const struct error *error)
+static struct slice detail_for_client(const struct exchange *exchange, const struct error *error)
 {
     static const struct {
         const char *reason, *detail;
@@ -102,40 +126,24 @@ static struct slice detail_for_client(const struct error *error)
         { "timeout", "the service did not answer in time" },
         { "no-instance", "the service has no instance that could answer" },
         { "overload", "the gateway has no room for the request right now" },
+        { "out-of-memory", "the gateway is short of memory" },
     };
     if (error->blame == BLAME_CLIENT) return slice_from_cstring(error->text);
     for (size_t i = 0; i < COUNT_OF(details); i++) {
         if (strcmp(details[i].reason, error->reason) == 0) return slice_from_cstring(details[i].detail);
     }
+    if (strcmp(error->reason, NO_INSTANCE_UP) == 0 && exchange->service) return explain_down(exchange);
     return slice_from_cstring(error->reason);
+}
+
+void respond_failure(struct exchange *exchange, const struct error *error, unsigned status)
+{
+    exchange->error = *error;
+    respond_problem(exchange, status, detail_for_client(exchange, &exchange->error), SLICE_ABSENT);
 }
 
 void exchange_fail(struct exchange *exchange, const struct error *error)
 {
-    exchange->error = *error;
-    respond_problem(exchange, error->status ? error->status : 502, detail_for_client(&exchange->error), SLICE_ABSENT);
+    respond_failure(exchange, error, error->status ? error->status : 502);
     exchange_answer_prepared(exchange);
-}
-
-static struct slice lookup(const void *argument, enum template_variable variable, struct slice name)
-{
-    const struct exchange *exchange = argument;
-    const struct peer_certificate *certificate = exchange->stream->peer->certificate;
-    switch (variable) {
-    case TEMPLATE_PATH_CAPTURE: return route_captures_find(&exchange->match.captures, name);
-    case TEMPLATE_REQUEST_ID: return exchange->request_id;
-    case TEMPLATE_REQUEST_METHOD: return exchange->request->method_text;
-    case TEMPLATE_REQUEST_HOST: return exchange->request->host;
-    case TEMPLATE_REQUEST_PATH: return exchange->request->target.path;
-    case TEMPLATE_SOURCE_IP: return exchange->client_ip;
-    case TEMPLATE_SOURCE_CERTIFICATE_SUBJECT: return certificate ? certificate->subject : SLICE_ABSENT;
-    case TEMPLATE_SOURCE_CERTIFICATE_SAN: return certificate ? certificate->alternatives : SLICE_ABSENT;
-    case TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT: return certificate ? certificate->fingerprint : SLICE_ABSENT;
-    }
-    return SLICE_ABSENT;
-}
-
-struct slice exchange_render(const struct exchange *exchange, const struct template *template)
-{
-    return template_render(template, lookup, exchange, exchange->arena);
 }

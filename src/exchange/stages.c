@@ -94,6 +94,8 @@ bool stages_put(struct exchange *exchange, bool response, struct body_pipe **pip
         if (!run) continue;
         struct stage_runner *runner = stage_put(exchange, link, run, *pipe);
         if (!runner) return false;
+        /* All that there is of an answer goes through at once, while its head can still say how long it becomes. */
+        if (response && runner->in->state == BODY_FINISHED) stage_task(&runner->task);
         *pipe = &runner->out;
     }
     return true;

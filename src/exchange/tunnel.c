@@ -4,16 +4,18 @@
  *   client <══ from_backend ══ backend         nothing here runs for a message but way_pass(), which follows its frames
  *
  * It outlives its exchange, whose arena and snapshot are gone: what the log needs is copied, of the configuration it holds route and
- * service alone. Ends of the connections pass by themselves: a FIN finishes one pipe, a reset aborts it. What is left to do here is time
- * (nothing moved for too long, a close that nobody follows up) and saying goodbye ourselves: a close frame each way, where a frame has
- * ended; from there on what that peer still sends is looked at, for its answer, and dropped. */
+ * service alone, and of filters what each of them wants held for as long (filter->tunnel_opens). Ends of the connections pass by themselves: a
+ * FIN finishes one pipe, a reset aborts it. What is left to do here is time (nothing moved for too long, a close that nobody follows up) and
+ * saying goodbye ourselves: a close frame each way, where a frame has ended; from there on what that peer still sends is looked at, for its
+ * answer, and dropped. */
 #include "exchange/private.h"
 #include "http/websocket.h"
 
 #include <stdlib.h>
 
-#define CLOSING_MS 5000    /* from the last close frame, or from ours, to the end of the connections */
-#define SAY_AGAIN_MS 50    /* the pipe was full: there is no room for our close frame */
+#define CLOSING_MS 5000 /* from the last close frame, or from ours, to the end of the connections */
+#define SAY_AGAIN_MS 50 /* the pipe was full: there is no room for our close frame */
+#define KEPT_TEXTS 9
 #define TEXT_BYTES_MAX 768 /* of each that is kept for the log */
 
 /* What one peer sends, on its way to the other. */
@@ -42,6 +44,7 @@ struct tunnel {
     struct compiled_route *route;
     struct service *service;
     struct upstream_lease lease;
+    struct tunnel_hold *holds; /* of filters, newest first */
     uint64_t begun_ns;
     uint64_t closing_deadline_ms; /* 0: it is open */
     uint64_t closing_delivered;   /* bytes both ways when that was set */
@@ -56,17 +59,18 @@ static size_t way_pass(struct body_watch *, const char *at, size_t length);
 
 /* --- opening --- */
 
-static void kept_texts(struct exchange_record *record, struct slice *texts[7])
+static void kept_texts(struct exchange_record *record, struct slice *texts[KEPT_TEXTS])
 {
-    struct slice *kept[] = { &record->request_id, &record->method_text, &record->path,     &record->client_ip,
-                             &record->user_agent, &record->user_id,     &record->client_id };
+    struct slice *kept[KEPT_TEXTS] = { &record->request_id,  &record->trace_id, &record->span_id,
+                                       &record->method_text, &record->path,     &record->client_ip,
+                                       &record->user_agent,  &record->user_id,  &record->client_id };
     memcpy(texts, kept, sizeof kept);
 }
 
 static struct tunnel *allocate(const struct exchange *exchange)
 {
     struct exchange_record record;
-    struct slice *texts[7];
+    struct slice *texts[KEPT_TEXTS];
     size_t bytes = 0;
     record_fill(exchange, &record);
     kept_texts(&record, texts);
@@ -116,8 +120,33 @@ static struct tunnel *create(struct exchange *exchange)
     return tunnel;
 }
 
+/* What filters would have given back with the exchange. */
+static bool take_holds(struct tunnel *tunnel, struct exchange *exchange)
+{
+    for (uint32_t i = 0; i < exchange->filters_begun; i++) {
+        const struct chain_link *link = &exchange->route->chain->links[i];
+        struct tunnel_hold *hold = NULL;
+        if (LIKELY(!link->filter->tunnel_opens)) continue;
+        if (!link->filter->tunnel_opens(exchange, exchange_link_state(exchange, link), &hold)) return false;
+        if (!hold) continue;
+        hold->next = tunnel->holds;
+        tunnel->holds = hold;
+    }
+    return true;
+}
+
+static void release_holds(struct tunnel *tunnel)
+{
+    while (tunnel->holds) {
+        struct tunnel_hold *hold = tunnel->holds;
+        tunnel->holds = hold->next;
+        hold->release(hold, tunnel->worker);
+    }
+}
+
 static void destroy(struct tunnel *tunnel)
 {
+    release_holds(tunnel);
     tunnel_end_close(&tunnel->client, true);
     tunnel_end_close(&tunnel->backend, true);
     upstream_lease_give(&tunnel->lease);
@@ -163,6 +192,10 @@ bool tunnel_open(struct exchange *exchange, struct error *error)
 {
     struct tunnel *tunnel = create(exchange);
     if (!tunnel) return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for a tunnel");
+    if (!take_holds(tunnel, exchange)) {
+        destroy(tunnel);
+        return error_set(error, BLAME_US, RETRY_NEVER, 503, "overload", "out of memory for what a tunnel holds");
+    }
     if (!upstream_call_open_tunnel(exchange->upgraded, &tunnel->backend, &tunnel->lease, error) ||
         !server_stream_open_tunnel(exchange->stream, exchange->response, &tunnel->client, error)) {
         destroy(tunnel);
@@ -325,6 +358,7 @@ static void end(struct tunnel *tunnel, bool reset_client, bool reset_backend)
     note_closer(tunnel, WEBSOCKET_CLOSER_GATEWAY, WEBSOCKET_ABNORMAL);
     write_record(tunnel);
     upstream_lease_give(&tunnel->lease);
+    release_holds(tunnel);
     timer_clear(&worker->loop->timers, &tunnel->timer);
     loop_dequeue(worker->loop, &tunnel->task);
     body_pipe_release(&tunnel->from_client.pipe);

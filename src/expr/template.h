@@ -1,43 +1,26 @@
 /* expr/template.h: text with ${…} in it, compiled once, rendered into an arena.
  *
- * Known today: ${path.NAME} (a route's capture), ${request.id}, ${request.method}, ${request.host}, ${request.path},
- * ${source.ip}, ${source.certificate.subject}, ${source.certificate.san}, ${source.certificate.fingerprint} (empty without a verified
- * client certificate). Anything else in ${…} is an error at compile time. "$${" writes a literal "${".
- * A text holds at most 64 pieces, variables and what stands between them. Immutable once compiled: any thread renders. */
+ * Between "${" and "}" stands an expression (expr/expression.h) of the scope that the template is compiled for, its value written as text;
+ * lists, maps and types have none. What is absent, or fails in the expression's own doing, is empty. ${path.NAME} takes a capture of any
+ * name, ${path.*} that of the wildcard. "$${" writes a literal "${". A text holds at most 64 pieces, expressions and what stands between
+ * them. Immutable once compiled: any thread renders. */
 #ifndef SLUICE_EXPR_TEMPLATE_H
 #define SLUICE_EXPR_TEMPLATE_H
 
-#include "base/arena.h"
-#include "base/error.h"
-
-enum template_variable {
-    TEMPLATE_PATH_CAPTURE,
-    TEMPLATE_REQUEST_ID,
-    TEMPLATE_REQUEST_METHOD,
-    TEMPLATE_REQUEST_HOST,
-    TEMPLATE_REQUEST_PATH,
-    TEMPLATE_SOURCE_IP,
-    TEMPLATE_SOURCE_CERTIFICATE_SUBJECT,
-    TEMPLATE_SOURCE_CERTIFICATE_SAN,
-    TEMPLATE_SOURCE_CERTIFICATE_FINGERPRINT,
-};
+#include "expr/expression.h"
 
 struct template;
 
-/* Does the route capture this name? Asked at compile time; `allowed` NULL lets every name pass. */
-typedef bool template_capture_check(const void *argument, struct slice name);
-
 /* NULL and *error (what is wrong, at which position from 1) otherwise. Free with template_destroy. */
-struct template *template_compile(struct slice text, template_capture_check *allowed, const void *argument,
-                                  struct error *) MUST_USE;
+struct template *template_compile(struct slice text, const struct expression_scope *, struct error *) MUST_USE;
 void template_destroy(struct template *); /* NULL is allowed */
 /* No variables: render gives the text itself and costs nothing. */
 bool template_is_constant(const struct template *);
+/* An expression of it asks for the variable of this number. */
+bool template_uses(const struct template *, unsigned number);
 
-/* Answers a variable; `name` only for captures. Absent counts as empty. */
-typedef struct slice template_lookup(const void *argument, enum template_variable, struct slice name);
-/* Absent when memory is short. The result lives in the arena; of a template that is constant as long as the template, and of one
- * that is a variable alone as long as the variable's value. */
-struct slice template_render(const struct template *, template_lookup *, const void *argument, struct arena *);
+/* Absent when memory is short. The result lives in the arena; of a template that is constant as long as the template (then lookup and arena
+ * may be NULL), and of one that is a variable alone as long as the variable's value. */
+struct slice template_render(const struct template *, expression_lookup *, const void *argument, struct arena *);
 
 #endif

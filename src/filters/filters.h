@@ -6,6 +6,14 @@
 
 extern const struct filter filter_add_header, filter_set_header, filter_remove_header, filter_rewrite_path,
     filter_add_query_param, filter_cors, filter_security_headers, filter_ip_list, filter_grpc_web, filter_websocket;
+extern const struct filter filter_access;
+extern const struct filter filter_compression, filter_decompression, filter_mirror;
+extern const struct filter filter_api_key;
+extern const struct filter filter_jwt_auth;
+extern const struct filter filter_ext_auth;
+extern const struct filter filter_rate_limit;
+/* Not in the list: chain_create() puts it where it is needed. */
+extern const struct filter filter_identity_gate;
 
 /* NULL-ended. */
 extern const struct filter *const filters_all[];

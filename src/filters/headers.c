@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "filters/private.h"
+#include "http/our_names.h"
 
 struct header_edit_config {
     struct slice name, value;
@@ -114,25 +115,9 @@ static bool check_removed_name(struct schema_reading *reading, const struct node
     return false;
 }
 
-/* Behind all filters the proxy writes these anew. */
-static bool is_written_later(struct slice name)
-{
-    static const struct slice certificate_family = SLICE("X-Client-Certificate-");
-    if (slice_equal_ignore_case(slice_before(name, certificate_family.length), certificate_family)) return true;
-    switch (header_id_find(name)) {
-    case HEADER_X_AUTHENTICATED_USER:
-    case HEADER_X_CLIENT_ID:
-    case HEADER_X_FORWARDED_FOR:
-    case HEADER_X_FORWARDED_HOST:
-    case HEADER_X_FORWARDED_PROTO:
-    case HEADER_X_REQUEST_ID: return true;
-    default: return false;
-    }
-}
-
 static struct header_edit *header_edit_create(const struct filter_compile *compile, struct slice name)
 {
-    if (compile->side == FILTER_ON_REQUEST && is_written_later(name)) {
+    if (compile->side == FILTER_ON_REQUEST && header_name_is_ours(name)) {
         const struct node *node = compile->node ? node_find(compile->node, "name") : NULL;
         problems_add(compile->problems, node ? node : compile->node, "it may be changed with on: response",
                      "request header \"%s\" is written by Sluice itself", problems_excerpt(name).text);

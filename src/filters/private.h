@@ -4,13 +4,16 @@
 
 #include "exchange/exchange.h"
 
-/* Framing and hop-by-hop fields, Host, Expect: Sluice writes them itself and no policy changes them. */
-bool header_is_sluices_own(enum header_id);
 /* For `check` of a field that names a header to write or remove: a token (RFC 9110 5.1), and none that frames the message or
  * speaks for one hop only: those Sluice writes itself. */
 bool check_header_name(struct schema_reading *, const struct node *, const void *name);
 /* For `check` of a text that becomes a header's value: no CR, LF or NUL. What variables bring in is checked where it is written. */
 bool check_header_value(struct schema_reading *, const struct node *, const void *value);
+
+/* For `check` of a challenge's realm: what a quoted string may hold (RFC 9110 5.6.4); quotes are escaped where it is written. */
+bool check_realm(struct schema_reading *, const struct node *, const void *text);
+/* For `check` of a scope: one word by RFC 6749 3.3. */
+bool check_scope_word(struct schema_reading *, const struct node *, const void *text);
 
 /* Origins that are let through (Fetch standard, 3.2): exact ones, those with `*.` for every host below, `*` for all. */
 struct known_origin;

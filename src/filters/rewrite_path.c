@@ -86,6 +86,18 @@ static bool refuse(struct problems *problems, const struct node *map, const char
     return false;
 }
 
+/* "${1}" is how others write a group; here it would be the number 1. */
+static bool holds_number_in_braces(struct slice text)
+{
+    for (size_t at = 0; at + 3 < text.length; at++) {
+        if (text.at[at] != '$' || text.at[at + 1] != '{') continue;
+        size_t end = at + 2;
+        while (end < text.length && text.at[end] >= '0' && text.at[end] <= '9') end++;
+        if (end > at + 2 && end < text.length && text.at[end] == '}') return true;
+    }
+    return false;
+}
+
 static bool rewrite_path_check(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct rewrite_path_config *config = value;
@@ -106,6 +118,9 @@ static bool rewrite_path_check(struct schema_reading *reading, const struct node
     }
     const char *field = config->has_path ? "path" : "replacement";
     struct slice text = config->has_path ? config->path : config->replacement;
+    if (holds_number_in_braces(text)) {
+        return refuse(problems, node, field, "groups are $1 to $99, captures ${path.NAME}", "holds a number in ${}");
+    }
     if (slice_find_byte(text, '?') == SLICE_NOT_FOUND && slice_find_byte(text, '#') == SLICE_NOT_FOUND) return true;
     return refuse(problems, node, field, "the filter add-query-param adds to the query",
                   "must not hold \"?\" or \"#\"");

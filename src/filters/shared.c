@@ -1,23 +1,5 @@
 #include "filters/private.h"
 
-/* Hop-by-hop and framing (RFC 9110 7.6.1, RFC 9112 6), the authority, and what the two sides agree on while a body is sent. */
-bool header_is_sluices_own(enum header_id id)
-{
-    switch (id) {
-    case HEADER_CONNECTION:
-    case HEADER_CONTENT_LENGTH:
-    case HEADER_EXPECT:
-    case HEADER_HOST:
-    case HEADER_KEEP_ALIVE:
-    case HEADER_PROXY_CONNECTION:
-    case HEADER_TE:
-    case HEADER_TRAILER:
-    case HEADER_TRANSFER_ENCODING:
-    case HEADER_UPGRADE: return true;
-    default: return false;
-    }
-}
-
 bool check_header_name(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct slice *name = value;
@@ -37,6 +19,29 @@ bool check_header_value(struct schema_reading *reading, const struct node *node,
     if (header_value_is_valid(*(const struct slice *)value)) return true;
     problems_add(reading->problems, node, NULL, "a header's value holds no line breaks");
     return false;
+}
+
+bool check_realm(struct schema_reading *reading, const struct node *node, const void *text)
+{
+    const struct slice *realm = text;
+    for (size_t i = 0; i < realm->length; i++) {
+        if (realm->at[i] >= ' ' && realm->at[i] < 0x7f) continue;
+        problems_add(reading->problems, node, NULL, "\"realm\" holds printable ASCII alone");
+        return false;
+    }
+    return true;
+}
+
+bool check_scope_word(struct schema_reading *reading, const struct node *node, const void *text)
+{
+    const struct slice *scope = text;
+    bool good = scope->length > 0;
+    for (size_t i = 0; i < scope->length; i++)
+        good = good && scope->at[i] > ' ' && scope->at[i] < 0x7f && scope->at[i] != '"' && scope->at[i] != '\\';
+    if (!good)
+        problems_add(reading->problems, node, "one word, like users:read", "not a scope: \"%s\"",
+                     problems_excerpt(*scope).text);
+    return good;
 }
 
 void respond_no_memory(struct exchange *exchange)

@@ -7,10 +7,12 @@
 
 struct admin_worker;
 
-/* Running when it returns; sockets come by worker_listen. `metrics` are the gateway's, for the handler to render; the admin worker's
- * own requests are not counted in them. */
-struct admin_worker *admin_worker_create(const struct policy_registry *, struct metrics *, struct address_limits *,
-                                         struct error *);
+/* Running when it returns; sockets come by worker_listen. The surroundings are what the handler works on, and outlive it; the admin
+ * worker's own requests are not counted in their metrics. */
+struct admin_worker *admin_worker_create(const struct policy_registry *, struct admin_surroundings *,
+                                         struct address_limits *, struct entrances *, struct error *);
+/* Other certificates, or another policy for clients' ones: whoever connects from now on meets them. Retains them. */
+void admin_worker_renew(struct admin_worker *, struct entrances *);
 struct worker *admin_worker_get(struct admin_worker *);
 void admin_worker_stop(struct admin_worker *); /* and joins */
 void admin_worker_destroy(struct admin_worker *);

@@ -373,7 +373,10 @@ static bool let_in(struct connection_table *table, int descriptor, const struct 
 static void begin(struct connection *connection, int descriptor, const struct entrance *entrance)
 {
     connection->peer.descriptor = descriptor;
-    if (entrance) connection->peer.redirect_port = entrance->redirect_port;
+    if (entrance) {
+        connection->peer.redirect_port = entrance->redirect_port;
+        connection->peer.only_probes = entrance->only_probes;
+    }
     connection->takes_http2 = !entrance || entrance->http2;
     if (entrance && (entrance->tls || entrance->proxy_count > 0))
         start_handshake(connection, descriptor, entrance);

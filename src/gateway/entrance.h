@@ -19,6 +19,7 @@ struct entrance {
     struct tls_server *tls;        /* NULL: plain */
     bool http2;                    /* may be spoken */
     bool is_closed;                /* its certificates can't be had: whoever comes is sent away */
+    bool only_probes;              /* of the admin API, only what load balancers ask */
     uint16_t redirect_port;        /* every request is sent there, by https; 0: none is */
 };
 
@@ -27,9 +28,13 @@ enum entrances_demand {
     ENTRANCES_WHAT_CAN_BE_HAD, /* what has a problem is closed: to serve the rest is better than nothing */
 };
 
-/* One reference. NULL: there were problems, with their places. `ring` outlives it. */
-struct entrances *entrances_create(const struct configuration *, struct ticket_ring *ring, enum entrances_demand,
-                                   struct problems *);
+/* One reference. NULL: there were problems, with their places. `ring` outlives it. `certificates` are the stored ones (struct
+ * certificate_resource_config): the configuration's own, or, where these alone change, those that are to be from now on. */
+struct entrances *entrances_create(const struct configuration *, const struct object_list *certificates,
+                                   struct ticket_ring *ring, enum entrances_demand, struct problems *);
+/* The same of the admin listener and of its probes' own. */
+struct entrances *entrances_create_admin(const struct configuration *, const struct object_list *certificates,
+                                         struct ticket_ring *ring, enum entrances_demand, struct problems *);
 /* Any thread; NULL is allowed. */
 void entrances_retain(struct entrances *);
 void entrances_drop(struct entrances *);

@@ -51,6 +51,9 @@ struct facts *facts_create(const struct configuration *configuration)
     }
     facts->admin_enabled = configuration->admin.enabled;
     facts->admin = configuration->admin.address;
+    facts->probes_enabled = configuration->admin.enabled && configuration->admin.has_probes;
+    facts->probes = configuration->admin.probes;
+    facts->admin_settings = admin_settings_create(configuration);
     facts->admin_place = place_of_address(find_setting(configuration, "admin"));
     facts->access_log = access_log_path(&configuration->access_log);
     facts->access_log_descriptor = -1;
@@ -114,6 +117,8 @@ void facts_destroy(struct facts *facts)
     for (size_t i = 0; i < facts->resolver_server_count; i++) free((void *)(uintptr_t)facts->resolver_servers[i].at);
     free(facts->resolver_servers);
     certificate_facts_release(&facts->certificates);
+    entrances_drop(facts->admin_entrances);
+    if (facts->admin_settings) admin_settings_drop(facts->admin_settings);
     free(facts->listeners);
     free(facts->listener_places);
     free(facts->access_log);
@@ -126,7 +131,8 @@ struct place_in_file facts_find_address(const struct facts *facts, const struct 
     for (size_t i = 0; i < facts->listener_count; i++) {
         if (address_equal(&facts->listeners[i], address)) return facts->listener_places[i];
     }
-    bool is_admin = facts->admin_enabled && address_equal(&facts->admin, address);
+    bool is_admin = (facts->admin_enabled && address_equal(&facts->admin, address)) ||
+                    (facts->probes_enabled && address_equal(&facts->probes, address));
     return is_admin ? facts->admin_place : (struct place_in_file){ 0 };
 }
 

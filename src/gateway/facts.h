@@ -3,6 +3,7 @@
 #ifndef SLUICE_GATEWAY_FACTS_H
 #define SLUICE_GATEWAY_FACTS_H
 
+#include "admin/admin.h"
 #include "config/config.h"
 #include "gateway/entrance.h"
 #include "gateway/worker.h"
@@ -22,6 +23,10 @@ struct facts {
     bool admin_enabled;
     struct address admin;
     struct place_in_file admin_place;
+    bool probes_enabled;
+    struct address probes;
+    struct entrances
+        *admin_entrances;      /* of these two: one reference, of whoever prepared the facts; NULL: taken over */
     char *access_log;          /* NULL: off; "-": standard output; else an absolute path */
     int access_log_descriptor; /* opened for it by facts_prepare, until the log takes it over; -1: none */
     char *user;                /* NULL: stay */
@@ -32,7 +37,8 @@ struct facts {
     size_t resolver_server_count;
     uint64_t resolver_ttl_minimum_ms, resolver_ttl_maximum_ms;
     uint64_t drain_timeout_ms, tunnel_drain_timeout_ms, stall_timeout_ms;
-    struct vector certificates; /* struct certificate_fact: of its listeners, once they were read */
+    struct admin_settings *admin_settings; /* one reference; NULL: taken over */
+    struct vector certificates;            /* struct certificate_fact: of its listeners, once they were read */
 };
 
 struct facts *facts_create(const struct configuration *);

@@ -18,6 +18,7 @@
 #define JOB_THREADS 2
 #define TICKET_KEY_MS (12 * 60 * 60 * 1000) /* and two times as long it still decrypts */
 #define TUNNELS_END_MS 6000                 /* from when they are told; each has 5 s */
+#define REST_MS 5000                        /* what can be used of a store is put in force */
 #define EXIT_BAD_CONFIGURATION 78           /* sysexits' EX_CONFIG: the master does not try again */
 
 static void begin_drain(struct gateway *, void (*drain_worker)(struct worker *));
@@ -78,13 +79,45 @@ void control_give_up(struct gateway *gateway, const char *why)
     begin_drain(gateway, worker_drain);
 }
 
+static void take_certificates(void *owner, struct vector *certificates, struct entrances *admin)
+{
+    struct gateway *gateway = owner;
+    if (gateway->going_down) {
+        certificate_facts_release(certificates);
+    } else {
+        certificate_watch_take(&gateway->certificates, certificates);
+        if (gateway->admin) admin_worker_renew(gateway->admin, admin);
+    }
+    entrances_drop(admin);
+}
+
 static const struct publisher_events publisher_events = {
     .read = control_reload_read,
     .applied = control_reload_applied,
     .name_used = control_name_used,
+    .certificates = take_certificates,
 };
 
+void control_take_admin_settings(struct gateway *gateway)
+{
+    admin_view_take_settings(&gateway->admin_view, gateway->facts->admin_settings);
+    gateway->facts->admin_settings = NULL;
+}
+
 /* --- down --- */
+
+/* Once, by whichever comes first: the job of one that yields, or the end. */
+static void stop_changes(struct stop_changes *stop)
+{
+    pthread_mutex_lock(&stop->lock);
+    if (stop->changes) changes_stop(stop->changes);
+    stop->changes = NULL;
+    pthread_mutex_unlock(&stop->lock);
+}
+
+static void do_stop_changes(struct job *job) { stop_changes(CONTAINER_OF(job, struct stop_changes, job)); }
+
+static void ignore_job(struct job *job, void *receiver) { (void)job, (void)receiver; }
 
 struct drained_mail {
     struct message message;
@@ -144,6 +177,8 @@ static void set_drain_limits(struct gateway *gateway)
 static void begin_drain(struct gateway *gateway, void (*drain_worker)(struct worker *))
 {
     for (unsigned i = 0; i < gateway->worker_count; i++) drain_worker(gateway->workers[i]);
+    bool is_for_good = drain_worker == worker_drain; /* who yields may serve its connections for long */
+    if (gateway->checker && is_for_good) health_worker_drain(gateway->checker);
     if (gateway->draining) return;
     gateway->draining = true;
     gateway->workers_draining = gateway->worker_count;
@@ -157,6 +192,7 @@ static void begin_to_yield(struct gateway *gateway)
     if (gateway->draining) return;
     log_info("another gateway serves: finishing what is under way");
     begin_drain(gateway, worker_yield);
+    if (!jobs_submit(gateway->jobs, &gateway->stop_changes.job)) log_warning("orders are taken until the end");
     if (gateway->admin) worker_yield(admin_worker_get(gateway->admin));
     uint64_t patience_ms = gateway->facts->drain_timeout_ms / 2;
     timer_set(&gateway->loop.timers, &gateway->patience, gateway->loop.now_ms + patience_ms);
@@ -256,6 +292,8 @@ static bool create_worker(struct gateway *gateway, unsigned index, struct public
         .metrics = publisher_metrics(gateway->publisher),
         .access_log = access_log_worker(gateway->access_log, index),
         .addresses = &gateway->addresses,
+        .api_keys = publisher_key_index(gateway->publisher)->keys,
+        .filters = gateway->options->registry->filters,
         .first = first,
         .drained = worker_drained,
         .owner = gateway,
@@ -276,6 +314,14 @@ static bool create_workers(struct gateway *gateway, struct publication *first, s
     return true;
 }
 
+static bool create_checker(struct gateway *gateway, struct publication *first, struct error *error)
+{
+    gateway->checker = health_worker_create(gateway->worker_count, first, error);
+    if (!gateway->checker) return false;
+    publisher_set_checker(gateway->publisher, gateway->checker);
+    return health_worker_start(gateway->checker, error);
+}
+
 struct resolver_settings control_resolver_settings(const struct facts *facts)
 {
     return (struct resolver_settings){
@@ -293,6 +339,24 @@ static bool create_resolver(struct gateway *gateway, struct error *error)
     return gateway->resolver != NULL;
 }
 
+static bool start_changes(struct gateway *gateway, struct error *error)
+{
+    struct changes *changes = publisher_changes(gateway->publisher);
+    if (!changes_start(changes, error)) return false;
+    gateway->stop_changes.changes = changes;
+    return true;
+}
+
+static bool create_admin(struct gateway *gateway, struct error *error)
+{
+    admin_view_init(&gateway->admin_view, gateway);
+    control_take_admin_settings(gateway);
+    if (!gateway->facts->admin_enabled) return true;
+    gateway->admin = admin_worker_create(gateway->options->admin_registry, &gateway->admin_view.surroundings,
+                                         &gateway->addresses, gateway->facts->admin_entrances, error);
+    return gateway->admin != NULL;
+}
+
 static bool bring_up(struct gateway *gateway, struct publication *first, struct error *error)
 {
     static const char *words[STEP_COUNT];
@@ -304,13 +368,14 @@ static bool bring_up(struct gateway *gateway, struct publication *first, struct 
     if (!gateway->access_log || !create_resolver(gateway, error)) return false;
     gateway->figures = (struct metrics_source){ .write = control_write_figures, .argument = gateway };
     metrics_add_source(metrics, &gateway->figures);
+    gateway->check_figures = (struct metrics_source){ .write_some = control_write_checks, .argument = gateway };
+    metrics_add_source(metrics, &gateway->check_figures);
+    gateway->limit_figures = (struct metrics_source){ .write_some = control_write_limits, .argument = gateway };
+    metrics_add_source(metrics, &gateway->limit_figures);
     if (!create_workers(gateway, first, error)) return false;
+    if (!create_checker(gateway, first, error)) return false;
     if (!publisher_start(gateway->publisher, gateway->workers, gateway->worker_count, error)) return false;
-    if (gateway->facts->admin_enabled) {
-        gateway->admin = admin_worker_create(gateway->options->admin_registry, metrics, &gateway->addresses, error);
-        if (!gateway->admin) return false;
-    }
-    return true;
+    return start_changes(gateway, error) && create_admin(gateway, error);
 }
 
 /* All that others wait for is done by now. The building of a prefilter can't be broken off and may take many seconds; whoever stops
@@ -333,16 +398,20 @@ static void take_down(struct gateway *gateway)
     timer_clear(&gateway->loop.timers, &gateway->last_limit);
     timer_clear(&gateway->loop.timers, &gateway->patience);
     timer_clear(&gateway->loop.timers, &gateway->ticket_renewal);
+    stop_changes(&gateway->stop_changes); /* while there are workers to adopt, and an admin worker to hear of it */
     if (gateway->admin) admin_worker_stop(gateway->admin);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_stop(gateway->workers[i]);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) worker_join(gateway->workers[i]);
+    if (gateway->checker) health_worker_stop(gateway->checker);
     publisher_stop(gateway->publisher);
     for (unsigned i = 0; i < count && gateway->workers[i]; i++) {
         const char *name = worker_name(gateway->workers[i]);
         worker_destroy(gateway->workers[i]);
         free((void *)(uintptr_t)name);
     }
+    if (gateway->checker) health_worker_destroy(gateway->checker);
     if (gateway->admin) admin_worker_destroy(gateway->admin);
+    if (gateway->admin_view.settings) admin_view_release(&gateway->admin_view);
     control_forget_names(gateway);
     control_forget_reload(gateway);
     if (gateway->resolver) resolver_destroy(gateway->resolver);
@@ -387,6 +456,14 @@ static bool create_control(struct gateway *gateway, struct error *error)
     return gateway->publisher != NULL;
 }
 
+/* Before anybody is let in. */
+static bool wait_for_the_rest(const struct gateway *gateway)
+{
+    for (int waited_ms = 0; waited_ms < REST_MS && publisher_version(gateway->publisher) < 2; waited_ms += 2)
+        usleep(2000);
+    return publisher_version(gateway->publisher) >= 2;
+}
+
 static int serve(struct gateway *gateway, struct publication *first)
 {
     struct error error;
@@ -394,6 +471,10 @@ static int serve(struct gateway *gateway, struct publication *first)
     gateway->begun_ms = gateway->loop.now_ms;
     if (!bring_up(gateway, first, &error)) {
         log_error("%s", error.text);
+        return 1;
+    }
+    if (publisher_is_bare(gateway->publisher) && !wait_for_the_rest(gateway)) {
+        log_error("nothing of what the store holds can be put in force here");
         return 1;
     }
     certificate_watch_take(&gateway->certificates, &gateway->facts->certificates);
@@ -412,6 +493,10 @@ int gateway_run(const struct gateway_options *options)
     char *failure = NULL;
     log_set_process_name("gateway");
     set_signals();
+    gateway.stop_changes = (struct stop_changes){
+        .job = { .reply_to = &gateway.mailbox, .work = do_stop_changes, .done = ignore_job },
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+    };
     list_init(&gateway.names);
     vector_init(&gateway.reload.sockets, sizeof(struct fresh_sockets));
     vector_init(&gateway.commands, sizeof(uint64_t));

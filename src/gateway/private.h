@@ -4,6 +4,7 @@
 #define SLUICE_GATEWAY_PRIVATE_H
 
 #include "base/vector.h"
+#include "gateway/admin_view.h"
 #include "gateway/admin_worker.h"
 #include "gateway/certificate_watch.h"
 #include "gateway/gateway.h"
@@ -42,6 +43,13 @@ struct reload {
     struct vector sockets;            /* struct fresh_sockets */
 };
 
+/* Whoever yields takes no orders any more. Those under way are waited for, and a store may hang: not on the control thread. */
+struct stop_changes {
+    struct job job;
+    pthread_mutex_t lock;
+    struct changes *changes; /* NULL: there are none to be stopped (any more) */
+};
+
 struct gateway {
     const struct gateway_options *options;
     struct loop loop;
@@ -62,18 +70,21 @@ struct gateway {
     struct worker **workers;
     unsigned worker_count; /* for the process's life; facts come and go while the admin thread sums figures */
     struct sign_of_life *signs;
+    struct health_worker *checker; /* NULL: not made yet */
     struct admin_worker *admin;
-    struct metrics_source figures;
+    struct admin_view admin_view;
+    struct stop_changes stop_changes;
+    struct metrics_source figures, check_figures, limit_figures;
     uint64_t begun_ms, beat_ms; /* beat_ms: of the last look at the workers */
     unsigned sockets_pending;   /* LISTEN messages without an answer */
     struct vector passed;       /* struct address: sockets that a service manager goes on with after us */
     char *socket_failure;       /* of the start or the reload under way; NULL: none */
     struct reload reload;
-    struct vector commands; /* uint64_t: reloads that wait for the one under way */
-    bool ready, draining;
-    bool listening_ended; /* Sluice stops, no gateway follows: the sockets go */
-    bool yielding;        /* another gateway serves; what is left here is finished */
-    bool going_down;      /* parts are being freed: mail of a reload comes too late */
+    struct vector commands;       /* uint64_t: reloads that wait for the one under way */
+    _Atomic bool ready, draining; /* these and `yielding` are written by the control thread alone */
+    _Atomic bool yielding;        /* another gateway serves; what is left here is finished */
+    bool listening_ended;         /* Sluice stops, no gateway follows: the sockets go */
+    bool going_down;              /* parts are being freed: mail of a reload comes too late */
     unsigned workers_draining;
     int exit_status;
 };
@@ -89,6 +100,9 @@ void control_tell_bounds(struct gateway *);
 void control_hand_good_text_on(struct gateway *);
 /* The keys of tickets too, so that a gateway that follows, by an upgrade or a crash, resumes the sessions of this one. */
 void control_hand_ticket_keys_on(struct gateway *);
+
+/* Of the facts in force, for the admin API. */
+void control_take_admin_settings(struct gateway *);
 
 struct resolver_settings control_resolver_settings(const struct facts *);
 
@@ -110,8 +124,11 @@ void control_name_used(void *owner, struct slice host, bool in_use);
 void control_forget_names(struct gateway *);
 /* `others`: how many other gateways drain, as digits. */
 void control_answer_status(struct gateway *, uint64_t command, const char *others);
+void control_sum_figures(const struct gateway *, struct worker_figures *);
 int64_t control_open_tunnels(const struct gateway *); /* of all workers */
 void control_write_figures(struct metrics_text *, void *argument);
+bool control_write_checks(struct metrics_text *, void *argument, uint64_t *place);
+bool control_write_limits(struct metrics_text *, void *argument, uint64_t *place);
 /* The beat timer's. */
 void control_beat(struct timer *);
 

@@ -1,47 +1,12 @@
 /* gateway/publisher.c: see publisher.h. */
-#include "gateway/publisher.h"
+#include "filters/mirror_figures.h"
+#include "gateway/publisher_private.h"
 
 #include "base/log.h"
 #include "base/memory.h"
 #include "event/event.h"
-#include "gateway/config_text.h"
 
-#include <malloc.h>
 #include <unistd.h>
-
-struct publisher {
-    struct publisher_options options;
-    struct loop loop;
-    struct mailbox mailbox;
-    pthread_t thread;
-    bool started;
-    bool stopped; /* for good: the workers may be gone, and mail that still comes only gives back what it holds */
-    struct policy_kinds kinds;
-    struct metrics *metrics;
-    struct snapshot_builder *builder;
-    struct publishing *first;        /* until every worker has given it back */
-    struct worker_settings settings; /* of the newest configuration */
-    struct entrances *entrances;     /* the same */
-    struct worker *const *workers;
-    unsigned worker_count;
-    bool prefilter_running;
-    _Atomic uint64_t version, routes;
-    struct configuration *pending; /* read, and not applied yet; NULL: none */
-    struct entrances *pending_entrances;
-    int pending_text;  /* its file's text; -1: none */
-    char *pending_log; /* its access log; NULL: off */
-    char *log_in_force;
-    bool may_change_user;  /* as the process began: later it is who it was told to be */
-    _Atomic int good_text; /* descriptor of the text that was good last, until the control thread takes it; -1: none */
-};
-
-/* A publication with what belongs to it here. */
-struct publishing {
-    struct publication publication; /* first: workers know it by this */
-    struct publisher *publisher;
-    struct message adopted, returned;
-    bool is_reload; /* the control thread is to hear when all have adopted */
-};
 
 /* --- mail to the control thread --- */
 
@@ -53,6 +18,8 @@ struct control_mail {
     char *failure; /* NULL: none */
     char *host;
     bool in_use;
+    struct vector certificates;
+    struct entrances *admin;
 };
 
 static struct control_mail *make_control_mail(const struct publisher *publisher,
@@ -74,7 +41,7 @@ static void deliver_read(struct message *message, void *receiver)
     free(mail);
 }
 
-static void tell_read(struct publisher *publisher, struct facts *facts, char *failure)
+void publisher_tell_read(struct publisher *publisher, struct facts *facts, char *failure)
 {
     struct control_mail *mail = make_control_mail(publisher, deliver_read);
     mail->facts = facts;
@@ -91,10 +58,26 @@ static void deliver_applied(struct message *message, void *receiver)
     free(mail);
 }
 
-static void tell_applied(struct publisher *publisher, char *failure)
+void publisher_tell_applied(struct publisher *publisher, char *failure)
 {
     struct control_mail *mail = make_control_mail(publisher, deliver_applied);
     mail->failure = failure;
+    mailbox_post(publisher->options.control, &mail->message);
+}
+
+static void deliver_certificates(struct message *message, void *receiver)
+{
+    (void)receiver;
+    struct control_mail *mail = CONTAINER_OF(message, struct control_mail, message);
+    mail->events->certificates(mail->owner, &mail->certificates, mail->admin);
+    free(mail);
+}
+
+void publisher_tell_certificates(struct publisher *publisher, struct vector *certificates, struct entrances *admin)
+{
+    struct control_mail *mail = make_control_mail(publisher, deliver_certificates);
+    mail->certificates = *certificates;
+    mail->admin = admin;
     mailbox_post(publisher->options.control, &mail->message);
 }
 
@@ -149,16 +132,17 @@ static void forget_instances(struct publisher *publisher)
         forgetting->message.deliver = deliver_forgotten;
         forgetting->publisher = publisher;
         forgetting->instance = instance;
-        forgetting->pending = publisher->worker_count;
+        forgetting->pending = publisher->worker_count + (publisher->checker ? 1 : 0);
         for (unsigned i = 0; i < publisher->worker_count; i++)
             worker_forget(publisher->workers[i], instance, worker_forgot, forgetting);
+        if (publisher->checker) health_worker_forget(publisher->checker, instance, worker_forgot, forgetting);
     }
 }
 
 static void deliver_collect(struct message *message, void *receiver)
 {
     struct publisher *publisher = receiver;
-    free(message);
+    publisher_order_destroy(message);
     snapshot_builder_collect(publisher->builder);
     forget_instances(publisher);
 }
@@ -167,9 +151,7 @@ static void wake(void *argument)
 {
     struct publisher *publisher = argument;
     if (!publisher->builder) return; /* it ends, and collects for itself */
-    struct message *message = memory_allocate(sizeof *message);
-    message->deliver = deliver_collect;
-    mailbox_post(&publisher->mailbox, message);
+    publisher_order(publisher, deliver_collect);
 }
 
 /* --- publications --- */
@@ -178,7 +160,7 @@ static void deliver_adopted(struct message *message, void *receiver)
 {
     struct publishing *publishing = CONTAINER_OF(message, struct publishing, adopted);
     struct publisher *publisher = receiver;
-    if (publishing->is_reload && !publisher->stopped) tell_applied(publisher, NULL);
+    if (publishing->is_reload && !publisher->stopped) publisher_tell_applied(publisher, NULL);
 }
 
 static void end_publishing(struct publishing *publishing)
@@ -196,9 +178,15 @@ static void deliver_returned(struct message *message, void *receiver)
     end_publishing(publishing);
 }
 
+static void tell_in_force(struct publishing *publishing)
+{
+    if (publishing->in_force) publishing->in_force(publishing->in_force_argument);
+}
+
 static void adopted(struct publication *publication)
 {
     struct publishing *publishing = CONTAINER_OF(publication, struct publishing, publication);
+    tell_in_force(publishing);
     mailbox_post(&publishing->publisher->mailbox, &publishing->adopted);
 }
 
@@ -208,7 +196,7 @@ static void returned(struct publication *publication)
     mailbox_post(&publishing->publisher->mailbox, &publishing->returned);
 }
 
-static struct publishing *make_publishing(struct publisher *publisher, struct snapshot *snapshot, unsigned workers)
+struct publishing *publisher_make_publishing(struct publisher *publisher, struct snapshot *snapshot, unsigned workers)
 {
     struct publishing *publishing = memory_allocate(sizeof *publishing);
     publishing->publication = (struct publication){
@@ -216,7 +204,7 @@ static struct publishing *make_publishing(struct publisher *publisher, struct sn
         .settings = publisher->settings,
         .entrances = publisher->entrances,
         .to_adopt = workers,
-        .holders = workers,
+        .holders = workers + (publisher->checker ? 1 : 0),
         .adopted = adopted,
         .returned = returned,
     };
@@ -231,14 +219,16 @@ static struct publishing *make_publishing(struct publisher *publisher, struct sn
 
 static void want_prefilter(struct publisher *);
 
-static void publish(struct publisher *publisher, struct publishing *publishing)
+void publisher_publish(struct publisher *publisher, struct publishing *publishing)
 {
-    if (publisher->stopped) {
+    if (publisher->stopped) { /* nobody adopts it any more, and nobody serves by what was before */
+        tell_in_force(publishing);
         end_publishing(publishing);
         return;
     }
     for (unsigned i = 0; i < publisher->worker_count; i++)
         worker_publish(publisher->workers[i], &publishing->publication);
+    if (publisher->checker) health_worker_publish(publisher->checker, &publishing->publication);
     want_prefilter(publisher);
 }
 
@@ -268,7 +258,7 @@ static void prefilter_done(struct job *job, void *receiver)
         router_prefilter_drop(building->prefilter);
     } else if (building->prefilter) {
         struct snapshot *snapshot = snapshot_builder_prefilter(publisher->builder, building->prefilter);
-        publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
+        publisher_publish(publisher, publisher_make_publishing(publisher, snapshot, publisher->worker_count));
     } else {
         log_warning("regexes without a literal prefix are tried one by one: %s", building->error.text);
     }
@@ -290,323 +280,39 @@ static void want_prefilter(struct publisher *publisher)
     free(building);
 }
 
-/* --- loading --- */
-
-/* The descriptor stays the caller's. */
-static struct configuration *read_text(struct publisher *publisher, int descriptor, struct problems *problems)
-{
-    struct error error;
-    const char *path = publisher->options.gateway->config_path;
-    struct slice text = config_text_map(descriptor, &error);
-    if (slice_is_absent(text)) {
-        problems_add(problems, NULL, NULL, "%s", error.text);
-        return NULL;
-    }
-    char *folder = memory_copy_slice(slice_before(slice_from_cstring(path), (size_t)(strrchr(path, '/') - path) + 1));
-    struct configuration *configuration = configuration_load_text(text, path, folder, &publisher->kinds, problems);
-    free(folder);
-    config_text_unmap(text);
-    return configuration;
-}
-
-/* *text is the file's text as it was read, for keeping; -1 where there is none. */
-static struct configuration *read_configuration(struct publisher *publisher, int *text, struct problems *problems)
-{
-    const struct gateway_options *gateway = publisher->options.gateway;
-    struct error error;
-    *text = -1;
-    if (!gateway->config_path)
-        return configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to, &publisher->kinds, problems);
-    *text = config_text_read(gateway->config_path, &error);
-    if (*text >= 0) return read_text(publisher, *text, problems);
-    problems_add(problems, NULL, NULL, "%s", error.text);
-    return NULL;
-}
-
-static void create_builder(struct publisher *publisher, unsigned workers)
-{
-    publisher->metrics = metrics_create(workers);
-    struct snapshot_builder_settings settings = {
-        .registry = publisher->options.gateway->registry,
-        .metrics = publisher->metrics,
-        .workers = workers,
-        .wake = wake,
-        .wake_argument = publisher,
-        .name_used = name_used,
-        .name_argument = publisher,
-    };
-    publisher->builder = snapshot_builder_create(&settings);
-}
-
-static void destroy_builder(struct publisher *publisher)
-{
-    struct snapshot_builder *builder = publisher->builder;
-    if (!builder) return;
-    publisher->builder = NULL; /* no mail any more from what it lets go of */
-    snapshot_builder_destroy(builder);
-    metrics_destroy(publisher->metrics);
-    publisher->metrics = NULL;
-}
-
-/* Compiles, and takes the configuration and its entrances over where that works; else they are destroyed. */
-static struct snapshot *compile(struct publisher *publisher, struct configuration *configuration,
-                                struct entrances *entrances, struct problems *problems)
-{
-    struct worker_settings settings = facts_worker_settings(configuration);
-    struct snapshot *snapshot = snapshot_builder_load(publisher->builder, configuration, problems);
-    if (snapshot) {
-        publisher->settings = settings;
-        entrances_drop(publisher->entrances);
-        publisher->entrances = entrances;
-    } else {
-        configuration_destroy(configuration);
-        entrances_drop(entrances);
-    }
-    /* The document was larger than what was made of it, and that lies behind it on the heap. */
-    malloc_trim(0);
-    return snapshot;
-}
-
-static void keep_good_text(struct publisher *publisher, int text)
-{
-    int before = atomic_exchange(&publisher->good_text, text);
-    if (before >= 0) close(before);
-}
-
-int publisher_take_good_text(struct publisher *publisher) { return atomic_exchange(&publisher->good_text, -1); }
-
-static char *take_text(struct problems *problems)
-{
-    char *text = problems_to_text(problems);
-    problems_release(problems);
-    return text;
-}
-
-/* What a configuration wants of the outside. */
-struct prepared {
-    struct facts *facts;
-    struct entrances *entrances;
-};
-
-static void forget_prepared(struct prepared *prepared)
-{
-    facts_destroy(prepared->facts);
-    entrances_drop(prepared->entrances);
-    *prepared = (struct prepared){ 0 };
-}
-
-/* False: something can't be had, and the configuration is destroyed. */
-static bool prepare(struct publisher *publisher, struct configuration *configuration, struct prepared *prepared,
-                    struct problems *problems)
-{
-    prepared->facts = facts_create(configuration);
-    prepared->entrances = entrances_create(configuration, publisher->options.ticket_ring, ENTRANCES_WHOLE, problems);
-    bool good = facts_prepare(prepared->facts, configuration, publisher->log_in_force, publisher->may_change_user,
-                              problems);
-    if (good && prepared->entrances) {
-        entrances_list_certificates(prepared->entrances, &prepared->facts->certificates);
-        return true;
-    }
-    forget_prepared(prepared);
-    configuration_destroy(configuration);
-    return false;
-}
-
-static char *copy_or_null(const char *text) { return text ? memory_copy_slice(slice_from_cstring(text)) : NULL; }
-
-/* The prepared facts go to *facts where it works; else all is destroyed. */
-static struct snapshot *compile_first(struct publisher *publisher, struct configuration *configuration,
-                                      struct prepared *prepared, struct facts **facts, struct problems *problems)
-{
-    create_builder(publisher, prepared->facts->workers);
-    struct snapshot *snapshot = compile(publisher, configuration, prepared->entrances, problems);
-    if (snapshot) {
-        *facts = prepared->facts;
-        publisher->log_in_force = copy_or_null(prepared->facts->access_log);
-    } else {
-        facts_destroy(prepared->facts);
-        destroy_builder(publisher); /* another configuration may want other numbers of workers */
-    }
-    return snapshot;
-}
-
-static struct snapshot *load_file(struct publisher *publisher, struct facts **facts, char **failure)
-{
-    struct problems problems;
-    struct prepared prepared;
-    struct snapshot *snapshot = NULL;
-    int text;
-    problems_init(&problems, publisher->options.gateway->config_path);
-    struct configuration *configuration = read_configuration(publisher, &text, &problems);
-    if (configuration && prepare(publisher, configuration, &prepared, &problems))
-        snapshot = compile_first(publisher, configuration, &prepared, facts, &problems);
-    if (snapshot) {
-        keep_good_text(publisher, text);
-        problems_release(&problems);
-    } else {
-        if (text >= 0) close(text);
-        *failure = take_text(&problems);
-    }
-    return snapshot;
-}
-
-/* To serve without a log is better than not to: the writer tries to open it with each page. So it is with a listener's certificates. */
-static struct prepared prepare_what_can_be_had(const struct publisher *publisher,
-                                               const struct configuration *configuration)
-{
-    struct problems problems;
-    problems_init(&problems, publisher->options.gateway->config_path);
-    struct prepared prepared = {
-        .facts = facts_create(configuration),
-        .entrances = entrances_create(configuration, publisher->options.ticket_ring, ENTRANCES_WHAT_CAN_BE_HAD,
-                                      &problems),
-    };
-    entrances_list_certificates(prepared.entrances, &prepared.facts->certificates);
-    bool all_good = facts_prepare(prepared.facts, configuration, NULL, publisher->may_change_user, &problems);
-    if (!all_good || problems.count > 0) {
-        char *text = problems_to_text(&problems);
-        log_lines(LOG_LEVEL_WARNING, text);
-        free(text);
-    }
-    problems_release(&problems);
-    return prepared;
-}
-
-/* After a crash, with a file that has been broken meanwhile: what was in force before the crash. */
-static struct snapshot *load_fallback(struct publisher *publisher, struct facts **facts)
-{
-    struct problems problems;
-    struct snapshot *snapshot = NULL;
-    problems_init(&problems, publisher->options.gateway->config_path);
-    struct configuration *configuration = read_text(publisher, publisher->options.gateway->fallback, &problems);
-    if (configuration) {
-        struct prepared prepared = prepare_what_can_be_had(publisher, configuration);
-        snapshot = compile_first(publisher, configuration, &prepared, facts, &problems);
-    }
-    problems_release(&problems);
-    return snapshot;
-}
-
-struct publication *publisher_load_first(struct publisher *publisher, struct facts **facts, char **failure)
-{
-    *failure = NULL;
-    struct snapshot *snapshot = load_file(publisher, facts, failure);
-    if (!snapshot && publisher->options.gateway->fallback >= 0) {
-        log_error("the configuration on disk is not good any more; serving the last one that was:");
-        log_lines(LOG_LEVEL_ERROR, *failure);
-        free(*failure);
-        *failure = NULL;
-        snapshot = load_fallback(publisher, facts);
-        if (!snapshot) *failure = memory_format("the last good configuration does not load either\n");
-    }
-    if (!snapshot) return NULL;
-    publisher->first = make_publishing(publisher, snapshot, (*facts)->workers);
-    return &publisher->first->publication;
-}
-
 /* --- mail from others --- */
 
-struct order {
+struct addresses_order {
     struct message message;
     char *host;
     struct address *addresses;
     size_t count;
 };
 
-static void forget_pending(struct publisher *publisher)
-{
-    if (publisher->pending) configuration_destroy(publisher->pending);
-    entrances_drop(publisher->pending_entrances);
-    if (publisher->pending_text >= 0) close(publisher->pending_text);
-    free(publisher->pending_log);
-    publisher->pending = NULL;
-    publisher->pending_entrances = NULL;
-    publisher->pending_text = -1;
-    publisher->pending_log = NULL;
-}
-
-static void deliver_read_order(struct message *message, void *receiver)
-{
-    struct publisher *publisher = receiver;
-    struct problems problems;
-    free(CONTAINER_OF(message, struct order, message));
-    if (publisher->stopped) return;
-    forget_pending(publisher);
-    problems_init(&problems, publisher->options.gateway->config_path);
-    struct configuration *configuration = read_configuration(publisher, &publisher->pending_text, &problems);
-    struct prepared prepared;
-    if (configuration && prepare(publisher, configuration, &prepared, &problems)) {
-        problems_release(&problems);
-        publisher->pending = configuration;
-        publisher->pending_entrances = prepared.entrances;
-        publisher->pending_log = copy_or_null(prepared.facts->access_log);
-        tell_read(publisher, prepared.facts, NULL);
-    } else {
-        tell_read(publisher, NULL, take_text(&problems));
-    }
-}
-
-static void deliver_apply(struct message *message, void *receiver)
-{
-    struct publisher *publisher = receiver;
-    struct problems problems;
-    free(CONTAINER_OF(message, struct order, message));
-    if (publisher->stopped) return;
-    struct configuration *configuration = publisher->pending;
-    struct entrances *entrances = publisher->pending_entrances;
-    publisher->pending = NULL;
-    publisher->pending_entrances = NULL;
-    problems_init(&problems, publisher->options.gateway->config_path);
-    struct snapshot *snapshot = compile(publisher, configuration, entrances, &problems);
-    if (snapshot) {
-        problems_release(&problems);
-        keep_good_text(publisher, publisher->pending_text);
-        publisher->pending_text = -1;
-        free(publisher->log_in_force);
-        publisher->log_in_force = publisher->pending_log;
-        publisher->pending_log = NULL;
-        struct publishing *publishing = make_publishing(publisher, snapshot, publisher->worker_count);
-        publishing->is_reload = true;
-        publish(publisher, publishing);
-    } else {
-        tell_applied(publisher, take_text(&problems));
-    }
-}
-
-static void deliver_discard(struct message *message, void *receiver)
-{
-    free(CONTAINER_OF(message, struct order, message));
-    forget_pending(receiver);
-}
-
 static void deliver_addresses(struct message *message, void *receiver)
 {
     struct publisher *publisher = receiver;
-    struct order *order = CONTAINER_OF(message, struct order, message);
+    struct addresses_order *order = CONTAINER_OF(message, struct addresses_order, message);
     struct snapshot *snapshot = snapshot_builder_addresses(publisher->builder, slice_from_cstring(order->host),
                                                            order->addresses, order->count);
-    if (snapshot) publish(publisher, make_publishing(publisher, snapshot, publisher->worker_count));
+    if (snapshot) publisher_publish(publisher, publisher_make_publishing(publisher, snapshot, publisher->worker_count));
     free(order->addresses);
     free(order->host);
     free(order);
 }
 
-static void give_order(struct publisher *publisher, void (*deliver)(struct message *, void *receiver))
+void publisher_order(struct publisher *publisher, void (*deliver)(struct message *, void *receiver))
 {
-    struct order *order = memory_allocate(sizeof *order);
+    struct publisher_order *order = memory_allocate(sizeof *order);
     order->message.deliver = deliver;
     mailbox_post(&publisher->mailbox, &order->message);
 }
 
-void publisher_read(struct publisher *publisher) { give_order(publisher, deliver_read_order); }
-
-void publisher_apply(struct publisher *publisher) { give_order(publisher, deliver_apply); }
-
-void publisher_discard(struct publisher *publisher) { give_order(publisher, deliver_discard); }
+void publisher_order_destroy(struct message *message) { free(CONTAINER_OF(message, struct publisher_order, message)); }
 
 void publisher_addresses(struct publisher *publisher, struct slice host, const struct address *addresses, size_t count)
 {
-    struct order *order = memory_allocate(sizeof *order);
+    struct addresses_order *order = memory_allocate(sizeof *order);
     order->message.deliver = deliver_addresses;
     order->host = memory_copy_slice(host);
     order->addresses = memory_allocate_array(count + 1, sizeof *order->addresses);
@@ -618,17 +324,51 @@ void publisher_addresses(struct publisher *publisher, struct slice host, const s
 static void deliver_stop(struct message *message, void *receiver)
 {
     struct publisher *publisher = receiver;
-    free(message);
+    publisher_order_destroy(message);
     loop_stop(&publisher->loop);
 }
 
 /* --- life --- */
 
+void publisher_create_builder(struct publisher *publisher, unsigned workers)
+{
+    publisher->metrics = metrics_create(workers);
+    publisher->mirrors = mirrors_create(workers);
+    publisher->mirror_figures = (struct metrics_source){ .write_some = mirrors_write_metrics,
+                                                         .argument = publisher->mirrors };
+    metrics_add_source(publisher->metrics, &publisher->mirror_figures);
+    struct snapshot_builder_settings settings = {
+        .registry = publisher->options.gateway->registry,
+        .surroundings = &publisher->surroundings,
+        .metrics = publisher->metrics,
+        .workers = workers,
+        .wake = wake,
+        .wake_argument = publisher,
+        .name_used = name_used,
+        .name_argument = publisher,
+    };
+    publisher->builder = snapshot_builder_create(&settings);
+}
+
+void publisher_destroy_builder(struct publisher *publisher)
+{
+    struct snapshot_builder *builder = publisher->builder;
+    if (!builder) return;
+    publisher->builder = NULL; /* no mail any more from what it lets go of */
+    snapshot_builder_destroy(builder);
+    mirrors_destroy(publisher->mirrors);
+    publisher->mirrors = NULL;
+    metrics_destroy(publisher->metrics);
+    publisher->metrics = NULL;
+    limit_counters_destroy(publisher->limits);
+    publisher->limits = NULL;
+}
+
 struct publisher *publisher_create(const struct publisher_options *options, struct error *error)
 {
     struct publisher *publisher = memory_allocate(sizeof *publisher);
     publisher->options = *options;
-    publisher->good_text = publisher->pending_text = -1;
+    publisher->good_text = publisher->pending_text = publisher->text_in_force = -1;
     publisher->may_change_user = geteuid() == 0;
     publisher->kinds = policy_registry_kinds(options->gateway->registry);
     if (!loop_init(&publisher->loop, error)) goto no_loop;
@@ -651,8 +391,15 @@ static void *run(void *argument)
     return NULL;
 }
 
+void publisher_set_checker(struct publisher *publisher, struct health_worker *checker)
+{
+    publisher->checker = checker;
+    atomic_fetch_add_explicit(&publisher->first->publication.holders, 1, memory_order_relaxed);
+}
+
 bool publisher_start(struct publisher *publisher, struct worker *const *workers, unsigned count, struct error *error)
 {
+    if (!key_index_start(&publisher->key_index, error) || !key_sets_start(publisher->key_sets, error)) return false;
     publisher->workers = workers;
     publisher->worker_count = count;
     publisher->started = true;
@@ -665,32 +412,45 @@ bool publisher_start(struct publisher *publisher, struct worker *const *workers,
 void publisher_stop(struct publisher *publisher)
 {
     if (publisher->started) {
-        struct message *message = memory_allocate(sizeof *message);
-        message->deliver = deliver_stop;
-        mailbox_post(&publisher->mailbox, message);
+        publisher_order(publisher, deliver_stop);
         pthread_join(publisher->thread, NULL);
     }
     publisher->started = false;
     publisher->stopped = true;
+    key_index_stop(&publisher->key_index);
+    if (publisher->key_sets) key_sets_stop(publisher->key_sets);
 }
 
 void publisher_destroy(struct publisher *publisher)
 {
+    mirrors_stop(publisher->mirrors);
     for (int i = 0; i < 4; i++)
         loop_turn(&publisher->loop, 0);                     /* what the workers gave back while they were destroyed */
     if (publisher->first) end_publishing(publisher->first); /* the start failed before all workers had it */
     mailbox_release(&publisher->mailbox);
-    destroy_builder(publisher);
-    keep_good_text(publisher, -1);
-    forget_pending(publisher);
+    publisher_destroy_builder(publisher);
+    key_sets_destroy(publisher->key_sets); /* nobody's chain uses a source any more */
+    publisher_keep_good_text(publisher, -1);
+    publisher_forget_pending(publisher);
     entrances_drop(publisher->entrances);
+    key_index_release(&publisher->key_index); /* tells the changes what they may still wait for */
+    if (publisher->changes) changes_destroy(publisher->changes);
+    free(publisher->store);
     free(publisher->log_in_force);
     loop_release(&publisher->loop);
     free((void *)(uintptr_t)publisher->kinds.items);
     free(publisher);
 }
 
+struct limit_counters *publisher_limits(const struct publisher *publisher) { return publisher->limits; }
+
+struct key_index *publisher_key_index(struct publisher *publisher) { return &publisher->key_index; }
+
+struct key_sets *publisher_key_sets(const struct publisher *publisher) { return publisher->key_sets; }
+
 struct metrics *publisher_metrics(const struct publisher *publisher) { return publisher->metrics; }
+
+struct mirrors *publisher_mirrors(const struct publisher *publisher) { return publisher->mirrors; }
 
 uint64_t publisher_version(const struct publisher *publisher)
 {

@@ -26,7 +26,9 @@ static void all_sockets_answered(struct gateway *);
 
 static bool is_admin(const struct gateway *gateway, const struct address *address)
 {
-    return gateway->admin && address_equal(address, &gateway->facts->admin);
+    const struct facts *facts = gateway->facts;
+    return gateway->admin &&
+           (address_equal(address, &facts->admin) || (facts->probes_enabled && address_equal(address, &facts->probes)));
 }
 
 /* Where there are fewer sockets than workers, workers share one: each gets a descriptor of its own, as what is dealt is the worker's to
@@ -237,13 +239,20 @@ void control_give_up_address(struct gateway *gateway, const char *text)
     if (address_parse(slice_from_cstring(text), &address)) stop_listening(gateway, &address, true);
 }
 
+static bool has_same_admin(const struct facts *before, const struct facts *after)
+{
+    return after->admin_enabled == before->admin_enabled && after->probes_enabled == before->probes_enabled &&
+           (!before->admin_enabled || address_equal(&after->admin, &before->admin)) &&
+           (!before->probes_enabled || address_equal(&after->probes, &before->probes));
+}
+
 static void warn_of_unchanged(const struct facts *before, const struct facts *after)
 {
     if (after->workers != before->workers) {
         log_warning("workers: %u takes effect with the next `sluice upgrade` or start; %u go on", after->workers,
                     before->workers);
     }
-    if (after->admin_enabled != before->admin_enabled || !address_equal(&after->admin, &before->admin)) {
+    if (!has_same_admin(before, after)) {
         log_warning("admin: another address takes effect with the next `sluice upgrade` or start");
     }
     if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
@@ -322,12 +331,20 @@ static void refuse_reload(struct gateway *gateway, const char *why)
     free(answer);
 }
 
+static const struct address *find_in_new(const struct gateway *gateway, const struct address *address)
+{
+    return has_listener(gateway->reload.facts, address) ? address : NULL;
+}
+
 /* Sockets go to the admin worker by their address, and the running one keeps its own until a restart, whatever the new configuration
  * names. A listener there would serve nobody. NULL: there is none; else why not, the caller's. */
 static char *find_listener_on_admin(const struct gateway *gateway)
 {
-    const struct address *admin = &gateway->facts->admin;
-    if (!gateway->admin || !has_listener(gateway->reload.facts, admin)) return NULL;
+    const struct facts *facts = gateway->facts;
+    PROMISE(facts != NULL);
+    const struct address *admin = find_in_new(gateway, &facts->admin);
+    if (!admin && facts->probes_enabled) admin = find_in_new(gateway, &facts->probes);
+    if (!gateway->admin || !admin) return NULL;
     char text[ADDRESS_TEXT_BYTES];
     address_write(admin, text);
     char *stands = where_it_stands(gateway, admin);
@@ -390,11 +407,15 @@ static void take_over_facts(struct gateway *gateway)
     struct facts *before = gateway->facts, *facts = gateway->reload.facts;
     warn_of_unchanged(before, facts);
     facts->workers = before->workers;
+    if (gateway->admin && has_same_admin(before, facts)) admin_worker_renew(gateway->admin, facts->admin_entrances);
     facts->admin = before->admin;
     facts->admin_enabled = before->admin_enabled;
+    facts->probes = before->probes;
+    facts->probes_enabled = before->probes_enabled;
     gateway->facts = facts;
     gateway->reload.facts = NULL;
     certificate_watch_take(&gateway->certificates, &facts->certificates);
+    control_take_admin_settings(gateway);
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;
@@ -440,5 +461,6 @@ void control_ask_for_all_sockets(struct gateway *gateway)
         ask_for_sockets(gateway, &gateway->facts->listeners[i], gateway->worker_count);
     }
     if (gateway->facts->admin_enabled) ask_for_sockets(gateway, &gateway->facts->admin, 1);
+    if (gateway->facts->probes_enabled) ask_for_sockets(gateway, &gateway->facts->probes, 1);
     if (gateway->sockets_pending == 0) all_sockets_answered(gateway);
 }

@@ -28,11 +28,12 @@ struct choice {
 };
 
 struct tls_server {
-    struct vector certificates; /* struct certificate * */
-    struct vector choices;      /* struct choice *; the first is the default */
-    struct map names;           /* "a.example.com", "*.example.com" -> struct choice */
-    struct vector ends;         /* struct certificate_end */
-    bool http2;                 /* may be spoken */
+    struct vector certificates; /* struct certificate *: first its own, of files, then the stored ones */
+    size_t own_count;
+    struct vector choices; /* struct choice *; the first is the default */
+    struct map names;      /* "a.example.com", "*.example.com" -> struct choice */
+    struct vector ends;    /* struct certificate_end */
+    bool http2;            /* may be spoken */
     struct ticket_ring *ring;
     struct ticket_keys *ticket_keys; /* from files; NULL: the ring's */
     X509_STORE *client_store;        /* NULL: clients are asked for nothing */
@@ -296,6 +297,16 @@ static void read_certificates(struct tls_server *server, const struct listener_t
         if (certificate) vector_push_pointer(&server->certificates, certificate);
         if (item) item = item->next;
     }
+    server->own_count = server->certificates.count;
+}
+
+static void join_stored(struct tls_server *server, const struct listener_config *listener,
+                        const struct stored_certificates *stored, const struct node *tls, struct problems *problems)
+{
+    for (size_t i = 0; i < stored->count; i++) vector_push_pointer(&server->certificates, stored->items[i]);
+    if (listener->tls.certificates.count > 0 || stored->count > 0) return;
+    problems_add(problems, tls, "name files in tls.certificates, or store a certificate (POST /admin/certificates)",
+                 "listener %.*s has no certificate to show", SLICE_PRINT(listener->address_text));
 }
 
 static void hash_policy(struct tls_server *server, int client_auth, struct slice authorities, struct slice revoked)
@@ -404,8 +415,8 @@ struct certificate_end tls_server_certificate(const struct tls_server *server, s
 
 /* --- life --- */
 
-struct tls_server *tls_server_create(const struct listener_config *listener, struct ticket_ring *ring,
-                                     struct problems *problems)
+struct tls_server *tls_server_create(const struct listener_config *listener, const struct stored_certificates *stored,
+                                     struct ticket_ring *ring, struct problems *problems)
 {
     struct tls_server *server = memory_allocate(sizeof *server);
     const struct listener_tls_config *config = &listener->tls;
@@ -419,6 +430,7 @@ struct tls_server *tls_server_create(const struct listener_config *listener, str
     server->http2 = listener->http2;
     server->ring = ring;
     read_certificates(server, config, tls, problems);
+    join_stored(server, listener, stored, tls, problems);
     read_policy(server, config, tls, problems);
     read_ticket_keys(server, config, tls, problems);
     check_words(config->ciphers, ": ,", SSL_CTX_set_cipher_list, place_of(tls, "ciphers"), problems);
@@ -449,8 +461,7 @@ void tls_server_destroy(struct tls_server *server)
     }
     vector_release(&server->choices);
     map_release(&server->names);
-    for (size_t i = 0; i < server->certificates.count; i++)
-        certificate_destroy(vector_pointer_at(&server->certificates, i));
+    for (size_t i = 0; i < server->own_count; i++) certificate_destroy(vector_pointer_at(&server->certificates, i));
     vector_release(&server->certificates);
     vector_release(&server->ends);
     ticket_keys_destroy(server->ticket_keys);

@@ -12,9 +12,17 @@
 #include <time.h>
 
 struct tls_server;
+struct certificate;
 
-/* `ring` outlives it. NULL: there were problems, with their places. */
-struct tls_server *tls_server_create(const struct listener_config *, struct ticket_ring *ring, struct problems *);
+/* Certificates that are kept in the configuration itself and shown by this listener, behind those of its files; they outlive it. */
+struct stored_certificates {
+    struct certificate *const *items;
+    size_t count;
+};
+
+/* `ring` outlives it. NULL: there were problems, with their places; among them that there is no certificate to be shown. */
+struct tls_server *tls_server_create(const struct listener_config *, const struct stored_certificates *,
+                                     struct ticket_ring *ring, struct problems *);
 void tls_server_destroy(struct tls_server *); /* NULL is allowed */
 /* Where a handshake begins; the client's words choose from there. */
 SSL_CTX *tls_server_context(const struct tls_server *);

@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "gateway/key_set_metrics.h"
+#include "gateway/limit_figures.h"
 #include "gateway/status.h"
 
 #include <signal.h>
@@ -61,7 +63,7 @@ void control_forget_names(struct gateway *gateway)
 
 /* --- status and figures --- */
 
-static void sum_figures(const struct gateway *gateway, struct worker_figures *sum)
+void control_sum_figures(const struct gateway *gateway, struct worker_figures *sum)
 {
     *sum = (struct worker_figures){ 0 };
     for (unsigned i = 0; i < gateway->worker_count; i++) worker_add_figures(gateway->workers[i], sum);
@@ -70,7 +72,7 @@ static void sum_figures(const struct gateway *gateway, struct worker_figures *su
 int64_t control_open_tunnels(const struct gateway *gateway)
 {
     struct worker_figures sum;
-    sum_figures(gateway, &sum);
+    control_sum_figures(gateway, &sum);
     return sum.tunnels;
 }
 
@@ -79,7 +81,7 @@ void control_answer_status(struct gateway *gateway, uint64_t command, const char
     char text[2048];
     uint64_t gateways_draining = 0;
     struct worker_figures sum;
-    sum_figures(gateway, &sum);
+    control_sum_figures(gateway, &sum);
     slice_parse_uint64(slice_from_cstring(others), &gateways_draining);
     struct status status = {
         .workers = gateway->worker_count,
@@ -96,13 +98,27 @@ void control_answer_status(struct gateway *gateway, uint64_t command, const char
     control_send(gateway, SUPERVISION_ANSWER, command, text);
 }
 
+bool control_write_checks(struct metrics_text *text, void *argument, uint64_t *place)
+{
+    struct gateway *gateway = argument;
+    return gateway->checker && health_worker_write_metrics(gateway->checker, text, place);
+}
+
+bool control_write_limits(struct metrics_text *text, void *argument, uint64_t *place)
+{
+    const struct gateway *gateway = argument;
+    return limit_figures_write(publisher_limits(gateway->publisher), text, place);
+}
+
 void control_write_figures(struct metrics_text *text, void *argument)
 {
     struct gateway *gateway = argument;
     struct worker_figures sum;
-    sum_figures(gateway, &sum);
+    control_sum_figures(gateway, &sum);
     figures_write_metrics(text, &sum);
     certificate_watch_write_metrics(&gateway->certificates, text);
+    key_index_write_metrics(publisher_key_index(gateway->publisher), text);
+    key_set_metrics_write(publisher_key_sets(gateway->publisher), text);
     metrics_text_head(text, "sluice_snapshot_version", "gauge", "Version of the configuration in force.");
     metrics_text_line(text, "sluice_snapshot_version", NULL, publisher_version(gateway->publisher));
     metrics_text_head(text, "sluice_access_log_lines_dropped_total", "counter",
@@ -156,6 +172,7 @@ void control_beat(struct timer *timer)
     struct gateway *gateway = CONTAINER_OF(timer, struct gateway, beat);
     forgive_lost_time(gateway);
     check_workers(gateway);
+    key_index_heard(publisher_key_index(gateway->publisher), publisher_changes(gateway->publisher));
     if (gateway->ready) control_send(gateway, SUPERVISION_BEAT, 0, NULL);
     timer_set(&gateway->loop.timers, timer, gateway->loop.now_ms + BEAT_MS);
 }

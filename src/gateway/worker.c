@@ -155,6 +155,7 @@ static void after_turn(struct loop *loop, void *argument)
     (void)loop;
     struct worker *worker = argument;
     gauge_set(&worker->buffer_bytes, (int64_t)memory_ceiling_in_use(&worker->memory));
+    if (worker->options.api_keys) api_keys_quiesce(worker->options.api_keys, worker->options.index);
 }
 
 /* --- life --- */
@@ -187,11 +188,12 @@ static void init_parts(struct worker *worker, const struct worker_options *optio
         .slabs = &worker->slabs,
         .upstream = &worker->upstream,
         .metrics = options->metrics,
-        .rendered_metrics = options->rendered_metrics,
+        .admin = options->admin,
         .access_log = options->access_log,
         .mailbox = &worker->mailbox,
         .index = options->index,
         .ids = &worker->http.ids,
+        .filters = options->filters,
         .pin_released = pin_released,
         .owner = worker,
     };
@@ -268,6 +270,8 @@ void worker_destroy(struct worker *worker)
     timer_clear(&worker->loop.timers, &worker->second);
     timer_clear(&worker->loop.timers, &worker->log_flush);
     if (worker->options.access_log) access_log_flush(worker->options.access_log);
+    exchange_worker_stop_filters(&worker->exchanges);
+    loop_turn(&worker->loop, 0);
     upstream_worker_release(&worker->upstream);
     mailbox_release(&worker->mailbox);
     loop_turn(&worker->loop, 0);

@@ -7,6 +7,7 @@
 
 #include "exchange/exchange.h"
 #include "gateway/connection.h"
+#include "keys/api_keys.h"
 
 #include <pthread.h>
 
@@ -39,11 +40,13 @@ struct worker_options {
     unsigned index;   /* its lines in instances, services, metrics */
     const char *name; /* of its thread, up to 15 bytes; static or longer-lived */
     struct metrics *metrics;
-    struct metrics *rendered_metrics;     /* what the admin handler shows; NULL elsewhere */
+    struct admin_surroundings *admin;     /* what the admin handler works on; NULL elsewhere */
     struct access_log_worker *access_log; /* NULL: none */
     struct address_limits *addresses;
-    struct publication *first;    /* in force from the start; counted as adopted */
-    void (*drained)(void *owner); /* on the worker's thread: after worker_drain, no connection is left */
+    struct api_keys *api_keys;           /* a reader of it, by `index`; NULL elsewhere */
+    const struct filter *const *filters; /* that may run here; NULL: none keeps anything */
+    struct publication *first;           /* in force from the start; counted as adopted */
+    void (*drained)(void *owner);        /* on the worker's thread: after worker_drain, no connection is left */
     void *owner;
 };
 

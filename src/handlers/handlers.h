@@ -4,7 +4,7 @@
 
 #include "chain/handler.h"
 
-extern const struct handler handler_proxy, handler_respond, handler_redirect;
+extern const struct handler handler_proxy, handler_respond, handler_redirect, handler_aggregate;
 
 /* NULL-ended. */
 extern const struct handler *const handlers_all[];

@@ -8,9 +8,9 @@
 #include "handlers/private.h"
 #include "http/websocket.h"
 
+#include "exchange/sub_request.h"
 #include "http/grpc.h"
-
-#include <xxhash.h>
+#include "http/our_names.h"
 
 struct proxy {
     struct upstream_call call;
@@ -21,7 +21,10 @@ struct proxy {
     bool upgrade;
 };
 
-static bool proxy_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
+static bool proxy_takes(const struct route_config *route)
+{
+    return !slice_is_absent(route->service_id) || route->has_split;
+}
 
 /* --- the request on its way out --- */
 
@@ -56,48 +59,14 @@ static bool set_identity(struct headers *headers, enum header_id id, struct slic
     return slice_is_absent(value) || headers_add_known(headers, id, value);
 }
 
-/* CGI and WSGI know no difference between '-' and '_' in names, so X_Client_ID would be read as ours (RFC 3875 4.1.18). */
-static bool looks_like(struct slice name, struct slice ours)
-{
-    if (name.length != ours.length) return false;
-    for (size_t i = 0; i < name.length; i++) {
-        char a = name.at[i] == '_' ? '-' : name.at[i], b = ours.at[i];
-        if ((a | 0x20) != (b | 0x20)) return false; /* the names hold letters and '-' only */
-    }
-    return true;
-}
-
-/* What the service believes because it comes from us. */
-static const enum header_id our_fields[] = {
-    HEADER_X_AUTHENTICATED_USER, HEADER_X_CLIENT_ID,      HEADER_X_REQUEST_ID,
-    HEADER_X_FORWARDED_FOR,      HEADER_X_FORWARDED_HOST, HEADER_X_FORWARDED_PROTO,
-};
-
-/* What a client's certificate says is ours to say, once it was verified. */
-static const struct slice certificate_family = SLICE("X-Client-Certificate-");
-
-static bool begins_like(struct slice name, struct slice family)
-{
-    return name.length > family.length && looks_like(slice_before(name, family.length), family);
-}
-
-/* What only a proxy may say of a request, whichever of its many names it goes by. */
-static bool is_a_proxys_word(struct slice name)
-{
-    return begins_like(name, SLICE("X-Forwarded-")) || looks_like(name, SLICE("X-Real-IP"));
-}
-
 /* Of a proxy's words only the client's: what a policy of ours says is not forged. */
 static bool is_forged(const struct header *header, bool from_trusted_proxy)
 {
-    struct slice name = header->name;
-    for (size_t i = 0; i < COUNT_OF(our_fields); i++) {
-        if (looks_like(name, header_id_name(our_fields[i]))) return true;
-    }
-    return begins_like(name, certificate_family) ||
-           (!from_trusted_proxy && header->from_wire && is_a_proxys_word(name));
+    return header_name_is_ours(header->name) ||
+           (!from_trusted_proxy && header->from_wire && header_name_is_a_proxys(header->name));
 }
 
+/* Those with an id are set anew one by one. */
 static void remove_forged(struct headers *headers, bool from_trusted_proxy)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
@@ -153,8 +122,8 @@ static bool prepare_request(struct exchange *exchange)
            set_forwarded(exchange, HEADER_X_FORWARDED_PROTO,
                          exchange->stream->peer->tls ? SLICE("https") : SLICE("http")) &&
            headers_set_known(headers, HEADER_X_REQUEST_ID, exchange->request_id) &&
-           set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->user_id) &&
-           set_identity(headers, HEADER_X_CLIENT_ID, exchange->client_id) &&
+           set_identity(headers, HEADER_X_AUTHENTICATED_USER, exchange->identity.user_id) &&
+           set_identity(headers, HEADER_X_CLIENT_ID, exchange->identity.client_id) &&
            set_certificate(headers, exchange->stream->peer->certificate) && set_grpc_timeout(exchange) &&
            headers_add_known(headers, HEADER_VIA, via(exchange->request->version));
 }
@@ -164,9 +133,10 @@ static void clean_request_trailers(const struct body_trailer_rule *rule, struct 
 {
     (void)rule;
     headers_remove_hop_by_hop(trailers);
-    remove_forged(trailers, false);
     headers_remove_known(trailers, HEADER_FORWARDED);
-    for (size_t i = 0; i < COUNT_OF(our_fields); i++) headers_remove_known(trailers, our_fields[i]);
+    for (struct header *field = headers_next(trailers, NULL); field; field = headers_next(trailers, field)) {
+        if (is_forged(field, false)) headers_remove_one(trailers, field);
+    }
 }
 
 static struct slice upstream_target(const struct exchange *exchange)
@@ -178,13 +148,6 @@ static struct slice upstream_target(const struct exchange *exchange)
         return slice_of(path.at, path.length + 1 + query.length);
     }
     return arena_join(exchange->arena, (struct slice[]){ path, SLICE("?"), query }, 3);
-}
-
-static uint64_t client_hash(const struct exchange *exchange)
-{
-    const struct address *address = &exchange->client;
-    if (address->any.sa_family == AF_INET) return XXH3_64bits(&address->v4.sin_addr, sizeof address->v4.sin_addr);
-    return XXH3_64bits(&address->v6.sin6_addr, sizeof address->v6.sin6_addr);
 }
 
 static bool is_repeatable(const struct exchange *exchange)
@@ -225,7 +188,7 @@ static void make_plan(struct exchange *exchange, struct slice target, struct cal
         .repeatable = is_repeatable(exchange),
         .wait_for_continue = exchange->request->expects_continue,
     };
-    if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = client_hash(exchange);
+    if (exchange->service->algorithm == LB_IP_HASH) plan->client_hash = exchange_client_hash(exchange);
     if (UNLIKELY(exchange->service->transport->proxy_protocol != 0)) find_ends(exchange, plan);
 }
 
@@ -376,6 +339,7 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     make_plan(exchange, target, &proxy->plan);
     proxy->plan.upgrade = proxy->upgrade;
     if (proxy->plan.body) body_pipe_set_trailer_rule(proxy->plan.body, &proxy->request_trailers);
+    exchange_request_ready(exchange, target);
     upstream_call_start(&proxy->call, exchange->worker->upstream, &proxy->plan);
 }
 
@@ -390,6 +354,20 @@ static void proxy_finish(struct exchange *exchange, const void *compiled, void *
     loop_dequeue(exchange->worker->loop, &proxy->task);
 }
 
+static void proxy_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    (void)compiled;
+    const struct compiled_route *route = exchange->route;
+    explanation_add(explanation, "asks service \"%s\"%s for %.*s%s", exchange->service->name,
+                    exchange->split_choice ? ", which the split has chosen," : "", SLICE_PRINT(exchange->upstream_path),
+                    exchange->upstream_query.length ? " and a query" : "");
+    if (websocket_is_asked_for(exchange->request)) explanation_add(explanation, "asks it to open a WebSocket");
+    explanation_add(explanation, "waits at most %u ms for an answer", route->timeout_ms);
+    if (route->retry_count > 0)
+        explanation_add(explanation, "tries %u more at most%s", route->retry_count,
+                        is_repeatable(exchange) ? "" : ", while no instance can have acted on the request");
+}
+
 const struct handler handler_proxy = {
     .name = "proxy",
     .summary = "Sends the request to the route's service.",
@@ -397,4 +375,5 @@ const struct handler handler_proxy = {
     .takes = proxy_takes,
     .start = proxy_start,
     .finish = proxy_finish,
+    .explain = proxy_explain,
 };

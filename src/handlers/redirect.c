@@ -19,6 +19,7 @@ static bool redirect_takes(const struct route_config *);
 static bool redirect_compile(const struct filter_compile *, const struct route_config *, void **compiled);
 static void redirect_release(void *compiled);
 static void redirect_start(struct exchange *, const void *compiled, void *state);
+static void redirect_explain(struct exchange *, const void *compiled, struct explanation *);
 
 const struct handler handler_redirect = {
     .name = "redirect",
@@ -27,6 +28,7 @@ const struct handler handler_redirect = {
     .compile = redirect_compile,
     .release = redirect_release,
     .start = redirect_start,
+    .explain = redirect_explain,
 };
 
 static bool redirect_takes(const struct route_config *route) { return route->has_redirect; }
@@ -80,14 +82,25 @@ static struct slice with_query(struct exchange *exchange, struct slice to)
     return arena_join(exchange->arena, pieces, COUNT_OF(pieces));
 }
 
+/* Absent when memory is short. */
+static struct slice write_place(struct exchange *exchange, const struct redirect *redirect)
+{
+    struct slice to = exchange_render(exchange, redirect->to);
+    return redirect->keep_query ? with_query(exchange, to) : to;
+}
+
+static bool is_place(const struct redirect *redirect, struct slice to)
+{
+    return is_location(to) && !(redirect->stays_here && slice_starts_with(to, SLICE("//")));
+}
+
 static void redirect_start(struct exchange *exchange, const void *compiled, void *state)
 {
     const struct redirect *redirect = compiled;
-    struct slice to = exchange_render(exchange, redirect->to);
-    if (redirect->keep_query) to = with_query(exchange, to);
+    struct slice to = write_place(exchange, redirect);
     if (slice_is_absent(to)) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-    } else if (!is_location(to) || (redirect->stays_here && slice_starts_with(to, SLICE("//")))) {
+    } else if (!is_place(redirect, to)) {
         exchange_respond_problem(exchange, 400, "bad-redirect", SLICE_ABSENT,
                                  "the request's path makes no place to be sent to");
     } else {
@@ -97,4 +110,17 @@ static void redirect_start(struct exchange *exchange, const void *compiled, void
         }
     }
     exchange_answer_prepared(exchange);
+}
+
+/* Without the query: it may hold a secret. */
+static void redirect_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    const struct redirect *redirect = compiled;
+    struct slice to = write_place(exchange, redirect);
+    size_t query = slice_find_byte(to, '?');
+    if (is_place(redirect, to))
+        explanation_add(explanation, "sends the client to %.*s%s (%u)", SLICE_PRINT(slice_before(to, query)),
+                        query == SLICE_NOT_FOUND ? "" : " and a query", redirect->status);
+    else
+        explanation_add(explanation, "answers 400: the request's path makes no place to be sent to");
 }

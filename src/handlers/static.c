@@ -25,6 +25,7 @@ static bool respond_takes(const struct route_config *);
 static bool respond_compile(const struct filter_compile *, const struct route_config *, void **compiled);
 static void respond_release(void *compiled);
 static void respond_start(struct exchange *, const void *compiled, void *state);
+static void respond_explain(struct exchange *, const void *compiled, struct explanation *);
 
 const struct handler handler_respond = {
     .name = "respond",
@@ -33,6 +34,7 @@ const struct handler handler_respond = {
     .compile = respond_compile,
     .release = respond_release,
     .start = respond_start,
+    .explain = respond_explain,
 };
 
 static bool respond_takes(const struct route_config *route) { return route->has_respond; }
@@ -122,4 +124,14 @@ static void respond_start(struct exchange *exchange, const void *compiled, void 
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
     }
     exchange_answer_prepared(exchange);
+}
+
+static void respond_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    const struct respond *respond = compiled;
+    struct slice body = exchange_render(exchange, respond->body);
+    if (body.length > 0)
+        explanation_add(explanation, "answers %u by itself, with a body of %zu bytes", respond->status, body.length);
+    else
+        explanation_add(explanation, "answers %u by itself, without a body", respond->status);
 }

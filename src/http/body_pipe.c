@@ -469,17 +469,27 @@ static void drop_tees(struct body_pipe *pipe)
     pipe->tees = NULL;
 }
 
+/* Why a lossy copy can't have the bytes; NULL: it can. */
+static const char *why_lost(const struct body_tee *tee, const struct slab *slab, size_t length)
+{
+    if (credit(tee->copy) < length) return "its consumer is too slow";
+    if (tee->mode != BODY_TEE_LOSSY) return NULL;
+    if (!slab) return "its bytes can't be held";
+    return slab->is_reserve ? "memory is short" : NULL;
+}
+
 static void push_to_tees(struct body_pipe *pipe, struct slab *slab, const char *at, size_t length)
 {
     for (struct body_tee **link = &pipe->tees; *link;) {
         struct body_tee *tee = *link;
         struct body_pipe *copy = tee->copy;
-        if (copy->stopped || credit(copy) < length) {
+        const char *why = copy->stopped ? NULL : why_lost(tee, slab, length);
+        if (copy->stopped || why) {
             *link = tee->next;
-            if (copy->stopped)
-                copy->original = NULL;
+            if (why)
+                abort_copy(copy, why);
             else
-                abort_copy(copy, "its consumer is too slow");
+                copy->original = NULL;
             continue;
         }
         if (slab) slab_retain(slab);

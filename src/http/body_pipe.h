@@ -73,9 +73,10 @@ struct body_pipe {
     bool credit_wanted;       /* the producer found none and waits */
     struct headers *trailers; /* set by finish; NULL: none */
     const struct body_trailer_rule *trailer_rule; /* NULL: none */
-    struct body_watch *watch;                     /* NULL: nobody. Set by the pipe's owner before anything is pushed */
-    const struct body_splice *splice;             /* the producer's offer; NULL: none */
-    void *producer;                               /* for body_splice's callee */
+    /* NULL: nobody. Set before anything is pushed, or later by who also looks at what is there and declines the offer to splice. */
+    struct body_watch *watch;
+    const struct body_splice *splice; /* the producer's offer; NULL: none */
+    void *producer;                   /* for body_splice's callee */
     struct body_tee *tees;
     struct body_replay *replay;
     struct body_piece pieces[BODY_PIPE_PIECES];
@@ -141,7 +142,9 @@ bool body_pipe_can_rewind(const struct body_pipe *);
 void body_pipe_forget_replay(struct body_pipe *);
 
 enum body_tee_mode {
-    BODY_TEE_LOSSY, /* where the copy has no credit it is aborted; the original never waits (mirror) */
+    /* Where the copy has no credit it is aborted, and so it is where holding the bytes would keep the original's producer waiting (a slab of
+     * its reserve) or where they may not live as long (no slab). The original never waits (mirror). */
+    BODY_TEE_LOSSY,
     BODY_TEE_STORE, /* the original's credit is also bounded by the copy's (cache) */
 };
 /* Everything pushed from now on also goes to `copy`, by reference. `copy` is initialised by the caller, which consumes it. A tee

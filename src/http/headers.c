@@ -35,8 +35,8 @@
     ROW(HEADER_SERVER, "Server", 's', 'r')                                                 \
     ROW(HEADER_SET_COOKIE, "Set-Cookie", 's', 'e')                                         \
     ROW(HEADER_TE, "TE", 't', 'e')                                                         \
-    ROW(HEADER_TRACEPARENT, "Traceparent", 't', 't')                                       \
-    ROW(HEADER_TRACESTATE, "Tracestate", 't', 'e')                                         \
+    ROW(HEADER_TRACEPARENT, "traceparent", 't', 't')                                       \
+    ROW(HEADER_TRACESTATE, "tracestate", 't', 'e')                                         \
     ROW(HEADER_TRAILER, "Trailer", 't', 'r')                                               \
     ROW(HEADER_TRANSFER_ENCODING, "Transfer-Encoding", 't', 'g')                           \
     ROW(HEADER_UPGRADE, "Upgrade", 'u', 'e')                                               \
@@ -110,6 +110,24 @@ bool header_value_is_valid(struct slice value)
         if (*at == '\r' || *at == '\n' || *at == '\0') return false;
     }
     return true;
+}
+
+/* Hop-by-hop and framing (RFC 9110 7.6.1, RFC 9112 6), the authority, and what the two sides agree on while a body is sent. */
+bool header_is_sluices_own(enum header_id id)
+{
+    switch (id) {
+    case HEADER_CONNECTION:
+    case HEADER_CONTENT_LENGTH:
+    case HEADER_EXPECT:
+    case HEADER_HOST:
+    case HEADER_KEEP_ALIVE:
+    case HEADER_PROXY_CONNECTION:
+    case HEADER_TE:
+    case HEADER_TRAILER:
+    case HEADER_TRANSFER_ENCODING:
+    case HEADER_UPGRADE: return true;
+    default: return false;
+    }
 }
 
 void headers_init(struct headers *headers, struct arena *arena) { *headers = (struct headers){ .arena = arena }; }

@@ -80,6 +80,9 @@ bool header_name_is_valid(struct slice name);
 /* No CR, LF, NUL (RFC 9110 5.5); other control bytes are let through as obs-text is. */
 bool header_value_is_valid(struct slice value);
 
+/* Framing and hop-by-hop fields, Host, Expect: Sluice writes them itself and no policy changes them. */
+bool header_is_sluices_own(enum header_id);
+
 void headers_init(struct headers *, struct arena *);
 /* Appends. The slices are kept, not copied. False when memory is short or there would be more than 65,535. */
 bool headers_add(struct headers *, struct slice name, struct slice value) MUST_USE;

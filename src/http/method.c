@@ -33,3 +33,27 @@ enum method method_find(struct slice token)
 struct slice method_name(enum method method) { return methods[method].name; }
 
 bool method_is_idempotent(enum method method) { return methods[method].idempotent; }
+
+struct method_set method_set_of(const struct slice *names, size_t count, struct slice *others)
+{
+    struct method_set set = { .known = count == 0 ? UINT16_MAX : 0, .others = others };
+    for (size_t i = 0; i < count; i++) {
+        enum method method = method_find(names[i]);
+        if (method == METHOD_OTHER) {
+            others[set.other_count++] = names[i];
+            continue;
+        }
+        set.known |= (uint16_t)(1u << method);
+        if (method == METHOD_GET) set.known |= 1u << METHOD_HEAD;
+    }
+    return set;
+}
+
+bool method_set_holds(const struct method_set *set, enum method method, struct slice text)
+{
+    if (set->known & 1u << method) return true;
+    for (unsigned i = 0; method == METHOD_OTHER && i < set->other_count; i++) {
+        if (slice_equal(set->others[i], text)) return true;
+    }
+    return false;
+}

@@ -26,4 +26,14 @@ enum method method_find(struct slice token);
 struct slice method_name(enum method);
 bool method_is_idempotent(enum method); /* RFC 9110 9.2.2 */
 
+/* Some methods, or all of them; GET serves HEAD too. */
+struct method_set {
+    uint16_t known;       /* bit enum method */
+    uint16_t other_count; /* those outside of enum method */
+    const struct slice *others;
+};
+/* None named: all. `others` has room for `count` and lives, as do the names, as long as the set. */
+struct method_set method_set_of(const struct slice *names, size_t count, struct slice *others);
+bool method_set_holds(const struct method_set *, enum method, struct slice text);
+
 #endif

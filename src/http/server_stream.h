@@ -29,6 +29,7 @@ struct peer {
     int descriptor; /* the connection's socket, for who must ask about it; -1: none */
     struct address
         destination;        /* whom the client connected to, as the PROXY protocol says; AF_UNSPEC: the socket knows */
+    bool only_probes;       /* it came where nothing but whether we are well may be asked */
     uint16_t redirect_port; /* its requests are sent there, by https; 0: they are not */
     const struct peer_certificate *certificate; /* NULL: none was shown */
 };

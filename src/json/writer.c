@@ -123,6 +123,14 @@ static size_t utf8_length(const unsigned char *at, size_t left)
     return length;
 }
 
+bool json_is_utf8(struct slice text)
+{
+    size_t at = 0, length = 1;
+    for (; at < text.length && length > 0; at += length)
+        length = utf8_length((const unsigned char *)text.at + at, text.length - at);
+    return length > 0;
+}
+
 static void put_control(struct json_writer *writer, unsigned char byte)
 {
     static const char digits[] = "0123456789abcdef";
@@ -160,7 +168,7 @@ static bool write_plain_string(struct json_writer *writer, struct slice value)
     if (!at) return true;
     if (writer->comma) *at++ = ',';
     *at++ = '"';
-    if (value.length > 0) memcpy(at, value.at, value.length);
+    memcpy(at, value.at, value.length);
     at[value.length] = '"';
     writer->comma = true;
     return true;
@@ -168,6 +176,7 @@ static bool write_plain_string(struct json_writer *writer, struct slice value)
 
 void json_write_string(struct json_writer *writer, struct slice value)
 {
+    if (value.length == 0) value = SLICE(""); /* an absent one has no address to count from */
     if (write_plain_string(writer, value)) return;
     begin_value(writer);
     put_byte(writer, '"');
@@ -238,4 +247,15 @@ struct slice json_writer_result(const struct json_writer *writer)
 {
     if (writer->overflow) return SLICE_ABSENT;
     return slice_of(writer->start, (size_t)(writer->next - writer->start));
+}
+
+struct slice json_quote(struct arena *arena, struct slice text)
+{
+    size_t size = 6 * text.length + 2; /* each byte as \u00XX at worst */
+    char *room = arena_allocate(arena, size);
+    if (!room) return SLICE_ABSENT;
+    struct json_writer writer;
+    json_writer_init(&writer, room, size);
+    json_write_string(&writer, text);
+    return json_writer_result(&writer);
 }

@@ -5,7 +5,7 @@
 #ifndef SLUICE_JSON_WRITER_H
 #define SLUICE_JSON_WRITER_H
 
-#include "base/slice.h"
+#include "base/arena.h"
 
 struct json_writer {
     char *start, *next, *end;
@@ -20,6 +20,7 @@ void json_write_array_begin(struct json_writer *);
 void json_write_array_end(struct json_writer *);
 void json_write_key(struct json_writer *, struct slice key); /* plain ASCII without quotes; not escaped */
 void json_write_string(struct json_writer *, struct slice value);
+bool json_is_utf8(struct slice text); /* well-formed: a string would be written as it is */
 void json_write_unsigned(struct json_writer *, uint64_t value);
 void json_write_signed(struct json_writer *, int64_t value);
 /* value / 1000 with three places: milliseconds out of microseconds. */
@@ -28,5 +29,7 @@ void json_write_boolean(struct json_writer *, bool value);
 void json_write_null(struct json_writer *);
 /* What was written; absent on overflow. */
 struct slice json_writer_result(const struct json_writer *);
+/* Any bytes as a JSON string, quotes included. In the arena; absent when memory is short. */
+struct slice json_quote(struct arena *, struct slice);
 
 #endif

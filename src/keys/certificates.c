@@ -11,6 +11,7 @@
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_BYTES_MAX (16u << 20)
@@ -44,11 +45,24 @@ static void forget(struct slice bytes)
     free((void *)(uintptr_t)bytes.at);
 }
 
+/* Whoever may try a change over the admin API may name a file here: a pipe without a writer, a terminal or the kernel's log would hold
+ * the thread that compiles for ever. */
+static int open_file(const char *path)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat about;
+    if (file < 0) return -1;
+    if (fstat(file, &about) == 0 && (S_ISREG(about.st_mode) || S_ISDIR(about.st_mode))) return file;
+    close(file);
+    errno = ENODEV;
+    return -1;
+}
+
 struct slice certificate_file_read(struct slice path, const char *what, const struct node *node,
                                    struct problems *problems)
 {
     struct slice bytes = SLICE_ABSENT;
-    int file = open(path.at, O_RDONLY | O_CLOEXEC);
+    int file = open_file(path.at);
     if (file >= 0 && read_all(file, &bytes)) {
         close(file);
         return bytes;
@@ -156,52 +170,77 @@ static bool parse_chain(struct certificate *certificate, struct slice text)
     return certificate->leaf && is_at_end;
 }
 
-static bool read_chain(struct certificate *certificate, const struct certificate_config *config,
-                       const struct node *node, struct problems *problems)
+/* A text with what a message calls it: "certificate \"/a.pem\"" of a file, "\"certificate\"" of a field. */
+struct named_text {
+    struct slice text;
+    const char *name;
+    const struct node *node;
+};
+
+static bool take_chain(struct certificate *certificate, const struct named_text *from, struct problems *problems)
 {
-    struct slice text = certificate_file_read(config->certificate, "certificate", node, problems);
-    if (slice_is_absent(text)) return false;
-    bool good = parse_chain(certificate, text);
-    if (!good)
-        problems_add(problems, node, "a PEM file begins with -----BEGIN CERTIFICATE-----",
-                     certificate->leaf ? "certificate \"%.*s\": what follows the first one is damaged"
-                                       : "certificate \"%.*s\" holds no certificate in PEM",
-                     SLICE_PRINT(config->certificate));
-    forget(text);
-    return good;
+    if (parse_chain(certificate, from->text)) return true;
+    problems_add(problems, from->node, "PEM begins with -----BEGIN CERTIFICATE-----",
+                 certificate->leaf ? "%s: what follows the first one is damaged" : "%s holds no certificate in PEM",
+                 from->name);
+    return false;
 }
 
-static bool read_key(struct certificate *certificate, const struct certificate_config *config, const struct node *node,
-                     struct problems *problems)
+static bool take_key(struct certificate *certificate, const struct named_text *from, struct problems *problems)
 {
-    struct slice text = certificate_file_read(config->key, "key", node, problems);
-    if (slice_is_absent(text)) return false;
     bool asked = false;
-    BIO *bio = bio_of(text);
+    BIO *bio = bio_of(from->text);
     certificate->key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &asked);
     ERR_clear_error();
     BIO_free(bio);
-    forget(text);
     if (asked) {
-        problems_add(problems, node, "openssl pkey -in KEY -out PLAIN_KEY takes it off",
-                     "key \"%.*s\" has a passphrase", SLICE_PRINT(config->key));
+        problems_add(problems, from->node, "openssl pkey -in KEY -out PLAIN_KEY takes it off", "%s has a passphrase",
+                     from->name);
         return false;
     }
     if (!certificate->key)
-        problems_add(problems, node, "a PEM file begins with -----BEGIN PRIVATE KEY-----",
-                     "key \"%.*s\" holds no private key in PEM", SLICE_PRINT(config->key));
+        problems_add(problems, from->node, "PEM begins with -----BEGIN PRIVATE KEY-----",
+                     "%s holds no private key in PEM", from->name);
     return certificate->key != NULL;
 }
 
-static bool belongs_together(const struct certificate *certificate, const struct certificate_config *config,
-                             const struct node *node, struct problems *problems)
+static bool take_both(struct certificate *certificate, const struct named_text *chain, const struct named_text *key,
+                      struct problems *problems)
 {
+    bool good = slice_is_absent(chain->text) ? false : take_chain(certificate, chain, problems);
+    good &= slice_is_absent(key->text) ? false : take_key(certificate, key, problems);
+    if (!good) return false;
     bool match = X509_check_private_key(certificate->leaf, certificate->key) == 1;
     ERR_clear_error();
-    if (!match)
-        problems_add(problems, node, NULL, "key \"%.*s\" is not the key of certificate \"%.*s\"",
-                     SLICE_PRINT(config->key), SLICE_PRINT(config->certificate));
+    if (!match) problems_add(problems, key->node, NULL, "%s is not the key of %s", key->name, chain->name);
     return match;
+}
+
+static struct named_text read_named(const char *what, struct slice path, const struct node *node,
+                                    struct problems *problems)
+{
+    return (struct named_text){
+        .text = certificate_file_read(path, what, node, problems),
+        .name = memory_format("%s \"%.*s\"", what, SLICE_PRINT(path)),
+        .node = node,
+    };
+}
+
+static void forget_named(struct named_text *named)
+{
+    forget(named->text);
+    free((void *)(uintptr_t)named->name);
+}
+
+static bool read_both(struct certificate *certificate, const struct certificate_config *config, const struct node *node,
+                      struct problems *problems)
+{
+    struct named_text chain = read_named("certificate", config->certificate, place_of(node, "certificate"), problems);
+    struct named_text key = read_named("key", config->key, place_of(node, "key"), problems);
+    bool good = take_both(certificate, &chain, &key, problems);
+    forget_named(&chain);
+    forget_named(&key);
+    return good;
 }
 
 /* --- OCSP --- */
@@ -233,34 +272,66 @@ static bool parse_staple(struct certificate *certificate, struct slice bytes)
     return good;
 }
 
+/* Takes the bytes over. */
+static bool take_staple(struct certificate *certificate, const struct named_text *from, struct problems *problems)
+{
+    if (!parse_staple(certificate, from->text)) {
+        problems_add(problems, from->node, "openssl ocsp -respout FILE writes one",
+                     "%s is not a successful response in DER", from->name);
+        forget(from->text);
+        return false;
+    }
+    certificate->staple = from->text;
+    if (certificate->staple_not_after && certificate->staple_not_after <= time(NULL))
+        log_warning("%s is out of date and not stapled", from->name);
+    return true;
+}
+
 static bool read_staple(struct certificate *certificate, const struct certificate_config *config,
                         const struct node *node, struct problems *problems)
 {
     if (slice_is_absent(config->ocsp)) return true;
-    struct slice bytes = certificate_file_read(config->ocsp, "OCSP response", node, problems);
-    if (slice_is_absent(bytes)) return false;
-    if (!parse_staple(certificate, bytes)) {
-        problems_add(problems, node, "openssl ocsp -respout FILE writes one",
-                     "OCSP response \"%.*s\" is not a successful response in DER", SLICE_PRINT(config->ocsp));
-        forget(bytes);
-        return false;
-    }
-    certificate->staple = bytes;
-    if (certificate->staple_not_after && certificate->staple_not_after <= time(NULL))
-        log_warning("OCSP response \"%.*s\" is out of date and not stapled", SLICE_PRINT(config->ocsp));
-    return true;
+    struct named_text staple = read_named("OCSP response", config->ocsp, place_of(node, "ocsp"), problems);
+    bool good = !slice_is_absent(staple.text) && take_staple(certificate, &staple, problems);
+    free((void *)(uintptr_t)staple.name);
+    return good;
 }
 
-struct certificate *certificate_read(const struct certificate_config *config, const struct node *node,
-                                     struct problems *problems)
+/* As it comes from a terminal: lines are allowed. Absent: it is no base64. The caller's (free). */
+static struct slice decode_base64(struct slice text)
+{
+    BIO *source = bio_of(text), *decoder = BIO_new(BIO_f_base64());
+    PROMISE(decoder != NULL);
+    if (slice_find_byte(text, '\n') == SLICE_NOT_FOUND) BIO_set_flags(decoder, BIO_FLAGS_BASE64_NO_NL);
+    BIO_push(decoder, source);
+    char *bytes = memory_allocate(text.length + 1);
+    int length = BIO_read(decoder, bytes, (int)text.length);
+    BIO_free_all(decoder);
+    ERR_clear_error();
+    if (length > 0) return slice_of(bytes, (size_t)length);
+    free(bytes);
+    return SLICE_ABSENT;
+}
+
+static bool decode_staple(struct certificate *certificate, struct slice text, const struct node *node,
+                          struct problems *problems)
+{
+    if (slice_is_absent(text)) return true;
+    struct named_text staple = { decode_base64(text), "\"ocsp\"", place_of(node, "ocsp") };
+    if (!slice_is_absent(staple.text)) return take_staple(certificate, &staple, problems);
+    problems_add(problems, staple.node, "base64 RESPONSE writes it", "\"ocsp\" is not base64");
+    return false;
+}
+
+static struct certificate *make_certificate(void)
 {
     struct certificate *certificate = memory_allocate(sizeof *certificate);
     vector_init(&certificate->names, sizeof(char *));
-    const struct node *key_node = place_of(node, "key");
-    bool good = read_chain(certificate, config, place_of(node, "certificate"), problems);
-    good &= read_key(certificate, config, key_node, problems);
-    if (good) good = belongs_together(certificate, config, key_node, problems);
-    good &= read_staple(certificate, config, place_of(node, "ocsp"), problems);
+    return certificate;
+}
+
+static struct certificate *complete_or_nothing(struct certificate *certificate, bool good)
+{
     if (!good) {
         certificate_destroy(certificate);
         return NULL;
@@ -268,6 +339,26 @@ struct certificate *certificate_read(const struct certificate_config *config, co
     find_names(certificate);
     certificate->not_after = to_time(X509_get0_notAfter(certificate->leaf));
     return certificate;
+}
+
+struct certificate *certificate_read(const struct certificate_config *config, const struct node *node,
+                                     struct problems *problems)
+{
+    struct certificate *certificate = make_certificate();
+    bool good = read_both(certificate, config, node, problems);
+    good &= read_staple(certificate, config, place_of(node, "ocsp"), problems);
+    return complete_or_nothing(certificate, good);
+}
+
+struct certificate *certificate_read_texts(const struct certificate_texts *texts, const struct node *node,
+                                           struct problems *problems)
+{
+    struct certificate *certificate = make_certificate();
+    struct named_text chain = { texts->certificate, "\"certificate\"", place_of(node, "certificate") };
+    struct named_text key = { texts->key, "\"key\"", place_of(node, "key") };
+    bool good = take_both(certificate, &chain, &key, problems);
+    good &= decode_staple(certificate, texts->ocsp, node, problems);
+    return complete_or_nothing(certificate, good);
 }
 
 void certificate_destroy(struct certificate *certificate)

@@ -27,6 +27,12 @@ struct certificate {
 
 /* `node` is where it is written; may be NULL. NULL: there was a problem. */
 struct certificate *certificate_read(const struct certificate_config *, const struct node *, struct problems *);
+/* The same of texts that are written in the configuration itself. */
+struct certificate_texts {
+    struct slice certificate, key; /* PEM */
+    struct slice ocsp;             /* DER in base64; absent: none */
+};
+struct certificate *certificate_read_texts(const struct certificate_texts *, const struct node *, struct problems *);
 void certificate_destroy(struct certificate *);
 /* As certificates are called in logs and metrics: the first name. */
 const char *certificate_name(const struct certificate *);

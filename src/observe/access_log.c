@@ -192,10 +192,13 @@ static void write_line(struct access_log_worker *worker, struct json_writer *wri
     write_text(writer, SLICE("userAgent"), record->user_agent);
     write_text(writer, SLICE("userId"), record->user_id);
     write_text(writer, SLICE("clientId"), record->client_id);
+    write_text(writer, SLICE("traceId"), record->trace_id);
+    write_text(writer, SLICE("spanId"), record->span_id);
     if (is_websocket) {
         write_text(writer, SLICE("closeSide"), websocket_closer_word(record->closer));
         write_number(writer, SLICE("closeCode"), record->close_code);
     }
+    if (record->would_refuse.length > 0) write_text(writer, SLICE("wouldRefuse"), record->would_refuse);
     if (record->error_type) write_error(writer, record);
     json_write_object_end(writer);
 }
@@ -233,7 +236,7 @@ static size_t text_bytes(const struct exchange_record *record)
 {
     return record->request_id.length + record->method_text.length + record->path.length + record->route.length +
            record->service.length + record->instance.length + record->client_ip.length + record->user_agent.length +
-           record->user_id.length + record->client_id.length + record->error_text.length;
+           record->user_id.length + record->client_id.length + record->error_text.length + record->would_refuse.length;
 }
 
 static struct slice cut(struct slice text) { return slice_before(text, TEXT_BYTES_CUT); }
@@ -252,6 +255,7 @@ static struct exchange_record cut_record(const struct exchange_record *record)
     cut_texts.user_id = cut(record->user_id);
     cut_texts.client_id = cut(record->client_id);
     cut_texts.error_text = cut(record->error_text);
+    cut_texts.would_refuse = cut(record->would_refuse);
     return cut_texts;
 }
 

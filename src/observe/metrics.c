@@ -13,13 +13,15 @@ struct metrics *metrics_create(unsigned workers)
     metrics->begun_ns = clock_monotonic_ns();
     pthread_mutex_init(&metrics->lock, NULL);
     map_init(&metrics->routes);
+    map_init(&metrics->names);
+    latency_scale_init(&metrics->scale);
     metrics->none = metrics_route(metrics, SLICE(""), SLICE(""));
     return metrics;
 }
 
-void metrics_route_destroy(struct metrics *metrics, struct route_metrics *route)
+static void destroy_route(struct metrics *metrics, struct route_metrics *route)
 {
-    for (unsigned i = 0; i < metrics->workers; i++) free(atomic_load(&route->lines[i]));
+    for (unsigned i = 0; i < metrics->workers; i++) route_line_destroy(atomic_load(&route->lines[i]));
     free(route->route);
     free(route->service);
     free(route);
@@ -27,12 +29,12 @@ void metrics_route_destroy(struct metrics *metrics, struct route_metrics *route)
 
 void metrics_destroy(struct metrics *metrics)
 {
-    size_t position = 0;
-    for (struct map_entry *entry = map_next(&metrics->routes, &position); entry;
-         entry = map_next(&metrics->routes, &position)) {
-        metrics_route_destroy(metrics, entry->value);
+    for (struct route_metrics *route = metrics->first, *next; route; route = next) {
+        next = route->next;
+        destroy_route(metrics, route);
     }
     map_release(&metrics->routes);
+    map_release(&metrics->names);
     pthread_mutex_destroy(&metrics->lock);
     free(metrics->lines);
     free(metrics);
@@ -45,15 +47,46 @@ static char *identity(struct slice route, struct slice service)
     return memory_format("%.*s\n%.*s", SLICE_PRINT(route), SLICE_PRINT(service)); /* no name holds a line break */
 }
 
+/* Behind all others, and before those of its name. */
+static struct route_metrics *make_route(struct metrics *metrics, struct slice route_name, struct slice service_name)
+{
+    struct route_metrics *route = memory_allocate(sizeof *route + metrics->workers * sizeof route->lines[0]);
+    route->route = memory_copy_slice(route_name);
+    route->service = memory_copy_slice(service_name);
+    route->next_of_name = map_set(&metrics->names, route_name, route);
+    route->previous = metrics->last;
+    *(metrics->last ? &metrics->last->next : &metrics->first) = route;
+    metrics->last = route;
+    return route;
+}
+
+static void forget_route(struct metrics *metrics, struct route_metrics *route)
+{
+    char *key = identity(slice_from_cstring(route->route), slice_from_cstring(route->service));
+    map_remove(&metrics->routes, slice_from_cstring(key));
+    free(key);
+    struct slice name = slice_from_cstring(route->route);
+    struct route_metrics *of_name = map_find(&metrics->names, name);
+    if (of_name != route) {
+        while (of_name->next_of_name != route) of_name = of_name->next_of_name;
+        of_name->next_of_name = route->next_of_name;
+    } else if (route->next_of_name) {
+        map_set(&metrics->names, name, route->next_of_name);
+    } else {
+        map_remove(&metrics->names, name);
+    }
+    *(route->previous ? &route->previous->next : &metrics->first) = route->next;
+    *(route->next ? &route->next->previous : &metrics->last) = route->previous;
+    destroy_route(metrics, route);
+}
+
 struct route_metrics *metrics_route(struct metrics *metrics, struct slice route_name, struct slice service_name)
 {
     char *key = identity(route_name, service_name);
     pthread_mutex_lock(&metrics->lock);
     struct route_metrics *route = map_find(&metrics->routes, slice_from_cstring(key));
     if (!route) {
-        route = memory_allocate(sizeof *route + metrics->workers * sizeof route->lines[0]);
-        route->route = memory_copy_slice(route_name);
-        route->service = memory_copy_slice(service_name);
+        route = make_route(metrics, route_name, service_name);
         map_set(&metrics->routes, slice_from_cstring(key), route);
     }
     route->references++;
@@ -69,13 +102,46 @@ void metrics_route_drop(struct metrics *metrics, struct route_metrics *route)
     pthread_mutex_unlock(&metrics->lock);
 }
 
+static bool is_forgotten(const struct route_metrics *route, uint64_t now_ns)
+{
+    return route->references == 0 && route->readers == 0 && now_ns - route->unused_since_ns > UNUSED_KEPT_NS;
+}
+
+size_t metrics_next_routes(struct metrics *metrics, struct route_metrics *after, struct route_metrics **into,
+                           size_t limit)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    size_t count = 0;
+    pthread_mutex_lock(&metrics->lock);
+    struct route_metrics *route = after ? after->next : metrics->first;
+    if (after) after->readers--;
+    for (struct route_metrics *next; route && count < limit; route = next) {
+        next = route->next;
+        if (is_forgotten(route, now_ns)) {
+            forget_route(metrics, route);
+            continue;
+        }
+        route->readers++;
+        into[count++] = route;
+    }
+    pthread_mutex_unlock(&metrics->lock);
+    return count;
+}
+
+void metrics_leave_route(struct metrics *metrics, struct route_metrics *route)
+{
+    pthread_mutex_lock(&metrics->lock);
+    route->readers--;
+    pthread_mutex_unlock(&metrics->lock);
+}
+
 /* --- counting --- */
 
 static struct route_line *line_of(struct metrics *metrics, unsigned worker, struct route_metrics *route)
 {
     struct route_line *line = atomic_load_explicit(&route->lines[worker], memory_order_relaxed);
     if (LIKELY(line)) return line;
-    line = calloc(1, sizeof *line);
+    line = route_line_create();
     if (line) {
         atomic_store_explicit(&route->lines[worker], line, memory_order_release);
     } else if (route != metrics->none) {
@@ -84,20 +150,12 @@ static struct route_line *line_of(struct metrics *metrics, unsigned worker, stru
     return line;
 }
 
-static unsigned class_of(unsigned status)
-{
-    unsigned class = status / 100;
-    return class < STATUS_CLASSES ? class : 0;
-}
-
 void metrics_count(struct metrics *metrics, unsigned worker, struct route_metrics *route,
                    const struct exchange_record *record)
 {
     struct route_line *line = line_of(metrics, worker, route ? route : metrics->none);
     if (UNLIKELY(!line)) return; /* short of memory, and nothing was counted under no route yet */
-    counter_add(&line->requests[record->method][class_of(record->status)], 1);
-    histogram_add(&line->duration, record->duration_ns / 1000);
-    if (record->upstream_ns) histogram_add(&line->upstream, record->upstream_ns / 1000);
+    route_line_count(line, &metrics->scale, record, record->ended_ns);
 }
 
 void metrics_count_error(struct metrics *metrics, unsigned worker, const char *type)
@@ -136,6 +194,19 @@ void metrics_count_websocket_close(struct metrics *metrics, unsigned worker, enu
     unsigned i = 0;
     while (i < WEBSOCKET_CODES - 1 && websocket_codes[i] != code) i++;
     counter_add(&metrics->lines[worker].websocket_closes[closer][i], 1);
+}
+
+void metrics_count_compression(struct metrics *metrics, unsigned worker, enum compression_outcome outcome)
+{
+    counter_add(&metrics->lines[worker].compression.answers[outcome], 1);
+}
+
+void metrics_count_compressed(struct metrics *metrics, unsigned worker, enum compression_outcome coding, size_t input,
+                              size_t output)
+{
+    struct compression_counts *counts = &metrics->lines[worker].compression;
+    counter_add(&counts->input_bytes[coding], input);
+    counter_add(&counts->output_bytes[coding], output);
 }
 
 void metrics_stage(struct metrics *metrics, unsigned worker, unsigned stage, uint64_t nanoseconds)

@@ -29,6 +29,32 @@ void metrics_count_error(struct metrics *, unsigned worker, const char *type);
 /* sluice_websocket_closes_total{side,code}: codes that RFC 6455 and its registry don't know count as "other". */
 void metrics_count_websocket_close(struct metrics *, unsigned worker, enum websocket_closer, unsigned code);
 
+/* What became of the body of an answer that a compression policy has seen. */
+enum compression_outcome {
+    /* It is compressed in this coding, */
+    COMPRESSED_GZIP,
+    COMPRESSED_BROTLI,
+    COMPRESSED_ZSTD,
+    COMPRESSED_CODINGS,
+    /* or stays as it is, because */
+    UNCOMPRESSED_PARTIAL = COMPRESSED_CODINGS, /* it is a part of the content, or its status has none */
+    UNCOMPRESSED_ENCODED,                      /* the service has compressed it */
+    UNCOMPRESSED_NO_TRANSFORM,                 /* Cache-Control says so */
+    UNCOMPRESSED_DIGEST,                       /* a digest of its bytes goes along */
+    UNCOMPRESSED_TYPE,                         /* bodies of its media type are not compressed */
+    UNCOMPRESSED_SHORT,                        /* it isn't worth it */
+    UNCOMPRESSED_NOT_ACCEPTED,                 /* the client wants none of the codings */
+    UNCOMPRESSED_SECRET,                       /* its length could give a secret away */
+    UNCOMPRESSED_MEMORY,                       /* memory is short */
+    COMPRESSION_OUTCOME_COUNT
+};
+
+/* sluice_compression_answers_total{outcome}. */
+void metrics_count_compression(struct metrics *, unsigned worker, enum compression_outcome);
+/* sluice_compression_input_bytes_total{coding} and …output…: bytes as they pass. `coding` is below COMPRESSED_CODINGS. */
+void metrics_count_compressed(struct metrics *, unsigned worker, enum compression_outcome coding, size_t input,
+                              size_t output);
+
 /* Where others report their own figures: each source writes complete lines when asked, on the thread that renders. */
 struct metrics_text;
 void metrics_text_line(struct metrics_text *, const char *name, const char *labels_or_null, uint64_t value);
@@ -37,6 +63,9 @@ void metrics_text_head(struct metrics_text *, const char *name, const char *type
 
 struct metrics_source {
     void (*write)(struct metrics_text *, void *argument);
+    /* Instead of `write`, where the lines may be thousands: writes some KiB of them and moves *place, which is 0 at first, so that it can go on
+     * there. False: that was all. Others may ask meanwhile, each with a place of its own. */
+    bool (*write_some)(struct metrics_text *, void *argument, uint64_t *place);
     void *argument;
     struct metrics_source *next; /* internal */
 };

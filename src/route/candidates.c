@@ -65,7 +65,7 @@ static struct candidate candidate_of(struct route_matcher *matcher)
         .specificity = matcher_specificity(matcher),
         .priority = matcher->priority,
         .methods = matcher->methods,
-        .has_more_conditions = matcher->exact_count < matcher->condition_count,
+        .has_more_conditions = matcher->exact_count < matcher->condition_count || matcher->judged_count > 0,
     };
 }
 

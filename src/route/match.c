@@ -18,9 +18,10 @@ struct search {
     struct route_request request;
     const struct router_prefilter *prefilter;
     const struct candidate *best;
-    int64_t best_priority;   /* INT64_MIN: none yet */
-    int64_t floor;           /* the best of earlier ranks: only a higher priority is of interest */
-    struct allowed *allowed; /* only in the second walk */
+    int64_t best_priority;           /* INT64_MIN: none yet */
+    int64_t floor;                   /* the best of earlier ranks: only a higher priority is of interest */
+    struct allowed *allowed;         /* only in the second walk */
+    const struct route_judge *judge; /* NULL: judged conditions hold */
     uint16_t method_bit;
     bool method_refused; /* the path of some route fits, and its methods don't: there may be a 405 */
     bool scanned, scan_tells;
@@ -45,14 +46,23 @@ static bool takes_method(const struct search *search, const struct candidate *ca
     return search->request.method != METHOD_OTHER || matcher_takes_method(candidate->matcher, &search->request);
 }
 
+static bool is_judged_well(struct search *search, const struct route_matcher *matcher)
+{
+    if (matcher->judged_count == 0 || !search->judge) return true;
+    struct route_captures captures = { .count = 0 };
+    matcher_capture(matcher, &search->request, &captures);
+    return search->judge->holds(search->judge->argument, matcher->target, &captures);
+}
+
 /* The exact ones were met on the way through the index. */
 static bool meets_more_conditions(struct search *search, const struct candidate *candidate)
 {
     const struct route_matcher *matcher = candidate->matcher;
-    for (unsigned i = matcher->exact_count; candidate->has_more_conditions && i < matcher->condition_count; i++) {
+    if (!candidate->has_more_conditions) return true;
+    for (unsigned i = matcher->exact_count; i < matcher->condition_count; i++) {
         if (!condition_is_met(&matcher->conditions[i], &search->request)) return false;
     }
-    return true;
+    return is_judged_well(search, matcher);
 }
 
 static void add_other_method(struct allowed *allowed, struct slice name)
@@ -279,42 +289,6 @@ static void search_router(struct search *search, const struct router *router)
 
 /* ---- The answer -------------------------------------------------------------------------------------------------- */
 
-static void add_capture(struct route_captures *captures, struct slice name, struct slice value)
-{
-    if (captures->count == ROUTE_CAPTURES_MAX) return;
-    captures->items[captures->count++] = (struct route_capture){ .name = name, .value = value };
-}
-
-static void capture_pieces(const struct route_matcher *matcher, struct slice path, struct route_captures *captures)
-{
-    if (matcher->piece_count == 1) return; /* a literal */
-    struct slice values[PATTERN_PIECES_MAX];
-    bool matches = pieces_match(matcher->pieces, matcher->piece_count, path, 0, values);
-    PROMISE(matches);
-    unsigned last_star = matcher->piece_count;
-    for (unsigned i = 0; i < matcher->piece_count; i++) {
-        if (matcher->pieces[i].kind == PIECE_PARAMETER) add_capture(captures, matcher->pieces[i].name, values[i]);
-        if (matcher->pieces[i].kind == PIECE_STAR) last_star = i;
-    }
-    if (last_star < matcher->piece_count) add_capture(captures, SLICE("*"), values[last_star]);
-}
-
-static void capture_groups(const struct route_matcher *matcher, struct route_request *request,
-                           struct route_captures *captures)
-{
-    const struct regex *regex = &matcher->regex;
-    if (regex->name_count == 0) return;
-    bool is_at_hand = request->scratch->matched == regex; /* the last one tried is the one that won: mostly */
-    if (!is_at_hand && !regex_match(regex, request->path, request->scratch, &request->regex_limit_hit)) return;
-    const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(request->scratch->match_data);
-    for (uint32_t i = 0, group; i < regex->name_count; i++) {
-        struct slice name = regex_name(regex, i, &group);
-        PCRE2_SIZE begin = offsets[2 * group], end = offsets[2 * group + 1];
-        if (begin == PCRE2_UNSET || end < begin) continue; /* the group took no part */
-        add_capture(captures, name, slice_of(request->path.at + begin, end - begin));
-    }
-}
-
 /* "GET, HEAD, POST", then the methods outside of the enum. */
 static struct slice write_allow(const struct allowed *allowed, struct arena *arena)
 {
@@ -337,10 +311,7 @@ static enum route_result answer_found(struct search *search, struct route_match 
     const struct route_matcher *matcher = search->best->matcher;
     match->target = matcher->target;
     match->matcher = matcher;
-    if (matcher->has_regex)
-        capture_groups(matcher, &search->request, &match->captures);
-    else
-        capture_pieces(matcher, search->request.path, &match->captures);
+    matcher_capture(matcher, &search->request, &match->captures);
     return ROUTE_FOUND;
 }
 
@@ -359,7 +330,7 @@ static enum route_result answer_not_allowed(struct search *search, const struct 
 
 enum route_result router_match(const struct router *router, struct router_scratch *scratch,
                                const struct request_head *head, enum method method, struct slice method_text,
-                               struct arena *arena, struct route_match *match)
+                               const struct route_judge *judge, struct arena *arena, struct route_match *match)
 {
     struct search search = {
         .request = { .head = head,
@@ -370,6 +341,7 @@ enum route_result router_match(const struct router *router, struct router_scratc
         .prefilter = router->prefilter,
         .best_priority = INT64_MIN,
         .floor = INT64_MIN,
+        .judge = judge,
         .method_bit = (uint16_t)(1u << method),
     };
     match->target = NULL;

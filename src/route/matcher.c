@@ -241,6 +241,7 @@ static bool counts_are_valid(const struct route_rule *rule, struct error *error)
     if (rule->header_count > CONDITIONS_MAX || rule->query_parameter_count > CONDITIONS_MAX) {
         return error_format(error, "more than %d headers or query parameters", CONDITIONS_MAX);
     }
+    if (rule->judged_count > JUDGED_MAX) return error_format(error, "more than %d predicates", JUDGED_MAX);
     if (rule->host_count > UINT8_MAX || rule->method_count > UINT8_MAX) {
         return error_format(error, "more than %d hosts or methods", UINT8_MAX);
     }
@@ -268,6 +269,7 @@ struct route_matcher *route_matcher_create(const struct route_rule *rule, void *
     matcher->references = 1;
     matcher->priority = rule->priority;
     matcher->sequence = rule->sequence;
+    matcher->judged_count = (uint8_t)rule->judged_count;
     matcher->target = target;
     if (!regex) take_pieces(matcher, &block, &draft);
     bool valid = (!regex || take_regex(matcher, &block, rule, prefix, error)) &&
@@ -338,6 +340,12 @@ bool matcher_takes_path(const struct route_matcher *matcher, struct route_reques
     return regex_match(&matcher->regex, request->path, request->scratch, &request->regex_limit_hit);
 }
 
+bool route_matcher_takes_path(const struct route_matcher *matcher, struct router_scratch *scratch, struct slice path)
+{
+    struct route_request request = { .path = path, .scratch = scratch };
+    return matcher_takes_path(matcher, &request);
+}
+
 /* Each field of the name counts by itself: a list in one field is not taken apart. */
 static bool header_is_met(const struct condition *condition, struct route_request *request)
 {
@@ -373,4 +381,51 @@ static bool query_is_met(const struct condition *condition, struct route_request
 bool condition_is_met(const struct condition *condition, struct route_request *request)
 {
     return condition->in_query ? query_is_met(condition, request) : header_is_met(condition, request);
+}
+
+/* ---- Captures ------------------------------------------------------------------------------------------------------ */
+
+static void add_capture(struct route_captures *captures, struct slice name, struct slice value)
+{
+    if (captures->count == ROUTE_CAPTURES_MAX) return;
+    captures->items[captures->count++] = (struct route_capture){ .name = name, .value = value };
+}
+
+static void capture_pieces(const struct route_matcher *matcher, struct slice path, struct route_captures *captures)
+{
+    if (matcher->piece_count == 1) return; /* a literal */
+    struct slice values[PATTERN_PIECES_MAX];
+    bool matches = pieces_match(matcher->pieces, matcher->piece_count, path, 0, values);
+    PROMISE(matches);
+    unsigned last_star = matcher->piece_count;
+    for (unsigned i = 0; i < matcher->piece_count; i++) {
+        if (matcher->pieces[i].kind == PIECE_PARAMETER) add_capture(captures, matcher->pieces[i].name, values[i]);
+        if (matcher->pieces[i].kind == PIECE_STAR) last_star = i;
+    }
+    if (last_star < matcher->piece_count) add_capture(captures, SLICE("*"), values[last_star]);
+}
+
+static void capture_groups(const struct route_matcher *matcher, struct route_request *request,
+                           struct route_captures *captures)
+{
+    const struct regex *regex = &matcher->regex;
+    if (regex->name_count == 0) return;
+    bool is_at_hand = request->scratch->matched == regex; /* the last one tried is the one that won: mostly */
+    if (!is_at_hand && !regex_match(regex, request->path, request->scratch, &request->regex_limit_hit)) return;
+    const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(request->scratch->match_data);
+    for (uint32_t i = 0, group; i < regex->name_count; i++) {
+        struct slice name = regex_name(regex, i, &group);
+        PCRE2_SIZE begin = offsets[2 * group], end = offsets[2 * group + 1];
+        if (begin == PCRE2_UNSET || end < begin) continue; /* the group took no part */
+        add_capture(captures, name, slice_of(request->path.at + begin, end - begin));
+    }
+}
+
+void matcher_capture(const struct route_matcher *matcher, struct route_request *request,
+                     struct route_captures *captures)
+{
+    if (matcher->has_regex)
+        capture_groups(matcher, request, captures);
+    else
+        capture_pieces(matcher, request->path, captures);
 }

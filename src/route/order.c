@@ -16,7 +16,7 @@
  *      - The end stands behind bytes because "/(*)/b" is narrower than "/(*)", and before '*' because "/a" is narrower
  *        than "/a*".
  *   4. a route with methods before one without
- *   5. more header conditions, then more query conditions
+ *   5. more header conditions, then more query conditions, then more judged ones (predicates, a version)
  *   6. the older route: sequence, unique
  *
  * The search (match.c) never sorts: it walks the tree in the order of rule 3, so that what it finds first at a priority
@@ -100,7 +100,8 @@ static int compare_paths(const struct route_matcher *a, const struct route_match
 
 uint32_t matcher_specificity(const struct route_matcher *matcher)
 {
-    return (uint32_t)matcher->has_methods << 16 | (uint32_t)matcher->header_count << 8 | matcher->query_parameter_count;
+    return (uint32_t)matcher->has_methods << 24 | (uint32_t)matcher->header_count << 16 |
+           (uint32_t)matcher->query_parameter_count << 8 | matcher->judged_count;
 }
 
 int matcher_compare(const struct route_matcher *a, int a_host_rank, const struct route_matcher *b, int b_host_rank)

@@ -1,5 +1,7 @@
 #include "route/private.h"
 
+#include "base/hex.h"
+
 /* ---- From text to pieces ----------------------------------------------------------------------------------------- */
 
 /* Literals are brought into the normal form of request paths while they are read; see http/target.h for the rules. What a
@@ -101,14 +103,6 @@ static bool is_unreserved(unsigned char byte)
 {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
            byte == '-' || byte == '.' || byte == '_' || byte == '~';
-}
-
-static int hex_digit(char digit)
-{
-    if (digit >= '0' && digit <= '9') return digit - '0';
-    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
-    return -1;
 }
 
 static bool read_percent(struct pattern_reader *reader)

@@ -1,10 +1,13 @@
 #include "route/private.h"
 
+#include "base/library.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/memory.h"
 #include "base/vector.h"
 
 #include <hs/hs.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* What a regex may cost at most on one subject, in PCRE2's units (roughly steps of its search). A path regex takes some
@@ -28,7 +31,43 @@ struct router_prefilter_source {
     struct map texts; /* each crowded regex once */
 };
 
-bool prefilter_is_possible(void) { return hs_valid_platform() == HS_SUCCESS; }
+/* Most configurations have no such regexes, so the library is loaded by the first that has: with C++'s it is 1.5 MB of every process. */
+static struct {
+    __typeof__(hs_valid_platform) *hs_valid_platform;
+    __typeof__(hs_expression_info) *hs_expression_info;
+    __typeof__(hs_free_compile_error) *hs_free_compile_error;
+    __typeof__(hs_compile_multi) *hs_compile_multi;
+    __typeof__(hs_free_database) *hs_free_database;
+    __typeof__(hs_free_scratch) *hs_free_scratch;
+    __typeof__(hs_alloc_scratch) *hs_alloc_scratch;
+    __typeof__(hs_scan) *hs_scan;
+} vectorscan;
+static pthread_once_t vectorscan_once = PTHREAD_ONCE_INIT;
+static bool vectorscan_is_there;
+
+static void load_vectorscan(void)
+{
+    const struct library_function functions[] = {
+        { "hs_valid_platform", &vectorscan.hs_valid_platform },
+        { "hs_expression_info", &vectorscan.hs_expression_info },
+        { "hs_free_compile_error", &vectorscan.hs_free_compile_error },
+        { "hs_compile_multi", &vectorscan.hs_compile_multi },
+        { "hs_free_database", &vectorscan.hs_free_database },
+        { "hs_free_scratch", &vectorscan.hs_free_scratch },
+        { "hs_alloc_scratch", &vectorscan.hs_alloc_scratch },
+        { "hs_scan", &vectorscan.hs_scan },
+    };
+    struct error error;
+    bool loaded = library_load("libhs.so.5", functions, COUNT_OF(functions), &error);
+    if (!loaded) log_warning("regexes are tried one by one: %s", error.text);
+    vectorscan_is_there = loaded && vectorscan.hs_valid_platform() == HS_SUCCESS;
+}
+
+bool prefilter_is_possible(void)
+{
+    pthread_once(&vectorscan_once, load_vectorscan);
+    return vectorscan_is_there;
+}
 
 struct router_prefilter_source *router_prefilter_source_create(const struct router *router)
 {
@@ -64,9 +103,9 @@ static bool is_readable(const char *text)
 {
     hs_expr_info_t *info = NULL;
     hs_compile_error_t *problem = NULL;
-    bool readable = hs_expression_info(text, PATTERN_FLAGS, &info, &problem) == HS_SUCCESS;
+    bool readable = vectorscan.hs_expression_info(text, PATTERN_FLAGS, &info, &problem) == HS_SUCCESS;
     free(info);
-    hs_free_compile_error(problem);
+    vectorscan.hs_free_compile_error(problem);
     return readable;
 }
 
@@ -107,17 +146,17 @@ static bool compile(struct router_prefilter *prefilter, struct pattern_list *lis
 {
     while (list->count > 0) {
         hs_compile_error_t *problem = NULL;
-        if (hs_compile_multi((const char *const *)list->texts, list->flags, list->ids, list->count, HS_MODE_BLOCK, NULL,
-                             &prefilter->database, &problem) == HS_SUCCESS) {
+        if (vectorscan.hs_compile_multi((const char *const *)list->texts, list->flags, list->ids, list->count,
+                                        HS_MODE_BLOCK, NULL, &prefilter->database, &problem) == HS_SUCCESS) {
             return true;
         }
         int at = problem ? problem->expression : -1;
         if (at < 0 || (unsigned)at >= list->count) {
             error_format(error, "the regex prefilter: %s", problem ? problem->message : "not compiled");
-            hs_free_compile_error(problem);
+            vectorscan.hs_free_compile_error(problem);
             return false;
         }
-        hs_free_compile_error(problem);
+        vectorscan.hs_free_compile_error(problem);
         map_set(&prefilter->ids, slice_from_cstring(list->texts[at]), (void *)id_value(PREFILTER_ALWAYS));
         list_remove(list, (unsigned)at);
     }
@@ -126,6 +165,10 @@ static bool compile(struct router_prefilter *prefilter, struct pattern_list *lis
 
 struct router_prefilter *router_prefilter_build(const struct router_prefilter_source *source, struct error *error)
 {
+    if (!prefilter_is_possible()) {
+        error_format(error, "the regex prefilter: not on this processor, or without Vectorscan");
+        return NULL;
+    }
     struct router_prefilter *prefilter = memory_allocate(sizeof *prefilter);
     atomic_init(&prefilter->references, 1);
     map_init(&prefilter->ids);
@@ -155,7 +198,7 @@ void prefilter_drop(const struct router_prefilter *shared)
 {
     struct router_prefilter *prefilter = (struct router_prefilter *)shared;
     if (!prefilter || atomic_fetch_sub_explicit(&prefilter->references, 1, memory_order_acq_rel) > 1) return;
-    hs_free_database(prefilter->database);
+    if (prefilter->database) vectorscan.hs_free_database(prefilter->database);
     map_release(&prefilter->ids);
     free(prefilter);
 }
@@ -193,7 +236,7 @@ struct router_scratch *router_scratch_create(void)
 void router_scratch_destroy(struct router_scratch *scratch)
 {
     if (!scratch) return;
-    hs_free_scratch(scratch->scanner);
+    if (scratch->scanner) vectorscan.hs_free_scratch(scratch->scanner);
     prefilter_drop(scratch->prepared);
     free(scratch->seen);
     pcre2_match_data_free(scratch->match_data);
@@ -208,7 +251,7 @@ static bool prepare(const struct router_prefilter *prefilter, struct router_scra
     hs_scratch_t *scanner = scratch->scanner;
     uint32_t *seen = calloc(prefilter->count + 1, sizeof *seen);
     if (!seen) return false;
-    if (prefilter->database && hs_alloc_scratch(prefilter->database, &scanner) != HS_SUCCESS) {
+    if (prefilter->database && vectorscan.hs_alloc_scratch(prefilter->database, &scanner) != HS_SUCCESS) {
         free(seen);
         return false;
     }
@@ -236,6 +279,6 @@ bool prefilter_scan(const struct router_prefilter *prefilter, struct slice path,
         scratch->scan = 1;
     }
     if (!prefilter->database) return true;
-    return hs_scan(prefilter->database, path.at, (unsigned)path.length, 0, scratch->scanner, note_match, scratch) ==
-           HS_SUCCESS;
+    return vectorscan.hs_scan(prefilter->database, path.at, (unsigned)path.length, 0, scratch->scanner, note_match,
+                              scratch) == HS_SUCCESS;
 }

@@ -82,6 +82,7 @@ struct slice regex_literal_prefix(struct slice text, char into[REGEX_PREFIX_MAX]
 /* ---- Matchers ---------------------------------------------------------------------------------------------------- */
 
 #define CONDITIONS_MAX 64 /* headers and query parameters of a rule, each */
+#define JUDGED_MAX 64
 #define CONDITION_VALUE_BYTES_MAX 4096
 
 enum condition_kind { CONDITION_EXACT, CONDITION_PRESENT, CONDITION_REGEX };
@@ -107,7 +108,7 @@ struct route_matcher {
     bool has_regex, has_methods;
     uint16_t methods; /* bit enum method, HEAD beside GET; all of them where the rule has none */
     uint8_t header_count, query_parameter_count, exact_count, condition_count;
-    uint8_t host_count, other_method_count;
+    uint8_t host_count, other_method_count, judged_count;
     uint16_t strip_length;
     /* In the order of condition_compare: the exact ones first, which is the order the index takes them in. */
     struct condition *conditions;
@@ -127,6 +128,8 @@ struct route_request {
     bool regex_limit_hit;
 };
 
+/* The path has matched already. */
+void matcher_capture(const struct route_matcher *, struct route_request *, struct route_captures *);
 bool matcher_takes_method(const struct route_matcher *, const struct route_request *);
 bool matcher_takes_path(const struct route_matcher *, struct route_request *);
 bool condition_is_met(const struct condition *, struct route_request *);
@@ -144,7 +147,7 @@ int matcher_host_rank(const struct route_matcher *, struct slice host);
 int matcher_compare(const struct route_matcher *a, int a_host_rank, const struct route_matcher *b, int b_host_rank);
 /* The third rule alone, for pieces. */
 int pieces_compare(const struct piece *a, unsigned a_count, const struct piece *b, unsigned b_count);
-/* Rules four and five in one number: the higher goes first. */
+/* Rules four and five, and judged conditions behind them, in one number: the higher goes first. */
 uint32_t matcher_specificity(const struct route_matcher *);
 
 /* ---- Parts of the tree ------------------------------------------------------------------------------------------- */
@@ -229,7 +232,7 @@ struct candidate {
     uint32_t specificity;
     int32_t priority;
     uint16_t methods;
-    bool has_more_conditions; /* not exact: to be looked at one by one */
+    bool has_more_conditions; /* not exact, or judged: to be looked at one by one */
 };
 
 /* Matchers that ask for a header or query parameter by exact value, filed under that value. */

@@ -71,7 +71,6 @@ size_t router_count(const struct router *router) { return router->count; }
 
 bool router_wants_prefilter(const struct router *router)
 {
-    if (!prefilter_is_possible()) return false;
     size_t crowded = 0, unknown = 0;
     if (router->any_host) {
         crowded += router->any_host->part.crowded;
@@ -82,7 +81,8 @@ bool router_wants_prefilter(const struct router *router)
         unknown += router->hosts->part.unknown;
     }
     size_t known = prefilter_count(router->prefilter), used = crowded - unknown;
-    return unknown >= UNKNOWN_REGEXES_MAX || known > 2 * used + FORGOTTEN_PATTERNS_MAX;
+    bool wanted = unknown >= UNKNOWN_REGEXES_MAX || known > 2 * used + FORGOTTEN_PATTERNS_MAX;
+    return wanted && prefilter_is_possible();
 }
 
 /* The values of the host tree are path trees. */
@@ -177,7 +177,8 @@ static int compare_for_host(const void *a, const void *b, void *argument)
     return matcher_compare(left, matcher_host_rank(left, *host), right, matcher_host_rank(right, *host));
 }
 
-static enum route_refusal judge(const struct route_matcher *matcher, struct route_request *request)
+static enum route_refusal refusal_of(const struct route_matcher *matcher, struct route_request *request,
+                                     const struct route_judge *judge)
 {
     if (matcher_host_rank(matcher, request->head->host) == HOST_MISMATCH) return ROUTE_REFUSES_HOST;
     if (!matcher_takes_path(matcher, request)) return ROUTE_REFUSES_PATH;
@@ -187,11 +188,14 @@ static enum route_refusal judge(const struct route_matcher *matcher, struct rout
         if (condition_is_met(condition, request)) continue;
         return condition->in_query ? ROUTE_REFUSES_QUERY : ROUTE_REFUSES_HEADER;
     }
-    return ROUTE_MATCHES;
+    if (matcher->judged_count == 0 || !judge) return ROUTE_MATCHES;
+    struct route_captures captures = { .count = 0 };
+    matcher_capture(matcher, request, &captures);
+    return judge->holds(judge->argument, matcher->target, &captures) ? ROUTE_MATCHES : ROUTE_REFUSES_JUDGED;
 }
 
 void router_explain(const struct router *router, struct router_scratch *scratch, const struct request_head *head,
-                    enum method method, struct slice method_text,
+                    enum method method, struct slice method_text, const struct route_judge *judge,
                     void (*visit)(void *argument, void *target, enum route_refusal), void *argument)
 {
     struct vector matchers;
@@ -212,7 +216,7 @@ void router_explain(const struct router *router, struct router_scratch *scratch,
         struct route_matcher *matcher = vector_pointer_at(&matchers, i);
         if (matcher == previous) continue; /* one of several hosts each */
         previous = matcher;
-        visit(argument, matcher->target, judge(matcher, &request));
+        visit(argument, matcher->target, refusal_of(matcher, &request, judge));
     }
     vector_release(&matchers);
 }

@@ -43,6 +43,9 @@ struct route_rule {
     size_t method_count;
     const struct route_condition *headers, *query_parameters;
     size_t header_count, query_parameter_count;
+    /* Conditions of other kinds, which the judge of router_match() knows by the target; at most 64. Rules with more of them go first, behind
+     * those with more query parameters. */
+    size_t judged_count;
     int32_t priority;  /* higher first */
     uint64_t sequence; /* older (smaller) first; unique in a router */
 };
@@ -61,6 +64,10 @@ bool route_matcher_captures(const struct route_matcher *, struct slice name);
  * precedes the first '{' or '*'; 0 for exact and regex patterns. The rest begins with '/'. */
 size_t route_matcher_strip_length(const struct route_matcher *, struct slice path);
 
+struct router_scratch;
+/* Does the pattern take this path, whatever else the rule asks for? A regex that runs into its limits doesn't. Any thread. */
+bool route_matcher_takes_path(const struct route_matcher *, struct router_scratch *, struct slice path);
+
 struct router;
 
 struct router *router_create(void); /* no routes */
@@ -71,7 +78,6 @@ void router_destroy(struct router *);
 size_t router_count(const struct router *);
 
 /* What a worker needs to match: PCRE2 match blocks and the multi-pattern scanner's scratch. One a worker; NULL when out of memory. */
-struct router_scratch;
 struct router_scratch *router_scratch_create(void);
 void router_scratch_destroy(struct router_scratch *);
 
@@ -90,10 +96,18 @@ struct route_match {
     struct route_captures captures;
 };
 
-/* `method` may differ from the head's (a CORS preflight is matched as the method it asks for). The path is head->target.path
+/* Whether a target's judged conditions hold, asked last of all and of one route after the other until one's do. The captures hold until it
+ * returns. Asked a second time of none, but for routes that a 405 may name. */
+struct route_judge {
+    bool (*holds)(void *argument, void *target, const struct route_captures *);
+    void *argument;
+};
+
+/* `judge` NULL: all judged conditions hold. `method` may differ from the head's (a CORS preflight is matched as the method it asks for). The path is head->target.path
  * without query. Captured values point into it. Thread: any, each with its own scratch. */
 enum route_result router_match(const struct router *, struct router_scratch *, const struct request_head *,
-                               enum method method, struct slice method_text, struct arena *, struct route_match *);
+                               enum method method, struct slice method_text, const struct route_judge *judge,
+                               struct arena *, struct route_match *);
 /* For `explain`: calls `visit` for each route of the router in matching order with why it does not match, or that it does.
  * Slow; not for traffic. */
 enum route_refusal {
@@ -102,11 +116,12 @@ enum route_refusal {
     ROUTE_REFUSES_PATH,
     ROUTE_REFUSES_METHOD,
     ROUTE_REFUSES_HEADER,
-    ROUTE_REFUSES_QUERY
+    ROUTE_REFUSES_QUERY,
+    ROUTE_REFUSES_JUDGED /* its judge said no */
 };
 void router_explain(const struct router *, struct router_scratch *, const struct request_head *, enum method method,
-                    struct slice method_text, void (*visit)(void *argument, void *target, enum route_refusal),
-                    void *argument);
+                    struct slice method_text, const struct route_judge *judge,
+                    void (*visit)(void *argument, void *target, enum route_refusal), void *argument);
 
 /* The multi-pattern prefilter over all prefix-less regexes. Building takes long (1,000 patterns: over a second), so it happens on a
  * jobs thread; regexes that a router's prefilter doesn't know yet are tried by PCRE2 one by one. Its count is atomic: the only

@@ -10,7 +10,8 @@
 void tag_table_init(struct tag_table *table, uint32_t capacity)
 {
     PROMISE(capacity >= NEIGHBOURS && (capacity & (capacity - 1)) == 0);
-    table->entries = memory_allocate_aligned(capacity * sizeof *table->entries);
+    /* Not aligned: aligned memory is written to, while a large array of zeros takes none before it is used. */
+    table->entries = memory_allocate_array(capacity, sizeof *table->entries);
     table->mask = capacity - 1;
 }
 

@@ -1,4 +1,4 @@
-/* snapshot/builder.c: what is in force, what keeps it alive, and single changes at their own cost. Whole loads: load.c. */
+/* snapshot/builder.c: what is in force and what keeps it alive. How it changes: prepare.c, commit.c. */
 #include "snapshot/private.h"
 
 struct released_service {
@@ -11,7 +11,9 @@ struct released_service {
 struct snapshot_builder *snapshot_builder_create(const struct snapshot_builder_settings *settings)
 {
     struct snapshot_builder *builder = memory_allocate(sizeof *builder);
+    static const struct policy_surroundings none;
     builder->settings = *settings;
+    if (!builder->settings.surroundings) builder->settings.surroundings = &none;
     map_init(&builder->services_by_id);
     map_init(&builder->services_by_name);
     map_init(&builder->routes);
@@ -88,6 +90,8 @@ struct snapshot *builder_next_snapshot(struct snapshot_builder *builder, struct 
     snapshot->router = router;
     snapshot->route_count = router_count(router);
     snapshot->settings = builder->request_settings;
+    snapshot->roles = builder->roles;
+    if (snapshot->roles) role_set_retain(snapshot->roles);
     snapshot->service_count = builder->service_count;
     snapshot->services = memory_allocate_array(builder->service_count + 1, sizeof *snapshot->services);
     if (builder->service_count)
@@ -128,6 +132,7 @@ static void free_request_settings(struct request_settings *settings)
         free((void *)(uintptr_t)settings->internal_response_headers[i].at);
     }
     free(settings->internal_response_headers);
+    arena_release(&settings->arena);
     free(settings);
 }
 
@@ -172,6 +177,7 @@ void snapshot_destroy(struct snapshot *snapshot)
     if (snapshot->newer) snapshot->newer->older = older;
     if (snapshot->builder->newest == snapshot) snapshot->builder->newest = older;
     router_destroy(snapshot->router);
+    role_set_drop(snapshot->roles);
     vector_release(&snapshot->retired_routes);
     vector_release(&snapshot->retired_services);
     vector_release(&snapshot->retired_settings);
@@ -187,7 +193,10 @@ uint32_t builder_take_index(struct snapshot_builder *builder)
         return *(uint32_t *)vector_at(&builder->free_indices, --builder->free_indices.count);
     uint32_t index = builder->service_count++;
     builder->services = memory_resize(builder->services, builder->service_count * sizeof *builder->services);
+    builder->route_counts = memory_resize(builder->route_counts,
+                                          builder->service_count * sizeof *builder->route_counts);
     builder->services[index] = NULL;
+    builder->route_counts[index] = 0;
     return index;
 }
 
@@ -205,12 +214,6 @@ static void forget_entry(struct snapshot_builder *builder, struct service_entry 
     map_remove(&builder->services_by_id, slice_from_cstring(entry->id));
     if (map_find(&builder->services_by_name, name) == entry) map_remove(&builder->services_by_name, name);
     service_entry_destroy(entry);
-}
-
-static struct service_entry *find_service(const struct snapshot_builder *builder, struct slice id_or_name)
-{
-    struct service_entry *entry = map_find(&builder->services_by_id, id_or_name);
-    return entry ? entry : map_find(&builder->services_by_name, id_or_name);
 }
 
 /* Names are used before the old ones are left, so that a name in both is not told as gone. */
@@ -235,74 +238,11 @@ void builder_remove_service(struct snapshot_builder *builder, struct service_ent
     forget_entry(builder, entry);
 }
 
-/* --- single changes --- */
+/* --- addresses and prefilters --- */
 
 static struct router *same_router(const struct snapshot_builder *builder)
 {
     return router_with(builder->newest->router, NULL, 0, NULL, 0);
-}
-
-static struct compiled_route *compile_put(struct snapshot_builder *builder, const struct route_config *config,
-                                          const struct compiled_route *old, struct problems *problems)
-{
-    struct route_surroundings around = { NULL, 0 };
-    if (builder->configuration) {
-        around = (struct route_surroundings){ builder->configuration->plugins.items,
-                                              builder->configuration->plugins.count };
-    }
-    const struct service_entry *entry = slice_is_absent(config->service_id) ? NULL
-                                                                            : find_service(builder, config->service_id);
-    if (!entry && !slice_is_absent(config->service_id)) {
-        problems_add(problems, config->node, NULL, "service \"%.*s\" is not in force", SLICE_PRINT(config->service_id));
-        return NULL;
-    }
-    uint32_t index = entry ? entry->index : SERVICE_NONE;
-    struct slice service_name = entry ? slice_from_cstring(entry->name) : SLICE("");
-    struct content_hash hash = route_hash(config, &around, index, service_name);
-    return route_compile(builder, config, &around, index, service_name,
-                         old ? old->sequence : builder->sequence_max + SEQUENCE_STEP, hash, problems);
-}
-
-struct snapshot *snapshot_builder_put_route(struct snapshot_builder *builder, struct slice id,
-                                            const struct route_config *config, struct problems *problems)
-{
-    PROMISE(builder->newest != NULL && (!config || slice_equal(config->id, id)));
-    struct compiled_route *old = map_find(&builder->routes, id), *fresh = NULL;
-    if (config && config->enabled) {
-        fresh = compile_put(builder, config, old, problems);
-        if (!fresh) return NULL;
-    } else if (!old) {
-        return NULL;
-    }
-    struct router *router = router_with(builder->newest->router, fresh ? &fresh->matcher : NULL, fresh ? 1 : 0,
-                                        old ? &old->matcher : NULL, old ? 1 : 0);
-    if (fresh) {
-        map_set(&builder->routes, id, fresh);
-        if (fresh->sequence > builder->sequence_max) builder->sequence_max = fresh->sequence;
-    } else {
-        map_remove(&builder->routes, id);
-    }
-    if (old) builder_retire_route(builder, old);
-    return builder_next_snapshot(builder, router);
-}
-
-struct snapshot *snapshot_builder_put_service(struct snapshot_builder *builder, struct slice id,
-                                              const struct service_config *config, struct problems *problems)
-{
-    PROMISE(slice_equal(config->id, id));
-    struct service_entry *old = map_find(&builder->services_by_id, id);
-    const struct service_entry *namesake = map_find(&builder->services_by_name, config->name);
-    if (!old || (namesake && namesake != old)) {
-        problems_add(problems, config->node, NULL,
-                     old ? "another service is called \"%.*s\"" : "service \"%.*s\" is not in force",
-                     SLICE_PRINT(old ? config->name : id));
-        return NULL;
-    }
-    struct transport *transport = transport_for(builder, config, problems);
-    if (!transport) return NULL;
-    builder_replace_service(builder, old, config, transport);
-    transports_collect(builder);
-    return builder_next_snapshot(builder, same_router(builder));
 }
 
 static void recompile_service(struct snapshot_builder *builder, struct service_entry *entry)
@@ -348,6 +288,7 @@ struct snapshot *snapshot_builder_prefilter(struct snapshot_builder *builder, st
 
 void snapshot_builder_destroy(struct snapshot_builder *builder)
 {
+    PROMISE(!builder->prepared);
     size_t position = 0;
     for (struct map_entry *entry = map_next(&builder->routes, &position); entry;
          entry = map_next(&builder->routes, &position)) {
@@ -363,6 +304,7 @@ void snapshot_builder_destroy(struct snapshot_builder *builder)
     for (struct instance *instance; (instance = instance_next_forgotten(builder->instances)) != NULL;) {
         instance_destroy(builder->instances, instance);
     }
+    role_set_drop(builder->roles);
     if (builder->configuration) configuration_destroy(builder->configuration);
     transports_collect(builder);
     PROMISE(builder->transports.count == 0);
@@ -374,6 +316,7 @@ void snapshot_builder_destroy(struct snapshot_builder *builder)
     map_release(&builder->services_by_name);
     map_release(&builder->names);
     vector_release(&builder->free_indices);
+    free(builder->route_counts);
     free(builder->services);
     free(builder);
 }

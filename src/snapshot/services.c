@@ -12,18 +12,24 @@ static struct slice put_text(char **next, struct slice text)
 /* One block of just the size: with thousands of services, an arena's chunk for each is most of a configuration's memory. */
 static struct service_config *copy_config(const struct service_config *config)
 {
-    size_t count = config->instances.count, text_bytes = config->id.length + config->name.length;
+    const struct health_check_config *check = &config->health_check;
+    size_t count = config->instances.count, expected_bytes = check->expected_count * sizeof *check->expected;
+    size_t text_bytes = config->id.length + config->name.length + check->path.length;
     const struct instance_config *from = config->instances.items;
     for (size_t i = 0; i < count; i++) text_bytes += from[i].host.length;
-    struct service_config *copy = memory_allocate(sizeof *copy + count * sizeof *from + text_bytes);
+    struct service_config *copy = memory_allocate(sizeof *copy + count * sizeof *from + expected_bytes + text_bytes);
     struct instance_config *instances = (struct instance_config *)(void *)(copy + 1);
-    char *next = (char *)(instances + count);
+    struct status_range *expected = (struct status_range *)(void *)(instances + count);
+    char *next = (char *)(expected + check->expected_count);
     *copy = *config;
     copy->id = put_text(&next, config->id);
     copy->name = put_text(&next, config->name);
     copy->node = NULL;
     copy->tags = (struct slice_list){ NULL, 0 };
     copy->tls = (struct service_tls_config){ 0 }; /* the transport knows */
+    copy->health_check.path = put_text(&next, check->path);
+    copy->health_check.expected = expected;
+    if (expected_bytes) memcpy(expected, check->expected, expected_bytes);
     copy->instances.items = instances;
     for (size_t i = 0; i < count; i++) {
         instances[i] = from[i];

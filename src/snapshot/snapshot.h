@@ -11,25 +11,39 @@
 #define SLUICE_SNAPSHOT_SNAPSHOT_H
 
 #include "chain/chain.h"
+#include "chain/roles.h"
 #include "observe/metrics.h"
 #include "route/router.h"
+#include "snapshot/split.h"
 #include "upstream/service.h"
 
-#define SERVICE_NONE UINT32_MAX
-
 struct snapshot_builder;
+struct expression; /* expr/expression.h */
+
+/* A service that a filter or the handler of a route works with, as it was written, and its place when the route was compiled. */
+struct service_use {
+    struct slice name_or_id;
+    uint32_t index;
+};
 
 struct compiled_route {
     _Atomic uint32_t references; /* being in force, and long exchanges */
     struct snapshot_builder *builder;
     char *id, *name;
+    struct expression **predicates; /* all must hold */
+    uint32_t predicate_count;
+    struct slice version; /* as written: "2" or "users/2"; absent: any */
+    int32_t priority;
     struct slice name_slice, service_name; /* service_name empty: ends in no service */
     struct route_matcher *matcher;         /* its target is this route */
     uint32_t service_index;                /* in a snapshot's services; SERVICE_NONE */
+    struct route_split *split;             /* NULL: it has none */
+    struct service_use *service_uses;      /* each text once; beside service_index */
+    uint32_t service_use_count;
     struct chain *chain;
     const struct handler *handler;
     void *handler_compiled;
-    struct route_metrics *metrics; /* by identity: survives changes */
+    struct route_metrics *metrics; /* by identity: survives changes; of a split, where nobody was chosen */
     uint64_t sequence;
     uint32_t timeout_ms, try_timeout_ms, idle_timeout_ms;
     uint32_t tunnel_idle_timeout_ms; /* 0: none */
@@ -52,7 +66,10 @@ struct request_settings {
     size_t trusted_proxy_count;
     struct slice *internal_response_headers; /* exact names or "X-Internal-*", compared without case */
     size_t internal_response_header_count;
-    bool merge_slashes; /* as paths of requests are read, so are those that policies make */
+    struct trace_config trace;
+    struct object_list api_versions; /* struct api_versions_config */
+    struct arena arena;              /* what holds them */
+    bool merge_slashes;              /* as paths of requests are read, so are those that policies make */
 };
 
 struct snapshot {
@@ -63,6 +80,7 @@ struct snapshot {
     uint32_t service_count;    /* length of the table */
     size_t route_count;
     const struct request_settings *settings;
+    const struct role_set *roles; /* one reference */
     /* Internal, builder's thread. */
     struct vector retired_routes, retired_services, retired_settings;
     struct snapshot *older, *newer;
@@ -70,8 +88,9 @@ struct snapshot {
 
 struct snapshot_builder_settings {
     const struct policy_registry *registry;
-    struct metrics *metrics; /* route metrics by identity */
-    unsigned workers;        /* lines of instances and services: all threads that make calls */
+    const struct policy_surroundings *surroundings; /* outlives it; NULL: it compiles for checking alone */
+    struct metrics *metrics;                        /* route metrics by identity */
+    unsigned workers;                               /* lines of instances and services: all threads that make calls */
     /* From any thread, when released routes or services wait: let the builder's thread call snapshot_builder_collect(). */
     void (*wake)(void *argument);
     void *wake_argument;
@@ -85,18 +104,34 @@ struct snapshot_builder *snapshot_builder_create(const struct snapshot_builder_s
 /* All snapshots have come back and all retained routes and services were dropped. */
 void snapshot_builder_destroy(struct snapshot_builder *);
 
-/* The whole desired state: what is equal (by content hash) to what is in force is reused. NULL where there were problems: then nothing
- * changed and the configuration is still the caller's; else the builder owns it. The new snapshot is the caller's to publish; the
- * builder goes on from it. */
+/* What changes of a configuration, for a prepared change: at the cost of the change. `configuration` holds, unless `whole`, the services and
+ * routes that are new or other than before, and, where plugins_changed, all plugins and rate limits there are; then it holds every route that one of the
+ * changed ones touches as well, and those of a service that gets another name (one that is left out goes on under the old one in
+ * metrics and logs). Of services and routes an id stands in one place: new, changed or removed. New routes are younger than all
+ * others, in the order in which they stand; a change that puts one in between is `whole`. */
+struct configuration_change {
+    struct configuration *configuration; /* the change's own */
+    bool whole;                          /* the configuration is everything: what it doesn't hold goes */
+    bool with_settings;                  /* what requests read of its settings counts too: it was read from a file */
+    bool plugins_changed, certificates_changed;         /* certificates_changed: it holds all certificates there are */
+    bool roles_changed;                                 /* it holds all roles there are */
+    struct slice_list removed_services, removed_routes; /* ids; in the configuration's arena */
+};
+/* NULL is allowed. */
+void configuration_change_destroy(struct configuration_change *);
+
+struct prepared_change;
+/* Compiles aside, changing nothing that is seen. Takes the change over. NULL where there were problems. What is equal (by content hash) to
+ * what is in force is reused. The first one is whole. One at a time; until commit or abandon only snapshot_builder_addresses and
+ * snapshot_builder_prefilter may come between. */
+struct prepared_change *snapshot_builder_prepare(struct snapshot_builder *, struct configuration_change *,
+                                                 struct problems *);
+/* Can't fail. The new snapshot is the caller's to publish; the builder goes on from it. */
+struct snapshot *snapshot_builder_commit(struct snapshot_builder *, struct prepared_change *);
+void snapshot_builder_abandon(struct snapshot_builder *, struct prepared_change *);
+/* Both at once, of the whole desired state, settings included. Takes the configuration over. NULL: there were problems, nothing changed. */
 struct snapshot *snapshot_builder_load(struct snapshot_builder *, struct configuration *, struct problems *);
-/* One route put or (config NULL) taken away, after a first load; costs by the change. config->id is `id`; nothing of the configuration
- * is kept. A service that it names must be in force. NULL with a problem, or where there was nothing to take away. */
-struct snapshot *snapshot_builder_put_route(struct snapshot_builder *, struct slice id, const struct route_config *,
-                                            struct problems *);
-/* The service of an id that is in force gets other instances or settings; its routes are not touched (they go on under its old name
- * until the next load). config->id is `id`. */
-struct snapshot *snapshot_builder_put_service(struct snapshot_builder *, struct slice id, const struct service_config *,
-                                              struct problems *);
+
 /* A name's addresses changed: services that use it are made anew. NULL where none does. */
 struct snapshot *snapshot_builder_addresses(struct snapshot_builder *, struct slice host, const struct address *,
                                             size_t count);

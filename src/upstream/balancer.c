@@ -1,5 +1,5 @@
-/* Each algorithm looks for the best endpoint that may be taken (weight, not tried, not passed over). Only where there is none is the
- * lesser evil looked for, in one way for all of them. */
+/* Each algorithm looks for the best endpoint that may be taken (weight, not down, not tried, not passed over). Only where there is none is
+ * the lesser evil looked for, in one way for all of them. What is down by its health checks is never taken, not even as that. */
 #include "upstream/balancer.h"
 
 #include "upstream/private.h"
@@ -14,10 +14,15 @@ static bool was_tried(const struct balancer_question *question, uint32_t index)
     return false;
 }
 
+static bool is_out(const struct endpoint *endpoint)
+{
+    return endpoint->weight == 0 || health_is_down(&endpoint->instance->health);
+}
+
 static bool may_take(const struct service *service, const struct balancer_question *question, uint32_t index)
 {
     const struct endpoint *endpoint = &service->endpoints[index];
-    return endpoint->weight > 0 && !instance_is_passed_over(endpoint->instance, question->now_ms) &&
+    return !is_out(endpoint) && !instance_is_passed_over(endpoint->instance, question->now_ms) &&
            !was_tried(question, index);
 }
 
@@ -135,7 +140,7 @@ static uint32_t pick_lesser_evil(const struct service *service, const struct bal
     uint64_t best_until_ms = 0;
     for (uint32_t i = 0; i < service->endpoint_count; i++) {
         const struct endpoint *endpoint = &service->endpoints[i];
-        if (endpoint->weight == 0) continue;
+        if (is_out(endpoint)) continue;
         bool tried = was_tried(question, i);
         uint64_t until_ms = atomic_load_explicit(&endpoint->instance->passed_over_until_ms, memory_order_relaxed);
         if (until_ms <= question->now_ms) until_ms = 0;

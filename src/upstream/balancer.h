@@ -2,8 +2,9 @@
  *
  * round_robin; weighted_round_robin (smooth, as nginx's); least_connections (in flight over all workers, divided by weight, ties at
  * random); ip_hash (consistent hash ring over identity hashes: a lost instance moves only its own clients, the others stay);
- * random (by weight). Endpoints of weight 0 get nothing. Those tried already and those passed over are avoided while another
- * is left; where all are passed over, the one whose time is up first is taken rather than none. */
+ * random (by weight). Endpoints of weight 0 get nothing, nor do those that are down by their health checks. Those tried already and
+ * those passed over are avoided while another is left; where all are passed over, the one whose time is up first is taken rather than
+ * none. */
 #ifndef SLUICE_UPSTREAM_BALANCER_H
 #define SLUICE_UPSTREAM_BALANCER_H
 
@@ -21,7 +22,7 @@ struct balancer_question {
     unsigned tried_count;
 };
 
-/* Index into service->endpoints, or ENDPOINT_NONE (no endpoint with weight). */
+/* Index into service->endpoints, or ENDPOINT_NONE (no endpoint that has weight and is not down). */
 uint32_t balancer_pick(const struct service *, const struct balancer_question *, struct random *);
 
 struct hash_ring *hash_ring_create(const struct endpoint *, size_t count);

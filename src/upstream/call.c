@@ -12,8 +12,6 @@
 #include "config/resources.h"
 #include "upstream/private.h"
 
-enum call_state { CALL_CONNECTING, CALL_ASKING, CALL_ANSWERING, CALL_OVER };
-
 #define IDLE_CHECKS 4 /* looks a idle timeout: so it is kept to a quarter */
 
 static void call_task(struct task *);
@@ -55,7 +53,13 @@ void upstream_call_start(struct upstream_call *call, struct upstream_worker *wor
     call->question.worker = worker->index;
     call->question.client_hash = plan->client_hash;
     call->question.tried_count = 0;
+    call->stand_in = NULL;
+    call->state = CALL_CONNECTING;
     gauge_add(&worker->counters.calls, 1);
+    if (UNLIKELY(worker->stand_in)) {
+        stand_in_start(call);
+        return;
+    }
     if (plan->kind != CALL_HEALTH) budget_add_request(line_of(call));
     /* What may not be repeated goes out once: nothing to keep then, but where HTTP/2 may say that nothing was executed. Without memory for
      * it there is no retry. */
@@ -124,11 +128,11 @@ static void describe(const struct upstream_call *call, struct error *error)
     error_prefix(error, "service \"%s\"", call->plan.service->name);
 }
 
-/* No (more) answer. A client that broke its own request off needs no words of ours. */
+/* No (more) answer. A client that broke its own request off needs no words of ours, nor does who knows which instance it asked. */
 static void fail(struct upstream_call *call, const struct error *error)
 {
     call->error = *error;
-    if (error->blame != BLAME_CLIENT) describe(call, &call->error);
+    if (error->blame != BLAME_CLIENT && !call->plan.only_instance) describe(call, &call->error);
     end(call);
     let_go_of_body(call);
     emit(call, CALL_DONE);
@@ -137,6 +141,7 @@ static void fail(struct upstream_call *call, const struct error *error)
 void upstream_call_cancel(struct upstream_call *call)
 {
     if (call->state != CALL_OVER) end(call);
+    if (UNLIKELY(call->stand_in)) stand_in_cancel(call);
     call->events = 0;
     for (; call->earlier; call->earlier = call->earlier->earlier) client_stream_release(&call->earlier->stream);
     if (call->try) client_stream_release(&call->try->stream);
@@ -147,6 +152,18 @@ void upstream_call_cancel(struct upstream_call *call)
 }
 
 /* --- tries --- */
+
+static bool explain_no_instance(const struct upstream_call *call, struct error *error)
+{
+    const struct service *service = call->plan.service;
+    if (service->weight_sum == 0) {
+        return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-instance",
+                         service->endpoint_count ? "every instance has weight 0" : "no instance has a known address");
+    }
+    char text[SERVICE_DOWN_BYTES];
+    service_explain_down(service, call->worker->loop->wall_ns, text);
+    return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-healthy-instance", "%s", text);
+}
 
 /* Into call->instance. False: there is none to choose. */
 static bool choose_instance(struct upstream_call *call, struct error *error)
@@ -159,10 +176,7 @@ static bool choose_instance(struct upstream_call *call, struct error *error)
     struct balancer_question *question = &call->question;
     question->now_ms = now_of(call);
     uint32_t index = balancer_pick(service, question, &call->worker->random);
-    if (UNLIKELY(index == ENDPOINT_NONE)) {
-        return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-instance",
-                         service->endpoint_count ? "every instance has weight 0" : "no instance has a known address");
-    }
+    if (UNLIKELY(index == ENDPOINT_NONE)) return explain_no_instance(call, error);
     /* Beyond TRIED_MAX the latest ones count. */
     question->tried[question->tried_count < TRIED_MAX ? question->tried_count++ : call->tries % TRIED_MAX] = index;
     call->instance = service->endpoints[index].instance;
@@ -366,7 +380,7 @@ static void look_for_head(struct upstream_call *call)
     if (stream->events & CLIENT_STREAM_DONE && stream->failure.reason) {
         try_failed(call, &stream->failure);
     } else if (stream->events & CLIENT_STREAM_HEAD) {
-        instance_praise(call->try->instance);
+        if (LIKELY(!call->worker->is_checker)) instance_praise(call->try->instance);
         if (!retry_after_response(call)) deliver(call);
     }
 }
@@ -443,7 +457,7 @@ static void no_answer_in_time(struct upstream_call *call)
         error_set(&error, BLAME_UPSTREAM, RETRY_OTHER_INSTANCE, 504, "timeout", "no answer from %s within %llu ms",
                   try->instance->name, waited_ms);
     }
-    if (error.status == 504) instance_strike(try->instance, now_of(call));
+    if (error.status == 504 && !call->worker->is_checker) instance_strike(try->instance, now_of(call));
     try_failed(call, &error);
 }
 

@@ -25,7 +25,7 @@ enum {
 struct call_plan {
     enum call_kind kind;
     const struct service *service;
-    struct instance *only_instance;     /* CALL_HEALTH: this one, no balancing; NULL else */
+    struct instance *only_instance;     /* CALL_HEALTH: this one, no balancing, down or not; NULL else */
     const struct request_head *request; /* as it shall go out (framing and Connection are written anew) */
     struct slice target;
     bool host_of_instance;  /* Host is the instance's, not request->authority */
@@ -63,14 +63,15 @@ struct upstream_call {
     struct task task;
     struct timer timer;
     struct try *try;
-    struct try *earlier; /* tries without success whose interim heads the owner may still look at */
+    struct stand_in *stand_in; /* NULL: instances are asked */
+    struct try *earlier;       /* tries without success whose interim heads the owner may still look at */
     struct balancer_question question;
     uint64_t bytes_moved, moved_ms; /* when the body moved last, as far as looked */
     uint8_t state;
 };
 
 /* Never fails in place: what goes wrong is told by CALL_DONE. A status that retryOn covers is retried; when no try is left the last
- * response is passed on as it is. Failures: status 502 (connect-failure, reset, bad-response ...), 503 (no-instance, overload),
+ * response is passed on as it is. Failures: status 502 (connect-failure, reset, bad-response ...), 503 (no-instance, no-healthy-instance, overload),
  * 504 (timeout), with the instance and the count of tries in the text; 408 (request-timeout), the client's fault, where at the deadline
  * only the rest of the request's body was missing. That a kept connection had been closed by its instance is no failure: the
  * request goes out again on a fresh one, beside retry_count and budget, unless a byte of a request that can't be repeated was sent

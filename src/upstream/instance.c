@@ -88,7 +88,7 @@ static struct instance *instance_create(struct instance_registry *registry, stru
                                         char *host_port, const struct address *address)
 {
     struct instance *instance = memory_allocate_aligned(sizeof *instance +
-                                                        registry->workers * sizeof instance->lines[0]);
+                                                        (registry->workers + 1) * sizeof instance->lines[0]);
     instance->service_id = memory_copy_slice(service_id);
     instance->host_port = slice_from_cstring(host_port);
     instance->host = host_of(instance->host_port, host.length);

@@ -10,6 +10,7 @@
 #include "base/slice.h"
 #include "event/socket.h"
 #include "shared/counter.h"
+#include "upstream/health.h"
 
 /* A worker's own line: written by it alone, summed by whoever needs the sum. */
 struct instance_line {
@@ -30,12 +31,14 @@ struct instance {
     /* Passed over after a refused connect or a timeout, for a short, growing while. Any worker. */
     _Atomic uint64_t passed_over_until_ms; /* loop time (monotonic) */
     _Atomic uint32_t strikes;              /* in a row */
+    struct instance_health health;
     unsigned workers;
-    struct instance_line lines[];
+    struct instance_line lines[]; /* one a worker, and behind them the health checker's */
 };
 
 struct instance_registry;
 
+/* `workers`: those that carry traffic. Each instance has one line more, of index `workers`, which no sum counts: the health checker's. */
 struct instance_registry *instance_registry_create(unsigned workers);
 /* Every instance must have been dropped. */
 void instance_registry_destroy(struct instance_registry *);
@@ -49,7 +52,7 @@ void instance_drop(struct instance_registry *, struct instance *);
 struct instance *instance_next_forgotten(struct instance_registry *);
 void instance_destroy(struct instance_registry *, struct instance *);
 
-int64_t instance_in_flight(const struct instance *); /* over all workers */
+int64_t instance_in_flight(const struct instance *); /* over all workers, without health checks */
 /* A connect was refused, or a connect or an answer timed out: passed over for 100 ms, doubling to 10 s. What else fails while it
  * is passed over doesn't count again (all tries in flight fail together). Any thread. */
 void instance_strike(struct instance *, uint64_t now_ms);

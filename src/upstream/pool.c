@@ -373,7 +373,8 @@ static void serve_line(struct upstream_pool *pool)
 static void connect_failed(struct upstream_pool *pool, struct pool_waiter *only, const struct error *error)
 {
     counter_add(&pool->worker->counters.connect_failures, 1);
-    if (error->blame == BLAME_UPSTREAM) instance_strike(pool->instance, pool->worker->loop->now_ms);
+    if (error->blame == BLAME_UPSTREAM && !pool->worker->is_checker)
+        instance_strike(pool->instance, pool->worker->loop->now_ms);
     if (only)
         fail_waiter(only, error);
     else if (pool->waiting_count > upstream_pool_places_promised(pool))

@@ -110,4 +110,11 @@ void try_discard_response(struct try *);
 void budget_add_request(struct service_line *);
 bool budget_take_retry(struct service_line *, uint64_t now_ms) MUST_USE;
 
+/* call.c */
+enum call_state { CALL_CONNECTING, CALL_ASKING, CALL_ANSWERING, CALL_OVER };
+
+/* stand_in.c: in the place of tries. The call has begun; ends it, at once or from the run queue. */
+void stand_in_start(struct upstream_call *);
+void stand_in_cancel(struct upstream_call *);
+
 #endif

@@ -29,7 +29,7 @@ static struct service_state *state_get(struct service_registry *registry, struct
 {
     struct service_state *state = map_find(&registry->states, id);
     if (!state) {
-        state = memory_allocate_aligned(sizeof *state + registry->workers * sizeof state->lines[0]);
+        state = memory_allocate_aligned(sizeof *state + (registry->workers + 1) * sizeof state->lines[0]);
         state->service_id = memory_copy_slice(id);
         state->workers = registry->workers;
         map_set(&registry->states, id, state);
@@ -97,6 +97,7 @@ struct service *service_create(const struct service_config *config, const struct
     service->connections_per_instance_max = as_uint32((uint64_t)config->connections_per_instance_max);
     service->idle_connections_max = as_uint32((uint64_t)config->idle_connections_max);
     service->transport = transport_retain(transport);
+    if (config->has_health_check) service->health_check = health_check_create(&config->health_check);
     service->state = state_get(states, config->id);
     service->endpoint_count = (uint32_t)endpoints.count;
     for (size_t i = 0; i < endpoints.count; i++) {
@@ -106,6 +107,26 @@ struct service *service_create(const struct service_config *config, const struct
     if (service->algorithm == LB_IP_HASH) service->ring = hash_ring_create(service->endpoints, service->endpoint_count);
     vector_release(&endpoints);
     return service;
+}
+
+/* Those without weight would get nothing anyway. */
+void service_explain_down(const struct service *service, uint64_t wall_ns, char into[SERVICE_DOWN_BYTES])
+{
+    uint64_t last_ms = 0;
+    unsigned count = 0;
+    for (uint32_t i = 0; i < service->endpoint_count; i++) {
+        const struct endpoint *endpoint = &service->endpoints[i];
+        if (endpoint->weight == 0) continue;
+        uint64_t changed_ms = atomic_load_explicit(&endpoint->instance->health.changed_ms, memory_order_relaxed);
+        if (changed_ms > last_ms) last_ms = changed_ms;
+        count++;
+    }
+    uint64_t now_ms = wall_ns / 1000000;
+    unsigned long long seconds = now_ms > last_ms ? (now_ms - last_ms) / 1000 : 0;
+    if (count == 1)
+        snprintf(into, SERVICE_DOWN_BYTES, "its only instance has been down for %llu s", seconds);
+    else
+        snprintf(into, SERVICE_DOWN_BYTES, "all %u instances are down, the last one for %llu s", count, seconds);
 }
 
 void service_retain(struct service *service)
@@ -124,6 +145,7 @@ void service_destroy(struct service *service, struct instance_registry *instance
     state_drop(states, service->state);
     transport_drop(service->transport);
     hash_ring_destroy(service->ring);
+    health_check_destroy(service->health_check);
     free(service->id);
     free(service->name);
     free(service);

@@ -27,7 +27,7 @@ struct service_state {
     char *service_id;
     uint32_t references; /* builder's thread */
     unsigned workers;
-    struct service_line lines[];
+    struct service_line lines[]; /* one a worker, and behind them the health checker's */
 };
 
 struct service {
@@ -39,6 +39,7 @@ struct service {
     uint32_t idle_connections_max; /* a worker and instance, for longer than a moment; 0: each carries one request */
     struct transport *transport;   /* one reference */
     struct service_state *state;
+    struct health_check *health_check; /* NULL: nobody asks whether its instances are up */
     uint64_t weight_sum;
     struct hash_ring *ring; /* ip_hash; NULL else */
     uint32_t endpoint_count;
@@ -59,6 +60,9 @@ struct resolved_instance {
  * used). */
 struct service *service_create(const struct service_config *, const struct resolved_instance *resolved,
                                struct transport *, struct instance_registry *, struct service_registry *);
+/* Of a service whose instances are all down: how many, and since when. Names nobody. */
+#define SERVICE_DOWN_BYTES 96
+void service_explain_down(const struct service *, uint64_t wall_ns, char into[SERVICE_DOWN_BYTES]);
 void service_retain(struct service *);
 /* Any thread; true when that was the last one: the caller brings it to the builder's thread, which calls service_destroy. */
 bool service_drop(struct service *) MUST_USE;

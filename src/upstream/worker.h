@@ -8,6 +8,7 @@
 #include "upstream/service.h"
 
 struct upstream_pool;
+struct upstream_stand_in;
 
 /* The worker's own; any thread may read. */
 struct upstream_counters {
@@ -26,6 +27,9 @@ struct upstream_worker {
     struct random random;
     struct client_settings client_settings;
     uint32_t idle_connections_total_max; /* over all instances, shared fairly */
+    bool is_checker; /* of health: what its calls meet is told there, and strikes or praises nobody */
+    const struct upstream_stand_in
+        *stand_in; /* answers all calls (upstream/stand_in.h); NULL: instances do. Set by the owner */
     struct upstream_counters counters;
     /* Internal. */
     struct upstream_pool **pools; /* by slot; an instance with several transports has several */

@@ -3,8 +3,17 @@
 struct test_filter_counts test_filter_counts;
 
 const struct filter *const test_filters_all[] = {
-    &filter_test_grow,   &filter_test_hold, &filter_test_line_break,  &filter_test_refuse,
-    &filter_test_shrink, &filter_test_wait, &filter_test_wait_thread, NULL,
+    &filter_test_grow,
+    &filter_test_hold,
+    &filter_test_join,
+    &filter_test_line_break,
+    &filter_test_refuse,
+    &filter_test_shrink,
+    &filter_test_wait,
+    &filter_test_wait_thread,
+    &filter_test_identity,
+    &filter_test_tell_identity,
+    NULL,
 };
 
 #define FILTERS_MAX 64

@@ -7,8 +7,9 @@
 #include "exchange/exchange.h"
 #include "filters/filters.h"
 
-extern const struct filter filter_test_grow, filter_test_hold, filter_test_line_break, filter_test_refuse,
-    filter_test_shrink, filter_test_wait, filter_test_wait_thread;
+extern const struct filter filter_test_identity, filter_test_tell_identity;
+extern const struct filter filter_test_grow, filter_test_hold, filter_test_join, filter_test_line_break,
+    filter_test_refuse, filter_test_shrink, filter_test_wait, filter_test_wait_thread;
 
 /* NULL-ended. */
 extern const struct filter *const test_filters_all[];

@@ -38,6 +38,7 @@ static enum filter_result wait_response(struct exchange *, const void *compiled,
 static enum filter_result thread_request(struct exchange *, const void *compiled, void *opaque);
 static enum filter_result thread_response(struct exchange *, const void *compiled, void *opaque);
 static void wait_finish(struct exchange *, const void *compiled, void *opaque);
+static void thread_worker_stop(struct exchange_worker *, void *kept);
 
 const struct filter filter_test_wait = {
     .name = "test-wait",
@@ -65,6 +66,7 @@ const struct filter filter_test_wait_thread = {
     .request = thread_request,
     .response_head = thread_response,
     .finish = wait_finish,
+    .worker_stop = thread_worker_stop,
 };
 
 /* --- beginning to wait --- */
@@ -125,6 +127,9 @@ void test_filters_settle(void)
     while (threads_running > 0) pthread_cond_wait(&threads_ended, &threads_lock);
     pthread_mutex_unlock(&threads_lock);
 }
+
+/* A ticket may be stale, but its worker's mailbox must be there. */
+static void thread_worker_stop(struct exchange_worker *worker, void *kept) { test_filters_settle(); }
 
 static void *thread_run(void *argument)
 {

@@ -56,7 +56,7 @@ static void start(void)
                                                  .client_auth = CLIENT_AUTH_OPTIONAL,
                                                  .client_ca = file_of(certificate, ca_path) } };
     ticket_ring_init(&ring, 0);
-    server = tls_server_create(&listener, &ring, &problems);
+    server = tls_server_create(&listener, &(struct stored_certificates){ NULL, 0 }, &ring, &problems);
     PROMISE(server && loop_init(&loop, &error));
     problems_release(&problems);
 }

@@ -30,7 +30,8 @@ static void check_routes(const struct configuration *configuration)
     for (size_t i = 0; i < configuration->routes.count; i++) {
         const struct route_config *route = &routes[i];
         PROMISE(route->node && route->path.length > 0 && route->id.length == 36 && route->name.length > 0);
-        PROMISE(!slice_is_absent(route->service_id) + route->has_respond + route->has_redirect == 1);
+        bool has_service = !slice_is_absent(route->service_id) || route->has_split;
+        PROMISE(has_service + route->has_respond + route->has_redirect == 1);
         PROMISE(route->timeout_ms > 0 && route->retry_count >= 0);
         const struct filter_config *filters = route->filters.items;
         for (size_t j = 0; j < route->filters.count; j++)

@@ -49,7 +49,7 @@ static void check_match(struct route_matcher *matcher, struct slice text, struct
     struct router_scratch *scratch = router_scratch_create();
     struct router *empty = router_create(), *router = router_with(empty, &matcher, 1, NULL, 0);
     struct route_match match;
-    enum route_result result = router_match(router, scratch, &head, METHOD_GET, SLICE("GET"), &arena, &match);
+    enum route_result result = router_match(router, scratch, &head, METHOD_GET, SLICE("GET"), NULL, &arena, &match);
     if (matcher->has_regex) {
         PROMISE(result != ROUTE_FOUND || slice_starts_with(path, matcher->regex_prefix));
         bool limit_hit = false, matches = regex_match(&matcher->regex, path, scratch, &limit_hit);

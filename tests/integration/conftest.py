@@ -1,4 +1,4 @@
-"""Fixtures: backends that misbehave on order, the gateway in front of them, a name server.
+"""Fixtures: backends that misbehave on order, the gateway in front of them, a name server, PostgreSQL.
 
     /usr/bin/python3 -m pytest tests/integration                    # all but the slow ones: -m "not slow"
     SLUICE_BINARY=build/asan/sluice /usr/bin/python3 -m pytest ...  # another build
@@ -11,20 +11,23 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-pytest.register_assert_rewrite("gateway", "dns")
+pytest.register_assert_rewrite("gateway", "dns", "store_tool")
 
 import chromium as chromium_module  # noqa: E402
 from backend import Backend  # noqa: E402
 from dns import DNSMASQ, NameServer  # noqa: E402
 from gateway import BINARY, Gateway  # noqa: E402
 from h2_backend import H2Backend  # noqa: E402
+from openapi import answers_as_documented  # noqa: E402,F401
 from pages import Pages  # noqa: E402
+from store_tool import StoreTool  # noqa: E402
 from upgrading import install  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; run by make test-all only")
     config.addinivalue_line("markers", "plain_build: measures what a sanitizer changes (memory, pace), or tests no code of ours")
+    config.addinivalue_line("markers", "both_builds: leads through much of the program: make test runs it on the optimised build too")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -163,3 +166,54 @@ def name_server(tmp_path):
     server = NameServer(tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """One PostgreSQL for all tests that leave it alone."""
+    import postgres as postgres_module
+    server = postgres_module.PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """An empty database: .url, .sql(text)."""
+    database = postgres_server.new_database()
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def new_postgres_server():
+    """Starts servers of a test's own, to be stopped, frozen and killed: new_postgres_server(durable=True)."""
+    import postgres as postgres_module
+    started = []
+
+    def start(**settings):
+        started.append(postgres_module.PostgresServer(**settings))
+        return started[-1]
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_postgres_left():
+    yield
+    if "postgres" in sys.modules:
+        sys.modules["postgres"].forget_template()
+
+
+@pytest.fixture
+def store_tool():
+    """store_tool(LOCATION) opens a store in a process of its own; see store_tool.py."""
+    started = []
+
+    def start(*arguments, **options):
+        started.append(StoreTool(*arguments, **options))
+        return started[-1]
+    yield start
+    for tool in started:
+        tool.stop()

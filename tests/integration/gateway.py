@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from backend import free_port
+from plain_http import PLAIN_HTTP
 from wire import connect, request_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,11 +65,11 @@ class Metrics:
 
 class Gateway:
     def __init__(self, directory, config, ready=True, expect_exit=0, environment=None, binary=BINARY,
-                 inherit=(), listener=None, more_listeners=()):
+                 inherit=(), listener=None, more_listeners=(), admin=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_port(), free_port()
-        self.listener, self.more_listeners = listener or {}, list(more_listeners)
+        self.listener, self.more_listeners, self.admin_fields = listener or {}, list(more_listeners), admin or {}
         self.config = self._complete(config)
         self.file = self.directory / "sluice.yaml"
         self.control = self.directory / "control.sock"
@@ -79,7 +80,7 @@ class Gateway:
         self.token = uuid.uuid4().hex
         self.write_config()
         self.resting = None
-        environment = {**os.environ, "SLUICE_TEST_TOKEN": self.token, **(environment or {})}
+        environment = {**os.environ, "SLUICE_TEST_TOKEN": self.token, "STATE_DIRECTORY": str(self.directory), **(environment or {})}
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
                 [binary, "run", "--config", str(self.file), "--control", str(self.control)],
@@ -91,9 +92,9 @@ class Gateway:
 
     def _complete(self, config):
         """The test's configuration with the listeners, the admin address, one worker and the log filled in. What `listener`
-        says besides its address belongs to the first listener."""
+        and `admin` say besides their address belongs to the first listener and the admin's."""
         whole = {"workers": 1, "listeners": [{"address": f"127.0.0.1:{self.port}", **self.listener}, *self.more_listeners],
-                 "admin": {"address": f"127.0.0.1:{self.admin_port}"}, "accessLog": {"path": "access.log"}}
+                 "admin": {"address": f"127.0.0.1:{self.admin_port}", **self.admin_fields}, "accessLog": {"path": "access.log"}}
         return {**whole, **config}
 
     def write_config(self, config=None, text=None):
@@ -240,12 +241,12 @@ class Gateway:
         return self.connect().send(data)
 
     def client(self, **options):
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=10, **options)
+        return httpx.Client(base_url=self.url, **{**PLAIN_HTTP, **options}, timeout=10)
 
     # What it counts and writes
 
     def metrics(self):
-        answer = httpx.get(f"http://127.0.0.1:{self.admin_port}/admin/metrics", trust_env=False, timeout=10)
+        answer = httpx.get(f"http://127.0.0.1:{self.admin_port}/admin/metrics", **PLAIN_HTTP, timeout=10)
         assert answer.status_code == 200, f"/admin/metrics answered {answer.status_code}"
         return Metrics(answer.text)
 

@@ -13,17 +13,17 @@ SOURCE = pathlib.Path(__file__).resolve().parents[1] / "web"
 INSTALLED = pathlib.Path(BINARY).resolve().parent / "web"  # beside the program: a build's own
 
 
-def install_packages():
+def install_packages(source=SOURCE, installed=INSTALLED):
     """`npm ci`, where the lock file has changed since the last time. Tests of one build may run side by side."""
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    lock, stamp = SOURCE / "package-lock.json", INSTALLED / "installed-lock.json"
-    with open(INSTALLED / "lock", "w") as guard:
+    installed.mkdir(parents=True, exist_ok=True)
+    lock, stamp = source / "package-lock.json", installed / "installed-lock.json"
+    with open(installed / "lock", "w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
             return
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(SOURCE / name, INSTALLED / name)
-        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=INSTALLED, capture_output=True, text=True,
+            shutil.copy(source / name, installed / name)
+        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=installed, capture_output=True, text=True,
                               timeout=300, check=False)
         assert done.returncode == 0, f"npm ci failed:\n{done.stdout}{done.stderr}"
         shutil.copy(lock, stamp)

@@ -13,7 +13,7 @@ from gateway import proxy
 from wire import request_bytes
 
 FIELDS = {"type", "time", "requestId", "method", "path", "route", "service", "instance", "status", "durationMs", "upstreamMs",
-          "bytesIn", "bytesOut", "clientIp", "userAgent", "userId", "clientId"}
+          "bytesIn", "bytesOut", "clientIp", "userAgent", "userId", "clientId", "traceId", "spanId"}
 
 
 def test_a_line_has_the_fields_and_tells_the_truth(gateway, backend):

@@ -43,7 +43,7 @@ FIRST_DAY = {
     "a list item's field too far left": ("routes:\n  - name: a\n    path: /a\n   serviceId: x\n", r"sluice\.yaml:4:4: not valid YAML: .*\(.*\"- \".*\)"),
     "a line too far right": ("routes:\n- name: a\n  path: /a\n   serviceId: x\n", r"sluice\.yaml:4:13: not valid YAML: .*indented too far"),
     "a tab": ("routes:\n\t- name: a\n", r"sluice\.yaml:2:1: .*use spaces"),
-    "an unknown kind of filter": ("routes: [{ name: a, path: /a, respond: {}, filters: [{ type: teleport }] }]\n", r'sluice\.yaml:1:\d+: unknown policy "teleport" \(there are add-header, '),
+    "an unknown kind of filter": ("routes: [{ name: a, path: /a, respond: {}, filters: [{ type: teleport }] }]\n", r'sluice\.yaml:1:\d+: unknown policy "teleport" \(there are access, '),
     "a filter by its name": ("routes: [{ name: a, path: /a, respond: {}, filters: [cors] }]\n", r"sluice\.yaml:1:\d+: .*\{ type: KIND"),
     "no ending": ("routes:\n  - { name: a, path: /a }\n", r"sluice\.yaml:2:5: .*has none \(to proxy: serviceId"),
     "two endings": ("services: [{ name: s, instances: [\"127.0.0.1:1\"] }]\nroutes: [{ name: a, path: /a, serviceId: s, respond: {} }]\n", r"sluice\.yaml:2:10: .*several \(keep one\)"),
@@ -103,7 +103,7 @@ def test_version_and_help():
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    ([], "usage"), (["serve"], "serve"), (["run"], "--config"), (["run", "--config"], "--config"), (["run", "--cofnig", "x"], "--cofnig"),
+    ([], "usage"), (["serve"], "serve"), (["run", "--config"], "--config"), (["run", "--cofnig", "x"], "--cofnig"),
     (["proxy", "--listen", "127.0.0.1:1"], "--to"), (["check"], "FILE"), (["check", "a", "b"], "b"), (["version", "x"], "x"), (["statu"], 'did you mean "status"?'), (["run", "x.yaml"], "named by --config"),
     (["run", "--config", "a", "--config", "b"], "--config"),
 ])
@@ -140,10 +140,19 @@ def made_whole(block):
     if {"ticketKeys", "clientAuth"} & set(yaml.safe_load(block)):  # more of a listener's tls
         lines = "".join(f"      {line.strip()}\n" for line in block.splitlines())
         block = f"listeners:\n  - address: 127.0.0.1:8443\n    tls:\n      certificates: [{{ certificate: a.pem, key: a.key }}]\n{lines}"
-    if "services" not in yaml.safe_load(block):
-        named = {route["serviceId"] for route in yaml.safe_load(block).get("routes", []) if "serviceId" in route}
-        block += "services: " + json.dumps([{"name": name, "instances": ["127.0.0.1:9001"]} for name in sorted(named)]) + "\n"
-    return block
+    return block + added_services(yaml.safe_load(block))
+
+
+def added_services(config):
+    named = {route["serviceId"] for route in config.get("routes", []) if "serviceId" in route}
+    named |= {part["service"] for route in config.get("routes", []) for part in route.get("aggregate", {}).get("parts", [])}
+    named |= {name for plugin in config.get("plugins", []) for name in plugin.get("services", [])}
+    named -= {service["name"] for service in config.get("services", [])}
+    made = [{"name": name, "instances": ["127.0.0.1:9001"]} for name in sorted(named)]
+    if "services" not in config:
+        return "services: " + json.dumps(made) + "\n"
+    assert not made, "a page that lists services lists all that it names"
+    return ""
 
 
 def make_files(directory, block):
@@ -197,7 +206,7 @@ BAD = {
     "a bad listener": ("listeners: [{ address: \"127.0.0.1\" }]\n", "sluice.yaml:1:"),
     "CR and LF in a header": ("routes: [{ name: a, path: /a, respond: { status: 200, headers: { X: \"a\\r\\nb\" } } }]\n", "sluice.yaml:1:"),
     "what is not built yet": ("services: [{ name: a, discoveryType: consul, instances: [\"127.0.0.1:1\"] }]\n", "not in this version"),
-    "a store that is not built yet": ("store: sqlite:x.db\n", "not in this version"),
+    "a store of no known kind": ("store: mysql://x\n", "must be file, sqlite:PATH or postgres://"),
     "broken YAML": ("routes: [\n", "sluice.yaml:"),
     "a YAML alias bomb": ("a: &a [x, x, x]\nb: &b [*a, *a, *a]\n", "sluice.yaml:"),
     "no UTF-8": (b"routes: \xff\xfe\n".decode("latin-1"), "sluice.yaml"),

@@ -5,6 +5,8 @@ from backend import answer
 from gateway import proxy, run_sluice
 from wire import request_bytes
 
+pytestmark = pytest.mark.both_builds
+
 
 def filtered(backend, *filters, plugins=None, **route):
     config = proxy(backend, route={"filters": list(filters), **route})

@@ -3,6 +3,8 @@ import pytest
 
 from gateway import proxy
 
+pytestmark = pytest.mark.both_builds
+
 OURS = ["X-Request-ID", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Authenticated-User", "X-Client-ID"]
 
 

@@ -18,8 +18,11 @@ from h2_client import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM,
                        frame, pseudo)
 from load import Load
 from measuring import resident_bytes
+from plain_http import PLAIN_HTTP
 from tls import client_context, tls_connect
 from wire import WireClosed, chunked, response_bytes
+
+pytestmark = pytest.mark.both_builds
 
 TE = {"Transfer-Encoding": "chunked"}
 NOTICE = 0x7fffffff  # the last stream of a GOAWAY that only announces
@@ -61,7 +64,7 @@ def test_nghttp_gets_many_at_once(running):
 
 
 def test_httpx_speaks_http_2(running):
-    with httpx.Client(http1=False, http2=True, trust_env=False) as client:
+    with httpx.Client(http1=False, http2=True, **PLAIN_HTTP) as client:
         answers = [client.get(f"{running.url}/a") for _ in range(3)]
     assert [(one.status_code, one.http_version, one.text) for one in answers] == [(200, "HTTP/2", "one")] * 3
 

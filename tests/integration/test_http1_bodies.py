@@ -10,6 +10,8 @@ from backend import answer, before_body, close, drip, echo, read_body, send, sen
 from gateway import proxy
 from wire import chunked, request_bytes, response_bytes
 
+pytestmark = pytest.mark.both_builds
+
 TE = {"Transfer-Encoding": "chunked"}
 
 
@@ -269,3 +271,26 @@ def test_the_answer_of_an_http_1_0_backend_is_understood(running, module_backend
     assert response.status == 200 and response.body == b"old" and response.minor_version == 1
     module_backend.on("/older", send(b"HTTP/1.0 200 OK\r\n\r\nolder"), close())
     assert running.get("/older").body == b"older"
+
+
+OWN = {"routes": [{"name": "said", "path": "/said", "respond": {"status": 200, "body": "said"}},
+                  {"name": "moved", "path": "/moved", "redirect": {"to": "/said"}}]}
+
+
+@pytest.mark.parametrize("target, status", [("/said", 200), ("/moved", 302), ("/nowhere", 404)])
+def test_an_answer_without_the_request_s_body_says_whether_the_connection_goes_on(module_gateway, target, status):
+    """A client that was told that it may use the connection again would lose its next request on it."""
+    own = module_gateway(OWN)
+    def post(length):
+        return request_bytes("POST", target, {"Content-Length": str(length)})
+    with own.send(post(10 << 20) + b"x" * 1000) as wire:
+        response = wire.read_response()
+        assert response.status == status and response.headers["Connection"] == "close"
+    with own.connect() as wire:
+        for length in (1, 1000, 200 * 1024):  # little enough to be passed over
+            wire.send(post(length))
+            response = wire.read_response()
+            assert response.status == status and "Connection" not in response.headers
+            wire.send(b"x" * length)
+        wire.send(request_bytes("GET", "/said"))
+        assert wire.read_response().body == b"said"

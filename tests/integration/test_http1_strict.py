@@ -6,6 +6,8 @@ from backend import send
 from gateway import proxy
 from wire import chunked, response_bytes
 
+pytestmark = pytest.mark.both_builds
+
 
 @pytest.fixture(scope="module")
 def strict(module_gateway, module_backend):

@@ -13,6 +13,8 @@ from h2_client import H2Client
 from tls import server_context
 from wire import Headers, WireClosed, chunked, request_bytes, response_bytes
 
+pytestmark = pytest.mark.both_builds
+
 NAME = "service.internal"
 BODY = bytes(range(256)) * 1200  # more than a window
 

@@ -23,7 +23,7 @@ SERVICES = ("h1", "h1-tls", "h2", "h2-tls")
 SPOKEN = {"h1": {}, "h1-tls": {"protocol": "https", "httpVersion": 1}, "h2": {"httpVersion": 2}, "h2-tls": {"protocol": "https", "httpVersion": 2}}
 BODY = os.urandom(300_000)
 # Of the connection, or new each time.
-APART = {"date", "x-request-id", "via", "connection", "te", "host", "x-forwarded-host", "x-forwarded-proto", "content-length", "transfer-encoding"}
+APART = {"date", "x-request-id", "traceparent", "via", "connection", "te", "host", "x-forwarded-host", "x-forwarded-proto", "content-length", "transfer-encoding"}
 OF_HTTPX = {"accept", "accept-encoding", "user-agent"}
 
 

@@ -83,9 +83,9 @@ class Pieces:
 
 @pytest.fixture
 def streaming(gateway, backend):
-    def start(*filters, service_fields=None, **route):
-        return gateway(proxy(backend, route={"filters": list(filters), "retryCount": 0, **route}, service_fields=service_fields),
-                       binary=TEST_BINARY)
+    def start(*filters, service_fields=None, limits=None, **route):
+        config = proxy(backend, route={"filters": list(filters), "retryCount": 0, **route}, service_fields=service_fields)
+        return gateway({**config, "limits": limits} if limits else config, binary=TEST_BINARY)
     return start
 
 
@@ -322,7 +322,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_long_body_takes_no_more_memory_than_a_short_one(streaming, backend, way, framing, size):
     filters, directions = WAYS[way]
-    running = streaming(*filters)
+    running = streaming(*filters, timeoutMs=120000)  # it runs while the request is sent, and a busy machine takes its time
     transfer = Transfer(backend, framing, size)
     [pid] = running.gateway_processes()
     before = resident_bytes(pid)
@@ -362,7 +362,8 @@ def test_slow_readers_hold_a_window_each_and_get_all_in_the_end(streaming, backe
         pushers[-1].thread.join(120)
         wire.half_close()
     backend.on("/large", give)
-    running = streaming(*filters)
+    # Each may hold its windows: what is looked at here is how much that is, not what is refused at the ceiling.
+    running = streaming(*filters, limits={"bufferBytesPerWorker": "1GiB"}, service_fields={"connectTimeoutMs": 60000}, timeoutMs=300000, idleTimeoutMs=300000)
     [pid] = running.gateway_processes()
     before = resident_bytes(pid)
     readers = [running.connect(receive_buffer=4096, segment=536, timeout=120) for _ in range(count)]

@@ -5,6 +5,7 @@ import httpx
 import pytest
 
 from backend import (answer, before_body, close, drip, echo, hang, read_body, reset, send, send_with_fin, wait)
+from plain_http import PLAIN_HTTP
 from wire import WireClosed, WireError, chunked, connect, request_bytes, response_bytes
 
 
@@ -19,7 +20,7 @@ def test_a_backend_answers_a_strict_client_and_a_library_alike(backend):
         assert wire.read_response().body == b"one"
         wire.send(request_bytes("POST", "/echo", body=b"hello"))
         assert wire.read_response().body == b"hello"
-    assert httpx.post(f"http://{backend.address}/echo", content=b"there", trust_env=False).content == b"there"
+    assert httpx.post(f"http://{backend.address}/echo", content=b"there", **PLAIN_HTTP).content == b"there"
     assert backend.targets() == ["/a?b=c", "/echo", "/echo"]
     assert backend.requests[0].raw_head.startswith(b"GET /a?b=c HTTP/1.1\r\nHost: gateway.test\r\nX-One: 1\r\n")
     assert backend.requests[0].connection == backend.requests[1].connection != backend.requests[2].connection

@@ -23,6 +23,8 @@ from upgrading import install, runs, status, upgrade, wait_until_drained
 from websocket import echo_frames, finish_opening, handshake, switch
 from wire import request_bytes
 
+pytestmark = pytest.mark.both_builds
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):

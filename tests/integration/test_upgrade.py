@@ -14,6 +14,7 @@ from backend import answer, free_port, hang, wait_for
 from gateway import BINARY, START_SECONDS, TEST_BINARY, proxy, run_sluice
 from load import EventStream, Load, NewConnections, numbered_events
 from measuring import open_descriptors, stop_process, threads
+from plain_http import PLAIN_HTTP
 from upgrading import install, install_script, runs, status, upgrade, wait_until_drained
 from wire import connect, request_bytes
 
@@ -371,7 +372,7 @@ def test_proxy_mode_upgrades_too(tmp_path, program, backend):
         new = install(program)
         assert run_sluice("upgrade", "--control", control, timeout=60).returncode == 0
         assert runs(process.pid) == new
-        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/", **PLAIN_HTTP).status_code == 200
     finally:
         process.terminate()
         assert process.wait(20) == 0

@@ -647,6 +647,25 @@ def test_an_upgrade_under_way_when_all_are_told_to_close_is_told_too(new_backend
     ends(running)
 
 
+def test_a_place_of_those_under_way_is_held_across_a_reload(new_backend, gateway):
+    backend = new_backend()
+    backend.on("/", switch(echo_frames)).on("/plain", answer(200))
+    limits = [{"name": "r", "key": "global", "algorithm": "concurrency", "limit": 2}]
+    running = gateway(proxy(backend, rateLimits=limits))
+    first, second = open_websocket(running), open_websocket(running)
+    assert running.get("/plain").status == 429
+    for limit, status in ((3, 200), (2, 429)):
+        running.reload(proxy(backend, rateLimits=[{**limits[0], "limit": limit}]))
+        first.send(b"x").expect(b"x")
+        assert running.get("/plain").status == status
+    first.close(1000).expect_close(1000)
+    first.wire.close()
+    running.wait_for_metric("sluice_tunnels_active", 1)
+    assert running.get("/plain").status == 200
+    second.wire.reset()
+    assert running.gauges_at_zero()
+
+
 def test_two_workers_share_nothing_but_the_counts(new_backend, gateway):
     backend = new_backend()
     backend.on("/", switch(echo_frames))

@@ -62,6 +62,31 @@ def nothing_is_held(running):
 
 # Every pairing
 
+@pytest.mark.parametrize("ends", ["client closes", "client resets", "backend closes", "backend breaks off"])
+def test_a_place_of_those_under_way_is_held_until_the_websocket_is_over(start, either_backend, opener, ends):
+    def says_goodbye(ws, request):
+        ws.expect(b"go")
+        if ends == "backend closes":
+            ws.close(1000).expect_close(1000)
+
+    either_backend.on("/chat", says_goodbye if ends.startswith("backend") else echo_frames)
+    running = start(rateLimits=[{"name": "r", "key": "global", "algorithm": "concurrency", "limit": 1}])
+    ws = opener(running, "/chat")
+    running.wait_for_metric("sluice_exchanges_active", 0)  # that of the request which opened it
+    assert running.get("/").status == 429
+    if ends == "client closes":
+        ws.close(1000).expect_close(1000)
+    elif ends == "backend closes":
+        ws.send(b"go").expect_close(1000)
+        ws.close(1000)
+    elif ends == "backend breaks off":
+        assert ws.send(b"go").sees_end()
+    ws.wire.reset() if ends == "client resets" else ws.wire.half_close()
+    running.wait_for_metric("sluice_tunnels_active", 0)
+    assert running.get("/").status != 429
+    assert nothing_is_held(running)
+
+
 def test_messages_and_closes_pass_both_ways(start, either_backend, opener):
     either_backend.on("/echo", echo_frames)
     running = start()

@@ -8,8 +8,9 @@ static void write_chain(const struct testbed *bed, const char *route, char into[
     const struct router *router = bed->pin->snapshot->router;
     struct request_head head = { .method = METHOD_GET, .target = { .path = slice_from_cstring(route) } };
     struct route_match match = { 0 };
-    assert_int_equal(router_match(router, bed->worker.router_scratch, &head, METHOD_GET, SLICE("GET"), NULL, &match),
-                     ROUTE_FOUND);
+    assert_int_equal(
+        router_match(router, bed->worker.router_scratch, &head, METHOD_GET, SLICE("GET"), NULL, NULL, &match),
+        ROUTE_FOUND);
     const struct chain *chain = ((const struct compiled_route *)match.target)->chain;
     size_t length = 0;
     *into = '\0';
@@ -144,7 +145,7 @@ static void all_that_cannot_be_compiled_is_told_at_once(void **state)
                                       "      - { type: set-header, name: X-B, value: '${path.id}' }\n"
                                       "      - { type: rewrite-path, pattern: '(', replacement: /x }\n");
     assert_non_null(problems);
-    if (!strstr(problems, "test.yaml:8:47: \"value\": the route's path captures no \"other\""))
+    if (!strstr(problems, "test.yaml:8:47: \"value\": in \"${\" at position 1: the route's path captures no \"other\""))
         fail_msg("%s", problems);
     assert_null(strstr(problems, ":9:"));
     assert_non_null(strstr(problems, "test.yaml:10:"));
@@ -164,6 +165,60 @@ static void a_global_plugin_is_checked_against_each_route(void **state)
     free(problems);
 }
 
+static const char joins[] = "plugins: [{ name: test-join, config: { name: wide } }]\n"
+                            "routes:\n"
+                            "  - { name: a, path: /a, serviceId: one, filters: [\n"
+                            "      { type: test-join, name: low }, { type: test-join, name: high, priority: 5 },\n"
+                            "      { type: test-wait }, { type: test-join, name: soon, early: true } ] }\n"
+                            "  - { name: b, path: /b, serviceId: one }\n";
+
+/* What is decided together is one link a phase, whatever stands between; its members keep the order that links would have. */
+static void those_of_a_kind_that_belong_together_become_one_link(void **state)
+{
+    struct testbed bed;
+    expect_chain(joins, "/a", "test-join test-wait test-join");
+    expect_chain(joins, "/b", "test-join");
+    testbed_start(&bed, joins);
+    assert_int_equal(testbed_status(&bed, "GET /b", NULL), 200);
+    assert_true(slice_equal(service_header(&bed, "X-Joined"), SLICE("wide #1")));
+    assert_int_equal(testbed_status(&bed, "GET /b", NULL), 200);
+    assert_true(slice_equal(service_header(&bed, "X-Joined"), SLICE("wide #2"))); /* the count is the worker's */
+    testbed_stop(&bed);
+}
+
+/* Sorted as links would be: priority, then the wider scope. */
+static void the_members_of_a_link_keep_their_order(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, "plugins: [{ name: test-join, config: { name: wide } }]\n"
+                        "routes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+                        "  { type: test-join, name: low }, { type: test-join, name: high, priority: 5 } ] }]\n");
+    assert_int_equal(testbed_status(&bed, "GET /a", NULL), 200);
+    assert_true(slice_equal(service_header(&bed, "X-Joined"), SLICE("high wide low #1")));
+    testbed_stop(&bed);
+}
+
+static void what_a_policy_would_do_is_told_in_sentences(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, joins);
+    struct arena arena;
+    arena_init(&arena, &bed.arenas);
+    struct explanation explanation = { .arena = &arena };
+    char name[] = "wide";
+    struct {
+        char *names;
+    } joined = { name };
+    filter_test_join.explain(NULL, &joined, &explanation);
+    assert_int_equal(explanation.count, 1);
+    assert_true(slice_equal(explanation.lines[0], SLICE("would say wide")));
+    for (unsigned i = 0; i < EXPLANATION_LINES_MAX; i++) explanation_add(&explanation, "%u", i);
+    assert_int_equal(explanation.count, EXPLANATION_LINES_MAX);
+    assert_true(explanation.is_cut);
+    arena_release(&arena);
+    testbed_stop(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +230,9 @@ int main(void)
         cmocka_unit_test(a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count),
         cmocka_unit_test(all_that_cannot_be_compiled_is_told_at_once),
         cmocka_unit_test(a_global_plugin_is_checked_against_each_route),
+        cmocka_unit_test(those_of_a_kind_that_belong_together_become_one_link),
+        cmocka_unit_test(the_members_of_a_link_keep_their_order),
+        cmocka_unit_test(what_a_policy_would_do_is_told_in_sentences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

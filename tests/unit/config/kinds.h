@@ -48,7 +48,7 @@ struct test_everything {
     uint64_t bytes, wait_ms, window_ms, days;
     int color;
     bool inner_given;
-    struct slice key, id;
+    struct slice key, id, link;
     struct pair_list labels;
     struct test_inner inner;
     struct object_list ranges;
@@ -63,6 +63,8 @@ static const struct field test_inner_fields[] = {
 static const char *const test_colors[] = { "red", "green", "blue", NULL };
 static const char *const test_colors_not_yet[] = { "infrared", NULL };
 static const char *const test_days[] = { "monday", "tuesday", "friday", NULL };
+
+static bool test_link_is_secret(struct slice link) { return slice_find_byte(link, '?') != SLICE_NOT_FOUND; }
 
 static const struct field test_everything_fields[] = {
     { .name = "flag",
@@ -124,6 +126,10 @@ static const struct field test_everything_fields[] = {
       .fields = test_inner_fields,
       .item_size = sizeof(struct test_inner),
       .maximum = 2 },
+    { .name = "link",
+      .type = FIELD_STRING,
+      .into = offsetof(struct test_everything, link),
+      .secret_when = test_link_is_secret },
     { .name = "later", .type = FIELD_NOT_YET },
     FIELDS_END,
 };

@@ -198,6 +198,31 @@ static void too_large_a_text_is_refused_before_it_is_read(void **state)
     free(text);
 }
 
+/* Wherever it stands, also where a parser might take it for an end. */
+static void a_nul_byte_is_refused_with_its_place(void **state)
+{
+    static const struct {
+        struct slice text;
+        unsigned line, column;
+    } cases[] = {
+        { { "{\"a\":1\0}", 8 }, 1, 7 },       { { "{\"a\":1.5\0}", 10 }, 1, 9 }, { { "1\0", 2 }, 1, 2 },
+        { { "{\"a\":\n [1\0]}", 11 }, 2, 4 }, { { "{\"a\0\":1}", 8 }, 1, 4 },    { { "{}\0", 3 }, 1, 3 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct document document;
+        arena_init(&document.arena, NULL);
+        problems_init(&document.problems, NULL);
+        document.root = node_read_json(&document.arena, cases[i].text, "file", &document.problems);
+        assert_null(document.root);
+        assert_int_equal(document.problems.count, 1);
+        const struct problem *problem = vector_at(&document.problems.list, 0);
+        assert_string_equal(problem->message, "not valid JSON: a NUL byte");
+        assert_int_equal(problem->line, cases[i].line);
+        assert_int_equal(problem->column, cases[i].column);
+        release(&document);
+    }
+}
+
 /* In JSON before memory is taken for them; YAML counts as it goes, which takes too long for every run. */
 static void too_many_values_are_refused(void **state)
 {
@@ -229,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_large_map_costs_no_square),
         cmocka_unit_test(sixty_four_levels_are_read_and_one_more_is_not),
         cmocka_unit_test(too_large_a_text_is_refused_before_it_is_read),
+        cmocka_unit_test(a_nul_byte_is_refused_with_its_place),
         cmocka_unit_test(too_many_values_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,15 +118,38 @@ static void a_stage_that_breaks_off_lets_the_request_fail_with_its_word(void **s
     testbed_stop(&bed);
 }
 
-static void an_answer_that_a_stage_breaks_off_is_cut(void **state)
+/* Nothing of it has gone out when the stage says no, so the client gets to know. */
+static void a_whole_answer_that_a_stage_breaks_off_becomes_a_failure(void **state)
 {
     struct testbed bed;
     struct client client = { 0 };
-    start(&bed, "{ type: test-refuse, bytes: 100B, on: response }");
+    start(&bed, "{ type: test-refuse, bytes: 100B, on: response }, { type: test-grow, on: response }");
+    bed.service.headers = "Content-Type: text/plain\r\nX-Own: theirs\r\n";
     bed.service.body = "0123456789";
     bed.service.body_repeat = 100;
     client_ask(&bed, &client, "GET /a", NULL, NULL);
     testbed_run(&bed);
+    assert_int_equal(client.status, 500);
+    assert_true(client.sent && !client.cut && !client.reset);
+    assert_slice_is(client_header(&client, "Content-Type"), "application/problem+json");
+    assert_true(slice_is_absent(client_header(&client, "X-Own")));
+    assert_non_null(strstr(client.body, "\"status\":500"));
+    client_release(&client);
+    testbed_stop(&bed);
+}
+
+/* Part of it may be with the client already. */
+static void an_answer_under_way_that_a_stage_breaks_off_is_cut(void **state)
+{
+    struct testbed bed;
+    struct client client = { 0 };
+    start(&bed, "{ type: test-refuse, bytes: 100B, on: response }");
+    bed.service.body = "a first piece that passes, long enough to be one of its own ... "
+                       "and a second one, with which the answer is longer than it may be";
+    bed.service.body_step = 64;
+    client_ask(&bed, &client, "GET /a", NULL, NULL);
+    testbed_run(&bed);
+    assert_int_equal(client.status, 200);
     assert_true(client.cut && client.released);
     client_release(&client);
     testbed_stop(&bed);
@@ -247,7 +270,8 @@ int main(void)
         cmocka_unit_test(responses_pass_stages_backwards),
         cmocka_unit_test(long_bodies_pass_in_both_directions),
         cmocka_unit_test(a_stage_that_breaks_off_lets_the_request_fail_with_its_word),
-        cmocka_unit_test(an_answer_that_a_stage_breaks_off_is_cut),
+        cmocka_unit_test(a_whole_answer_that_a_stage_breaks_off_becomes_a_failure),
+        cmocka_unit_test(an_answer_under_way_that_a_stage_breaks_off_is_cut),
         cmocka_unit_test(held_bodies_have_a_bound),
         cmocka_unit_test(a_held_body_does_not_reach_the_service_before_its_end),
         cmocka_unit_test(a_stage_hands_the_wish_for_a_body_on),

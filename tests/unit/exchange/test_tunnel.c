@@ -8,6 +8,7 @@
 #include "handlers/handlers.h"
 #include "http/h1_server.h"
 #include "http/websocket.h"
+#include "shared/limit_counters.h"
 
 #include <malloc.h>
 
@@ -37,6 +38,7 @@ struct fixture {
     struct upstream_worker upstream;
     struct metrics *metrics;
     struct policy_kinds kinds;
+    struct policy_surroundings surroundings;
     struct snapshot_builder *builder;
     struct snapshot_pin *pin;
     struct exchange_worker worker;
@@ -65,13 +67,14 @@ static void publish(struct fixture *f, struct snapshot *snapshot)
     if (old && old->exchanges == 0) release_pin(f, old);
 }
 
-static struct configuration *read_configuration(struct fixture *f, const char *route)
+/* `more`: what follows the route, in its list and behind that. */
+static struct configuration *read_configuration_with(struct fixture *f, const char *route, const char *more)
 {
     struct problems problems;
     problems_init(&problems, NULL);
     char *text = memory_format(
-        "services: [{ name: one, instances: [\"127.0.0.1:%u\"] }]\nroutes: [{ %s, serviceId: one }]\n",
-        ntohs(f->address.v4.sin_port), route);
+        "services: [{ name: one, instances: [\"127.0.0.1:%u\"] }]\nroutes: [{ %s, serviceId: one }%s\n",
+        ntohs(f->address.v4.sin_port), route, more);
     struct configuration *configuration = configuration_load_text(slice_from_cstring(text), "test.yaml", "/", &f->kinds,
                                                                   &problems);
     if (!configuration) fail_msg("%s", problems_to_text(&problems));
@@ -80,13 +83,20 @@ static struct configuration *read_configuration(struct fixture *f, const char *r
     return configuration;
 }
 
-static void load(struct fixture *f, const char *route)
+static struct configuration *read_configuration(struct fixture *f, const char *route)
+{
+    return read_configuration_with(f, route, "]");
+}
+
+static void load_with(struct fixture *f, const char *route, const char *more)
 {
     struct problems problems;
     problems_init(&problems, NULL);
-    publish(f, snapshot_builder_load(f->builder, read_configuration(f, route), &problems));
+    publish(f, snapshot_builder_load(f->builder, read_configuration_with(f, route, more), &problems));
     problems_release(&problems);
 }
+
+static void load(struct fixture *f, const char *route) { load_with(f, route, "]"); }
 
 static void opened(struct server_session *session, struct server_stream *stream, void *owner)
 {
@@ -98,7 +108,11 @@ static void refused(struct server_session *session, const struct server_refusal 
     fail_msg("%s", refusal->error->text);
 }
 
-static void closed(struct server_session *session, void *owner) { ((struct fixture *)owner)->session = NULL; }
+static void closed(struct server_session *session, void *owner)
+{
+    struct fixture *f = owner;
+    if (f->session == session) f->session = NULL;
+}
 
 static const struct server_session_events events = { .open = opened, .refused = refused, .closed = closed };
 
@@ -119,8 +133,13 @@ static int set_up(void **state)
     f->settings_now = &f->settings;
     f->kinds = policy_registry_kinds(&registry);
     f->metrics = metrics_create(1);
-    f->builder = snapshot_builder_create(&(struct snapshot_builder_settings){
-        .registry = &registry, .metrics = f->metrics, .workers = 1, .wake = no_wake });
+    f->surroundings = (struct policy_surroundings){ .limits = limit_counters_create(1 << 16, 1, &error), .workers = 1 };
+    assert_non_null(f->surroundings.limits);
+    f->builder = snapshot_builder_create(&(struct snapshot_builder_settings){ .registry = &registry,
+                                                                              .surroundings = &f->surroundings,
+                                                                              .metrics = f->metrics,
+                                                                              .workers = 1,
+                                                                              .wake = no_wake });
     request_id_source_init(&f->bench.worker.ids);
     assert_true(mailbox_init(&f->mailbox, &f->bench.loop, f, &error));
     assert_true(upstream_worker_init(&f->upstream, &f->bench.worker, 0, &error));
@@ -161,6 +180,7 @@ static int tear_down(void **state)
     free(f->pin);
     snapshot_builder_collect(f->builder);
     snapshot_builder_destroy(f->builder);
+    limit_counters_destroy(f->surroundings.limits);
     free((void *)(uintptr_t)f->kinds.items);
     metrics_destroy(f->metrics);
     wire_close(&f->client);
@@ -267,6 +287,16 @@ static size_t memory_in_use(void)
     return info.uordblks + info.hblkhd;
 }
 
+/* The change borrows the configuration's route. */
+static struct snapshot *change_route(struct fixture *f, const struct configuration *from, struct problems *problems)
+{
+    struct configuration_change *change = memory_allocate(sizeof *change);
+    change->configuration = memory_allocate(sizeof *change->configuration);
+    arena_init(&change->configuration->arena, NULL);
+    change->configuration->routes = from->routes;
+    return snapshot_builder_commit(f->builder, snapshot_builder_prepare(f->builder, change, problems));
+}
+
 /* The socket was opened under the first of a hundred thousand configurations. Each is let go when the next is in force. */
 static void a_hundred_thousand_changes_leave_it_open_and_memory_flat(void **state)
 {
@@ -278,8 +308,7 @@ static void a_hundred_thousand_changes_leave_it_open_and_memory_flat(void **stat
     problems_init(&problems, NULL);
     size_t before = 0;
     for (unsigned i = 0; i < 100000; i++) {
-        const struct route_config *route = (i % 2 ? other : one)->routes.items;
-        publish(f, snapshot_builder_put_route(f->builder, route->id, route, &problems));
+        publish(f, change_route(f, i % 2 ? other : one, &problems));
         snapshot_builder_collect(f->builder);
         assert_int_equal(f->pins_released, i + 1);
         if (i == 1000) before = memory_in_use();
@@ -497,6 +526,114 @@ static void a_101_that_does_not_fit_the_key_is_a_bad_gateway(void **state)
     assert_soon(f->instance.ended);
 }
 
+/* --- places of a limit on what is under way --- */
+
+/* One at a time, and a route that asks for such a place and answers at once. */
+#define ONE_AT_A_TIME                                              \
+    ", { name: plain, path: /plain, respond: { status: 204 } }]\n" \
+    "rateLimits: [{ name: r, key: global, algorithm: concurrency, limit: 1 }]"
+
+static void load_limited(struct fixture *f, const char *route) { load_with(f, route, ONE_AT_A_TIME); }
+
+/* By another client: is there a place? */
+static bool has_place(struct fixture *f)
+{
+    int accepted, connected;
+    struct wire other;
+    connect_pair(&accepted, &connected);
+    wire_open(&other, connected);
+    struct server_session *session = h1_server_start(
+        &f->bench.worker, &f->settings_now, (struct session_socket){ .descriptor = accepted }, &f->peer, &events, f);
+    wire_say(&other, "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_received(&other, "HTTP/1.1 ");
+    bool has = strncmp(other.received + 9, "204", 3) == 0;
+    assert_true(has || strncmp(other.received + 9, "429", 3) == 0);
+    server_session_abort(session);
+    loop_turn(&f->bench.loop, 0);
+    wire_close(&other);
+    return has;
+}
+
+static void both_close(struct fixture *f)
+{
+    SAY(client, MASKED_CLOSE_1001);
+    assert_false(has_place(f)); /* the other side may still have much to say */
+    SAY(instance, CLOSE_1001);
+    shutdown(f->instance.descriptor, SHUT_WR);
+    shutdown(f->client.descriptor, SHUT_WR);
+}
+
+static void client_breaks_off(struct fixture *f) { wire_reset(&f->client); }
+
+static void instance_breaks_off(struct fixture *f) { wire_reset(&f->instance); }
+
+static void gateway_leaves(struct fixture *f)
+{
+    exchange_worker_end_tunnels(&f->worker);
+    settle(f);
+    SAY(client, MASKED_CLOSE_1001);
+    SAY(instance, CLOSE_1001);
+}
+
+static void a_place_is_held_until_the_tunnel_is_over(void **state)
+{
+    static void (*const ends[])(struct fixture *) = { both_close, client_breaks_off, instance_breaks_off,
+                                                      gateway_leaves };
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        if (i > 0) assert_int_equal(set_up(state), 0);
+        struct fixture *f = *state;
+        load_limited(f, "name: chat, path: /chat");
+        assert_true(has_place(f));
+        open_tunnel(f);
+        assert_false(has_place(f));
+        SAY(client, MASKED_HI);
+        assert_soon(GOT(instance, MASKED_HI));
+        assert_false(has_place(f));
+        ends[i](f);
+        assert_soon(gauge_read(&f->worker.tunnels_open) == 0);
+        assert_true(has_place(f));
+        if (i + 1 < COUNT_OF(ends)) tear_down(state);
+    }
+}
+
+/* The rule is another object by then, and still the same rule. */
+static void a_reload_gives_no_place_back(void **state)
+{
+    struct fixture *f = *state;
+    load_limited(f, "name: chat, path: /chat");
+    open_tunnel(f);
+    load_limited(f, "name: chat, path: /chat, timeoutMs: 1000");
+    snapshot_builder_collect(f->builder);
+    assert_false(has_place(f));
+    load_limited(f, "name: other, path: /other");
+    snapshot_builder_collect(f->builder);
+    assert_false(has_place(f));
+    wire_reset(&f->client);
+    assert_soon(gauge_read(&f->worker.tunnels_open) == 0);
+    assert_true(has_place(f));
+}
+
+static void a_tunnel_that_does_not_open_gives_its_place_back(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Accept: wrong\r\n\r\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        if (i > 0) assert_int_equal(set_up(state), 0);
+        struct fixture *f = *state;
+        load_limited(f, "name: chat, path: /chat");
+        ask(f);
+        assert_false(has_place(f));
+        say(f, &f->instance, answers[i], strlen(answers[i]));
+        assert_received(&f->client, i ? "HTTP/1.1 502 " : "HTTP/1.1 403 ");
+        assert_soon(gauge_read(&f->worker.active) == 0);
+        assert_true(has_place(f));
+        if (i + 1 < COUNT_OF(answers)) tear_down(state);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -518,6 +655,9 @@ int main(void)
         TEST(nothing_moves_for_long_enough_and_it_is_closed),
         TEST(places_are_counted_from_the_request_on),
         TEST(a_101_that_does_not_fit_the_key_is_a_bad_gateway),
+        TEST(a_place_is_held_until_the_tunnel_is_over),
+        TEST(a_reload_gives_no_place_back),
+        TEST(a_tunnel_that_does_not_open_gives_its_place_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@
 #include <sys/uio.h>
 
 static const char configuration_before[] = "listeners: [{ address: 127.0.0.1:8080 }]\n"
-                                           "services: [{ name: one, instances: [\"127.0.0.1:9001\"] }]\n";
+                                           "services: [{ name: one, instances: [\"127.0.0.1:9001\"] },"
+                                           " { name: two, instances: [\"127.0.0.1:9002\"] }]\n";
 
 /* --- the service --- */
 
@@ -45,6 +46,7 @@ static void note_request(struct test_service *service, const struct exchange *ex
     if (!end) end = service->head;
     *end = '\0';
     service->requests++;
+    snprintf(service->name, sizeof service->name, "%s", exchange->service ? exchange->service->name : "");
     service->request_body_declared = exchange->request->body_length;
     free(service->request_body);
     service->request_body = NULL;
@@ -174,7 +176,10 @@ static void service_task(struct task *task)
     if (may_answer(call)) answer(call);
 }
 
-static bool service_takes(const struct route_config *route) { return !slice_is_absent(route->service_id); }
+static bool service_takes(const struct route_config *route)
+{
+    return !slice_is_absent(route->service_id) || route->has_split;
+}
 
 static void service_start(struct exchange *exchange, const void *compiled, void *state)
 {
@@ -215,6 +220,8 @@ static const struct handler *const handlers[] = { &handler_service, &handler_res
 
 static void no_wake(void *argument) {}
 
+struct policy_surroundings testbed_surroundings;
+
 static void release_pin(struct testbed *bed, struct snapshot_pin *pin)
 {
     snapshot_destroy(pin->snapshot);
@@ -230,18 +237,26 @@ static struct snapshot *load(struct testbed *bed, const char *text, struct probl
     struct configuration *configuration = configuration_load_text(slice_from_cstring(whole), "test.yaml", "/",
                                                                   &bed->kinds, problems);
     struct snapshot *snapshot = configuration ? snapshot_builder_load(bed->builder, configuration, problems) : NULL;
-    if (configuration && !snapshot) configuration_destroy(configuration);
     free(whole);
     return snapshot;
 }
 
-static void start_builder(struct testbed *bed)
+static struct policy_registry tests_registry(void)
+{
+    return (struct policy_registry){ .filters = test_filters_with_all(), .handlers = handlers };
+}
+
+static void start_builder(struct testbed *bed, const struct policy_registry *registry)
 {
     bed->metrics = metrics_create(1);
-    bed->registry = (struct policy_registry){ .filters = test_filters_with_all(), .handlers = handlers };
+    bed->surroundings = testbed_surroundings;
+    bed->registry = *registry;
     bed->kinds = policy_registry_kinds(&bed->registry);
-    bed->builder = snapshot_builder_create(&(struct snapshot_builder_settings){
-        .registry = &bed->registry, .metrics = bed->metrics, .workers = 1, .wake = no_wake });
+    bed->builder = snapshot_builder_create(&(struct snapshot_builder_settings){ .registry = &bed->registry,
+                                                                                .surroundings = &bed->surroundings,
+                                                                                .metrics = bed->metrics,
+                                                                                .workers = 1,
+                                                                                .wake = no_wake });
 }
 
 static void stop_builder(struct testbed *bed)
@@ -267,6 +282,12 @@ static void load_or_fail(struct testbed *bed, const char *text)
 
 void testbed_start(struct testbed *bed, const char *text)
 {
+    struct policy_registry registry = tests_registry();
+    testbed_start_with(bed, &registry, text);
+}
+
+void testbed_start_with(struct testbed *bed, const struct policy_registry *registry, const char *text)
+{
     struct error error;
     memset(bed, 0, sizeof *bed);
     current = bed;
@@ -274,13 +295,14 @@ void testbed_start(struct testbed *bed, const char *text)
     slab_pool_init(&bed->slabs, 1 << 20, NULL);
     arena_pool_init(&bed->arenas, 16, &bed->ceiling);
     assert_true(mailbox_init(&bed->mailbox, &bed->loop, bed, &error));
-    start_builder(bed);
+    start_builder(bed, registry);
     request_id_source_init(&bed->ids);
     bed->worker = (struct exchange_worker){
         .loop = &bed->loop,
         .slabs = &bed->slabs,
         .metrics = bed->metrics,
         .ids = &bed->ids,
+        .filters = bed->registry.filters,
         .mailbox = &bed->mailbox,
         .pin_released = pin_released,
         .owner = bed,
@@ -296,7 +318,8 @@ char *testbed_problems(const char *text)
 {
     struct testbed bed = { 0 };
     struct problems problems;
-    start_builder(&bed);
+    struct policy_registry registry = tests_registry();
+    start_builder(&bed, &registry);
     problems_init(&problems, NULL);
     load(&bed, text, &problems);
     char *found = problems.count > 0 ? problems_to_text(&problems) : NULL;
@@ -527,9 +550,10 @@ static void open_exchange(struct testbed *bed, struct client *client, char *text
     }
 }
 
-static char *head_text(const char *line, const char *fields, const char *framing)
+static char *head_text(const struct client *client, const char *line, const char *fields, const char *framing)
 {
-    return memory_format("%s HTTP/1.1\r\nHost: example.com\r\n%s%s\r\n", line, fields ? fields : "", framing);
+    return memory_format("%s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n", line, client->host ? client->host : "example.com",
+                         fields ? fields : "", framing);
 }
 
 void client_ask(struct testbed *bed, struct client *client, const char *line, const char *fields, const char *body)
@@ -537,7 +561,7 @@ void client_ask(struct testbed *bed, struct client *client, const char *line, co
     char framing[64] = "";
     if (body) snprintf(framing, sizeof framing, "Content-Length: %zu\r\n", strlen(body));
     loop_update_time(&bed->loop);
-    open_exchange(bed, client, head_text(line, fields, framing));
+    open_exchange(bed, client, head_text(client, line, fields, framing));
     if (body) {
         client_push(client, body, strlen(body));
         client_finish(client);
@@ -548,7 +572,7 @@ void client_ask(struct testbed *bed, struct client *client, const char *line, co
 void client_begin(struct testbed *bed, struct client *client, const char *line, const char *fields)
 {
     loop_update_time(&bed->loop);
-    open_exchange(bed, client, head_text(line, fields, "Transfer-Encoding: chunked\r\n"));
+    open_exchange(bed, client, head_text(client, line, fields, "Transfer-Encoding: chunked\r\n"));
     exchange_begin(&bed->worker, &client->stream);
 }
 

@@ -1,6 +1,6 @@
 /* A worker without sockets: a loop, a configuration compiled by the real builder, clients and a service made of memory.
  *
- *   testbed_start(&bed, "routes: [...]");               services "one" is there already
+ *   testbed_start(&bed, "routes: [...]");               services "one" and "two" are there already
  *   client_ask(&bed, &client, "GET /a HTTP/1.1", "X-A: b\r\n", NULL);
  *   testbed_run(&bed);
  *   assert_int_equal(client.status, 200);
@@ -36,6 +36,7 @@ struct test_service {
     bool cuts_body;       /* the answer's body is aborted after it */
     unsigned interims;    /* so many 103 before the answer */
     unsigned requests, finished;
+    char name[64]; /* which one was asked */
     char target[2048], head[TEXT_BYTES_MAX];
     uint64_t request_body_declared; /* BODY_LENGTH_UNKNOWN: chunked */
     char *request_body;
@@ -53,6 +54,7 @@ struct testbed {
     struct metrics *metrics;
     struct policy_registry registry;
     struct policy_kinds kinds;
+    struct policy_surroundings surroundings;
     struct snapshot_builder *builder;
     struct snapshot_pin *pin;
     struct request_id_source ids;
@@ -66,6 +68,7 @@ struct client {
     struct testbed *bed;
     struct server_stream stream;
     struct peer peer; /* 192.0.2.1 unless set before */
+    const char *host; /* NULL: example.com */
     struct arena arena;
     char *bytes; /* the request's head */
     struct body_pipe request_pipe;
@@ -83,8 +86,13 @@ struct client {
     unsigned heads_refused; /* send_head said no */
 };
 
+/* What policies find in the testbeds that are started from now on; zeroed: none. */
+extern struct policy_surroundings testbed_surroundings;
+
 /* `text`: what a configuration holds beside listeners and services. */
 void testbed_start(struct testbed *, const char *text);
+/* With other handlers and filters than the tests' and the program's own. */
+void testbed_start_with(struct testbed *, const struct policy_registry *, const char *text);
 /* The same configuration with other routes and the like; what is pinned stays. */
 void testbed_reload(struct testbed *, const char *text);
 /* The problems that a configuration has, one a line; free the result. NULL: none. */

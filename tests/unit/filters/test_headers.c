@@ -100,6 +100,7 @@ static void mistakes_are_refused_at_load(void **state)
                                          "X-Forwarded-Proto",
                                          "X-Authenticated-User",
                                          "X-Client-ID",
+                                         "X_Client_Id",
                                          "X-Client-Certificate-Subject",
                                          "x-client-certificate-other" };
     for (size_t i = 0; i < COUNT_OF(later); i++) {

@@ -145,7 +145,7 @@ static void mistakes_are_refused_at_load(void **state)
                            "group $2, but \"pattern\" has 1");
     testbed_refuses_filter("{ type: rewrite-path, pattern: '(x)', replacement: '$10' }",
                            "group $10, but \"pattern\" has 1");
-    testbed_refuses_filter("{ type: rewrite-path, pattern: '(x)', replacement: '${1}' }", "unknown variable \"1\"");
+    testbed_refuses_filter("{ type: rewrite-path, pattern: '(x)', replacement: '${1}' }", "groups are $1 to $99");
     testbed_refuses_filter("{ type: rewrite-path, path: '/b/${path.other}' }", "captures no \"other\"");
     testbed_refuses_filter("{ type: rewrite-path, path: /b, on: response }", "acts on requests only");
 }

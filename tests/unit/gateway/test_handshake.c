@@ -82,7 +82,7 @@ static void make_entrances(void)
               "routes: [{ path: /, respond: { status: 200 } }]\n"),
         "test.yaml", folder, &none, &problems);
     if (!configuration) fail_msg("%s", problems_to_text(&problems));
-    entrances = entrances_create(configuration, &ring, ENTRANCES_WHOLE, &problems);
+    entrances = entrances_create(configuration, &configuration->certificates, &ring, ENTRANCES_WHOLE, &problems);
     if (!entrances) fail_msg("%s", problems_to_text(&problems));
     configuration_destroy(configuration); /* entrances outlive it */
     problems_release(&problems);

@@ -7,6 +7,7 @@
 #include "handlers/handlers.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -62,7 +63,13 @@ static void note_name(void *owner, struct slice host, bool in_use)
     snprintf(fixture->names + length, sizeof fixture->names - length, "%c%.*s ", in_use ? '+' : '-', SLICE_PRINT(host));
 }
 
-static const struct publisher_events events = { note_read, note_applied, note_name };
+static void note_certificates(void *owner, struct vector *certificates, struct entrances *admin)
+{
+    certificate_facts_release(certificates);
+    entrances_drop(admin);
+}
+
+static const struct publisher_events events = { note_read, note_applied, note_name, note_certificates };
 
 static void ignore(void *owner) {}
 
@@ -338,6 +345,113 @@ static void a_prefilter_is_built_beside_and_published(void **state)
     free(regexes);
 }
 
+/* --- changes, as from the thread that makes them; here the test's own --- */
+
+#define LISTENERS "listeners: [\"127.0.0.1:8080\"]\n"
+
+static struct configuration_change *make_change(const char *text)
+{
+    struct configuration_change *change = memory_allocate(sizeof *change);
+    struct policy_kinds kinds = policy_registry_kinds(&registry);
+    struct problems problems;
+    problems_init(&problems, "change");
+    change->configuration = configuration_load_text(slice_from_cstring(text), "change", "/", &kinds, &problems);
+    assert_non_null(change->configuration);
+    problems_release(&problems);
+    free((void *)(uintptr_t)kinds.items);
+    return change;
+}
+
+static struct prepared_change *try_prepare(struct fixture *fixture, const char *text, size_t *problem_count)
+{
+    struct problems problems;
+    problems_init(&problems, "change");
+    struct prepared_change *prepared = publisher_prepare(fixture->publisher, make_change(text), &problems);
+    *problem_count = problems.count;
+    problems_release(&problems);
+    return prepared;
+}
+
+static struct prepared_change *prepare(struct fixture *fixture, const char *text)
+{
+    size_t problems;
+    struct prepared_change *prepared = try_prepare(fixture, text, &problems);
+    assert_non_null(prepared);
+    return prepared;
+}
+
+static void note_in_force(void *argument) { sem_post(argument); }
+
+static void commit(struct fixture *fixture, struct prepared_change *prepared)
+{
+    sem_t in_force;
+    sem_init(&in_force, 0, 0);
+    publisher_commit(fixture->publisher, prepared, note_in_force, &in_force);
+    while (sem_wait(&in_force) != 0) {}
+    sem_destroy(&in_force);
+}
+
+#define ROUTE_N LISTENERS "routes: [{ name: n, path: /n, respond: { status: 200 } }]\n"
+
+static void a_change_is_in_force_when_it_says_so_and_not_before_it_is_committed(void **state)
+{
+    struct fixture fixture;
+    size_t problems;
+    start(&fixture, ONE_ROUTE);
+    struct prepared_change *prepared = prepare(&fixture, ROUTE_N);
+    assert_int_equal(publisher_version(fixture.publisher), 1);
+    commit(&fixture, prepared);
+    assert_int_equal(publisher_version(fixture.publisher), 2);
+    assert_int_equal(publisher_routes(fixture.publisher), 2);
+    publisher_abandon(fixture.publisher, prepare(&fixture, LISTENERS TWO_ROUTES));
+    assert_null(try_prepare(&fixture, LISTENERS "routes: [{ name: m, path: \"~^/(\", respond: { status: 200 } }]\n",
+                            &problems));
+    assert_int_equal(problems, 1);
+    commit(&fixture, prepare(&fixture, LISTENERS TWO_ROUTES));
+    assert_int_equal(publisher_version(fixture.publisher), 3);
+    assert_int_equal(publisher_routes(fixture.publisher), 3);
+    stop(&fixture);
+}
+
+static void a_reload_waits_for_the_end_of_what_is_prepared(void **state)
+{
+    for (int is_committed = 0; is_committed <= 1; is_committed++) {
+        struct fixture fixture;
+        start(&fixture, ONE_ROUTE);
+        struct prepared_change *prepared = prepare(&fixture, ROUTE_N);
+        write_file(&fixture, TWO_ROUTES);
+        publisher_read(fixture.publisher);
+        wait_for(&fixture, &fixture.read, 1);
+        publisher_apply(fixture.publisher);
+        for (int i = 0; i < 10; i++) loop_turn(&fixture.loop, 10);
+        assert_int_equal(fixture.applied, 0);
+        if (is_committed)
+            publisher_commit(fixture.publisher, prepared, NULL, NULL);
+        else
+            publisher_abandon(fixture.publisher, prepared);
+        wait_for(&fixture, &fixture.applied, 1);
+        assert_null(fixture.failure);
+        assert_int_equal(publisher_version(fixture.publisher), 2 + is_committed);
+        assert_int_equal(publisher_routes(fixture.publisher), 2); /* the file says all */
+        commit(&fixture, prepare(&fixture, ROUTE_N));
+        assert_int_equal(publisher_routes(fixture.publisher), 3);
+        stop(&fixture);
+    }
+}
+
+/* What the workers have not adopted when they end is in force for nobody, and nothing of it is lost or freed twice. */
+static void the_end_may_come_behind_a_commit(void **state)
+{
+    for (unsigned i = 0; i < 12; i++) {
+        struct fixture fixture;
+        start(&fixture, ONE_ROUTE);
+        for (unsigned j = 0; j <= i % 3; j++)
+            publisher_commit(fixture.publisher, prepare(&fixture, j % 2 ? ROUTE_N : LISTENERS TWO_ROUTES), NULL, NULL);
+        if (i >= 6) usleep(i * 100);
+        stop(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +464,9 @@ int main(void)
         cmocka_unit_test(without_a_fallback_a_bad_file_is_told),
         cmocka_unit_test(the_end_may_come_at_any_moment),
         cmocka_unit_test(a_prefilter_is_built_beside_and_published),
+        cmocka_unit_test(a_change_is_in_force_when_it_says_so_and_not_before_it_is_committed),
+        cmocka_unit_test(a_reload_waits_for_the_end_of_what_is_prepared),
+        cmocka_unit_test(the_end_may_come_behind_a_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

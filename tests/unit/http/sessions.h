@@ -133,6 +133,7 @@ static inline void wire_open(struct wire *wire, int descriptor)
         break;
     }
     wire->received = malloc(wire->capacity);
+    wire->received[0] = '\0'; /* what an earlier wire received isn't this one's */
     assert_int_equal(fcntl(descriptor, F_SETFL, O_NONBLOCK), 0);
 }
 

@@ -353,6 +353,27 @@ static void a_slow_mirror_is_cut_and_the_original_never_waits(void **state)
     body_pipe_release(&copy);
 }
 
+/* A mirror that kept a slab of the reserve would keep the original's reader from its next bytes; bytes without a slab may not live as
+ * long as a mirror does. */
+static void a_mirror_never_holds_what_others_wait_for(void **state)
+{
+    struct fixture *f = *state;
+    for (int without_slab = 0; without_slab < 2; without_slab++) {
+        struct body_pipe pipe, copy;
+        body_pipe_init(&pipe, &f->loop, BODY_LENGTH_UNKNOWN);
+        body_pipe_init(&copy, &f->loop, BODY_LENGTH_UNKNOWN);
+        assert_true(body_pipe_tee(&pipe, &copy, BODY_TEE_LOSSY, &f->arena));
+        struct slab *slab = without_slab ? NULL : slab_take(&f->slabs, SLAB_TINY);
+        if (slab) slab->is_reserve = true;
+        body_pipe_push(&pipe, slab, slab ? slab->bytes : "static", 6);
+        assert_int_equal(copy.state, BODY_ABORTED);
+        if (slab) assert_int_equal(slab->references, 1);
+        body_pipe_consume(&pipe, 6);
+        body_pipe_release(&copy);
+        body_pipe_release(&pipe);
+    }
+}
+
 static void a_storing_copy_holds_the_original_back(void **state)
 {
     struct fixture *f = *state;
@@ -582,6 +603,7 @@ int main(void)
         TEST(a_forgotten_replay_keeps_no_memory),
         TEST(a_copy_gets_all_that_is_pushed_after_it_was_made),
         TEST(a_slow_mirror_is_cut_and_the_original_never_waits),
+        TEST(a_mirror_never_holds_what_others_wait_for),
         TEST(a_storing_copy_holds_the_original_back),
         TEST(an_abort_reaches_the_copies),
         TEST(a_splice_offer_stands_only_where_nobody_needs_the_bytes),

@@ -59,7 +59,7 @@ static void a_dribbled_preface_is_handed_over(void **state)
     struct fixture *f = *state;
     f->answer_at_once = "ok";
     for (size_t i = 0; i < 24; i++) {
-        h2_bytes(&f->client, H2_PREFACE + i, 1);
+        h2_bytes(&f->client, &H2_PREFACE[i], 1);
         settle(f);
     }
     h2_frame(&f->client, NGHTTP2_SETTINGS, 0, 0, NULL, 0);

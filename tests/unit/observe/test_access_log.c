@@ -67,6 +67,8 @@ static struct exchange_record sample(const char *id)
         .bytes_out = 3456,
         .client_ip = SLICE("192.0.2.7"),
         .user_agent = SLICE("curl/8"),
+        .trace_id = SLICE("4bf92f3577b34da6a3ce929d0e0e4736"),
+        .span_id = SLICE("00f067aa0ba902b7"),
     };
 }
 
@@ -150,7 +152,8 @@ static void a_line_has_the_fields_of_the_contract_in_order(void **state)
               "\"path\":\"/api/users/42\",\"route\":\"users\",\"service\":\"user-service\","
               "\"instance\":\"10.0.0.1:8080\",\"status\":200,\"durationMs\":1.234,\"upstreamMs\":1.000,"
               "\"bytesIn\":120,\"bytesOut\":3456,\"clientIp\":\"192.0.2.7\",\"userAgent\":\"curl/8\","
-              "\"userId\":null,\"clientId\":null}\n");
+              "\"userId\":null,\"clientId\":null,"
+              "\"traceId\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"spanId\":\"00f067aa0ba902b7\"}\n");
     free(text);
 }
 
@@ -162,6 +165,19 @@ static void an_error_stands_in_the_line_of_its_request(void **state)
     json_t *line = written_line(&record), *error = json_object_get(line, "error");
     assert_string_equal(text_of(error, "type"), "connect-failure");
     assert_string_equal(text_of(error, "text"), "cannot connect to \"10.0.0.1:8080\"");
+    json_decref(line);
+}
+
+static void what_would_have_been_refused_is_told(void **state)
+{
+    struct exchange_record record = sample("id");
+    json_t *line = written_line(&record);
+    assert_null(json_object_get(line, "wouldRefuse"));
+    json_decref(line);
+    record.would_refuse = SLICE("no-\"guests\"");
+    line = written_line(&record);
+    assert_string_equal(text_of(line, "wouldRefuse"), "no-\"guests\"");
+    assert_null(json_object_get(line, "error"));
     json_decref(line);
 }
 
@@ -192,7 +208,7 @@ static void a_line_too_long_for_a_page_is_cut_not_dropped(void **state)
     json_decref(line);
     memset(long_text, '\x01', sizeof long_text);
     record.request_id = record.method_text = record.route = record.service = record.instance = record.client_ip =
-        record.user_id = record.client_id = record.error_text = record.path;
+        record.user_id = record.client_id = record.error_text = record.would_refuse = record.path;
     record.error_type = "odd";
     line = written_line(&record);
     assert_int_equal(strlen(text_of(line, "path")), 768);
@@ -477,6 +493,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
         TEST(a_line_has_the_fields_of_the_contract_in_order),
         TEST(an_error_stands_in_the_line_of_its_request),
+        TEST(what_would_have_been_refused_is_told),
         TEST(hostile_bytes_cannot_break_out_of_a_line),
         TEST(a_line_too_long_for_a_page_is_cut_not_dropped),
         TEST(cut_lines_cost_no_pages),

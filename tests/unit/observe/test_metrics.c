@@ -202,6 +202,33 @@ static void more_kinds_of_errors_than_places_are_counted_as_other(void **state)
     free(found);
 }
 
+/* --- compression --- */
+
+static void compressed_bodies_are_counted_by_what_became_of_them(void **state)
+{
+    metrics_count_compression(metrics, 0, COMPRESSED_BROTLI);
+    metrics_count_compression(metrics, 1, COMPRESSED_BROTLI);
+    metrics_count_compression(metrics, 1, UNCOMPRESSED_PARTIAL);
+    metrics_count_compression(metrics, 0, UNCOMPRESSED_MEMORY);
+    metrics_count_compressed(metrics, 0, COMPRESSED_ZSTD, 1000, 0);
+    metrics_count_compressed(metrics, 1, COMPRESSED_ZSTD, 24, 100);
+    PART_IS("sluice_compression_answers_total",
+            "# HELP sluice_compression_answers_total Bodies that the policy compression has seen, by coding, or by why "
+            "they were left as they were.\n"
+            "# TYPE sluice_compression_answers_total counter\n"
+            "sluice_compression_answers_total{outcome=\"br\"} 2\n"
+            "sluice_compression_answers_total{outcome=\"partial\"} 1\n"
+            "sluice_compression_answers_total{outcome=\"memory\"} 1\n");
+    PART_IS("sluice_compression_input_bytes_total",
+            "# HELP sluice_compression_input_bytes_total Bytes of bodies before they were compressed.\n"
+            "# TYPE sluice_compression_input_bytes_total counter\n"
+            "sluice_compression_input_bytes_total{coding=\"zstd\"} 1024\n");
+    PART_IS("sluice_compression_output_bytes_total",
+            "# HELP sluice_compression_output_bytes_total Bytes of bodies as they were compressed.\n"
+            "# TYPE sluice_compression_output_bytes_total counter\n"
+            "sluice_compression_output_bytes_total{coding=\"zstd\"} 100\n");
+}
+
 /* --- the rest --- */
 
 static void write_two(struct metrics_text *text, void *argument)
@@ -267,6 +294,7 @@ int main(void)
         TEST(stages_are_shown_by_their_words),
         TEST(errors_are_summed_by_what_they_are_called),
         TEST(more_kinds_of_errors_than_places_are_counted_as_other),
+        TEST(compressed_bodies_are_counted_by_what_became_of_them),
         TEST(sources_write_lines_of_their_own),
         TEST(the_process_is_told_of),
         TEST(rendering_beside_a_counting_worker_sees_growth),

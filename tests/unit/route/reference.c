@@ -162,6 +162,11 @@ static bool conditions_match(const struct route_rule *rule, const struct request
     return true;
 }
 
+bool reference_judges(const struct route_rule *rule, struct slice path)
+{
+    return rule->judged_count == 0 || (path.length + rule->sequence + rule->judged_count) % 2 == 0;
+}
+
 static bool method_matches(const struct route_rule *rule, struct slice method)
 {
     for (size_t i = 0; i < rule->method_count; i++) {
@@ -192,7 +197,7 @@ void reference_match(const struct reference_route *const *routes, size_t count, 
         struct route_captures captures;
         int rank = matcher_host_rank(route->matcher, head->host);
         if (rank == HOST_MISMATCH || !path_matches(route->rule.path, head->target.path, &captures)) continue;
-        if (!conditions_match(&route->rule, head)) continue;
+        if (!conditions_match(&route->rule, head) || !reference_judges(&route->rule, head->target.path)) continue;
         if (!method_matches(&route->rule, method_text)) {
             answer->allowed_methods |= method_bits(&route->rule);
             continue;

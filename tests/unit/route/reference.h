@@ -21,6 +21,9 @@ struct reference_answer {
 void reference_match(const struct reference_route *const *routes, size_t count, const struct request_head *,
                      enum method method, struct slice method_text, struct reference_answer *);
 
+/* Judged conditions, played: whether they hold depends on rule and path, half of the time. */
+bool reference_judges(const struct route_rule *, struct slice path);
+
 /* A matcher of a rule with a path and nothing else; NULL with *error. */
 struct route_matcher *matcher_of_path(const char *path, uint64_t sequence, struct error *error);
 

@@ -122,6 +122,7 @@ static struct route *choose_route(struct scenario *scenario)
     static const char *const hosts[] = { "b", "a.b", "c.a.b", "*.b", "*.a.b", "*.c.a.b" };
     static const unsigned host_counts[] = { 0, 0, 0, 1, 1, 2 }, method_counts[] = { 0, 0, 1, 2 };
     static const char *const methods[] = { "GET", "POST", "HEAD", "MKCOL", "PUT" };
+    static const unsigned judged_counts[] = { 0, 0, 0, 0, 1, 2 };
     static const int32_t priorities[] = { 0, 0, 0, 0, 0, 0, 1, -1, 2, INT32_MIN, INT32_MAX };
     struct choices *choices = &scenario->choices;
     struct route *route = &scenario->routes[scenario->route_count];
@@ -144,6 +145,7 @@ static struct route *choose_route(struct scenario *scenario)
     rule->method_count = CHOOSE(choices, method_counts);
     for (size_t i = 0; i < rule->method_count; i++) text->methods[i] = slice_from_cstring(CHOOSE(choices, methods));
     if (!is_plain) choose_conditions(choices, rule, text);
+    rule->judged_count = CHOOSE(choices, judged_counts);
     rule->priority = CHOOSE(choices, priorities);
     /* Unique, and not in the order of adding. */
     rule->sequence = (uint64_t)choose(choices, 4) << 32 | scenario->route_count;
@@ -242,6 +244,16 @@ static bool captures_equal(const struct route_captures *a, const struct route_ca
     return true;
 }
 
+/* `argument`: the path. What was captured is what the pattern captures. */
+static bool judge(void *argument, void *target, const struct route_captures *captures)
+{
+    const struct route *route = target;
+    for (unsigned i = 0; i < captures->count; i++) {
+        if (!route_matcher_captures(route->reference.matcher, captures->items[i].name)) abort();
+    }
+    return reference_judges(&route->reference.rule, *(const struct slice *)argument);
+}
+
 struct first_match {
     void *target; /* NULL: none yet */
     size_t visited;
@@ -259,8 +271,10 @@ static bool check(struct scenario *scenario, const struct version *version, cons
     struct reference_answer expected;
     reference_match(version->routes, version->count, head, head->method, head->method_text, &expected);
     struct route_match match;
+    struct slice path = head->target.path;
+    const struct route_judge judges = { judge, &path };
     enum route_result result = router_match(version->router, scenario->scratch, head, head->method, head->method_text,
-                                            &scenario->arena, &match);
+                                            &judges, &scenario->arena, &match);
     const struct route *route = match.target;
     const struct reference_route *got = route ? &route->reference : NULL;
     if (result != expected.result || got != expected.route)
@@ -272,7 +286,8 @@ static bool check(struct scenario *scenario, const struct version *version, cons
         return complain("other methods allowed", head, version, NULL, NULL);
     }
     struct first_match first = { .target = NULL };
-    router_explain(version->router, scenario->scratch, head, head->method, head->method_text, note_first, &first);
+    router_explain(version->router, scenario->scratch, head, head->method, head->method_text, &judges, note_first,
+                   &first);
     route = first.target;
     got = route ? &route->reference : NULL;
     if (got != expected.route) return complain("explained otherwise", head, version, expected.route, got);

@@ -10,11 +10,13 @@ struct example {
         const char *name, *value;
     } headers[3], query[3];
     int priority;
+    unsigned judged;
 };
 
 #define EXAMPLES_MAX 32
 
 struct fixture {
+    const struct route_judge *judge;
     struct router *router;
     struct router_scratch *scratch;
     struct arena arena;
@@ -38,7 +40,8 @@ static struct route_matcher *matcher_of(const struct example *example, uint64_t 
     struct route_condition headers[3], query[3];
     struct route_rule rule = { .path = slice_from_cstring(example->path),
                                .priority = example->priority,
-                               .sequence = sequence };
+                               .sequence = sequence,
+                               .judged_count = example->judged };
     rule.hosts = hosts;
     rule.host_count = count_slices(example->hosts, 3, hosts);
     rule.methods = methods;
@@ -107,7 +110,7 @@ static const char *answer(struct fixture *fixture, const char *request)
         assert_true(headers_add(&head.headers, slice_before(field, equals), slice_after(field, equals + 1)));
     }
     fixture->result = router_match(fixture->router, fixture->scratch, &head, method_find(method), method,
-                                   &fixture->arena, &fixture->match);
+                                   fixture->judge, &fixture->arena, &fixture->match);
     if (fixture->result == ROUTE_NONE) return "404";
     if (fixture->result == ROUTE_METHOD_NOT_ALLOWED) return "405";
     return fixture->match.target;
@@ -477,6 +480,69 @@ static void rule_5_more_headers_then_more_query_parameters(void **state)
     tear_down(&fixture);
 }
 
+/* Says yes to routes that capture what it is told, or to those whose name it is; counts. */
+struct judge_of_tests {
+    const char *name, *captured;
+    unsigned asked;
+};
+
+static bool holds(void *argument, void *target, const struct route_captures *captures)
+{
+    struct judge_of_tests *judge = argument;
+    judge->asked++;
+    if (judge->captured)
+        return slice_equal(route_captures_find(captures, SLICE("id")), slice_from_cstring(judge->captured));
+    return strcmp(target, judge->name) == 0;
+}
+
+static void the_next_route_is_tried_where_the_judge_says_no(void **state)
+{
+    struct fixture fixture;
+    struct judge_of_tests judge = { .name = "second" };
+    SET_UP(&fixture, ROUTE("first", "/a/{id}", .judged = 2), ROUTE("second", "/a/{id}", .judged = 1),
+           ROUTE("plain", "/a/{id}"), ROUTE("regex", "~/a/(?<id>.*)/c", .judged = 1, .priority = 1));
+    fixture.judge = &(const struct route_judge){ holds, &judge };
+    ANSWERS(&fixture, "GET - /a/b", "second");
+    assert_int_equal(judge.asked, 2);
+    assert_string_equal(capture(&fixture, "id"), "b");
+    judge.name = "nobody";
+    ANSWERS(&fixture, "GET - /a/b", "plain");
+    judge.captured = "x";
+    ANSWERS(&fixture, "GET - /a/x", "first");
+    ANSWERS(&fixture, "GET - /a/b", "plain");
+    judge.captured = "b/b";
+    ANSWERS(&fixture, "GET - /a/b/b/c", "regex");
+    assert_string_equal(capture(&fixture, "id"), "b/b");
+    ANSWERS(&fixture, "GET - /a/b/c", "404");
+    fixture.judge = NULL;
+    ANSWERS(&fixture, "GET - /a/b", "first");
+    tear_down(&fixture);
+}
+
+static void rule_5_more_judged_conditions_behind_more_query_parameters(void **state)
+{
+    struct fixture fixture;
+    SET_UP(&fixture, ROUTE("none", "/a"), ROUTE("one", "/a", .judged = 1), ROUTE("nine", "/a", .judged = 9),
+           ROUTE("query", "/a", .query = { { "q", "1" } }));
+    ANSWERS(&fixture, "GET - /a?q=1", "query");
+    ANSWERS(&fixture, "GET - /a", "nine");
+    tear_down(&fixture);
+}
+
+static void a_405_names_no_route_whose_judge_says_no(void **state)
+{
+    struct fixture fixture;
+    struct judge_of_tests judge = { .name = "yes" };
+    SET_UP(&fixture, ROUTE("yes", "/a", .methods = { "PUT" }, .judged = 1),
+           ROUTE("no", "/a", .methods = { "POST" }, .judged = 1),
+           ROUTE("neither", "/b", .methods = { "POST" }, .judged = 1));
+    fixture.judge = &(const struct route_judge){ holds, &judge };
+    ANSWERS(&fixture, "GET - /a", "405");
+    assert_slice_is(fixture.match.allow, "PUT");
+    ANSWERS(&fixture, "GET - /b", "404");
+    tear_down(&fixture);
+}
+
 static void rule_6_the_older_route_wins(void **state)
 {
     struct fixture fixture;
@@ -606,7 +672,7 @@ static void a_regex_is_not_tried_on_what_is_too_long(void **state)
     request_head_init(&head, &fixture.arena);
     for (unsigned excess = 0; excess < 2; excess++) {
         head.target.path = slice_of(path, REGEX_SUBJECT_BYTES_MAX + excess);
-        enum route_result result = router_match(fixture.router, fixture.scratch, &head, METHOD_GET, SLICE("GET"),
+        enum route_result result = router_match(fixture.router, fixture.scratch, &head, METHOD_GET, SLICE("GET"), NULL,
                                                 &fixture.arena, &fixture.match);
         assert_int_equal(result, excess ? ROUTE_NONE : ROUTE_FOUND);
         assert_int_equal(fixture.match.regex_limit_hit, excess);
@@ -616,7 +682,7 @@ static void a_regex_is_not_tried_on_what_is_too_long(void **state)
 
 static void note(void *argument, void *target, enum route_refusal refusal)
 {
-    static const char *const words[] = { "takes", "host", "path", "method", "header", "query" };
+    static const char *const words[] = { "takes", "host", "path", "method", "header", "query", "judged" };
     char *text = argument;
     size_t length = strlen(text);
     snprintf(text + length, 256 - length, "%s %s; ", (const char *)target, words[refusal]);
@@ -633,7 +699,7 @@ static void explain_goes_through_all_routes_in_order(void **state)
     head.target.path = SLICE("/a");
     head.host = SLICE("j");
     char text[256] = "";
-    router_explain(fixture.router, fixture.scratch, &head, METHOD_GET, SLICE("GET"), note, text);
+    router_explain(fixture.router, fixture.scratch, &head, METHOD_GET, SLICE("GET"), NULL, note, text);
     assert_string_equal(text,
                         "post method; header header; query query; exact takes; path path; star takes; host host; ");
     tear_down(&fixture);
@@ -661,6 +727,9 @@ int main(void)
         cmocka_unit_test(rule_3_a_regex_stands_behind_a_template_that_shares_its_prefix),
         cmocka_unit_test(rule_4_a_route_with_methods_goes_before_one_without),
         cmocka_unit_test(rule_5_more_headers_then_more_query_parameters),
+        cmocka_unit_test(the_next_route_is_tried_where_the_judge_says_no),
+        cmocka_unit_test(rule_5_more_judged_conditions_behind_more_query_parameters),
+        cmocka_unit_test(a_405_names_no_route_whose_judge_says_no),
         cmocka_unit_test(rule_6_the_older_route_wins),
         cmocka_unit_test(get_serves_head_and_allow_says_so),
         cmocka_unit_test(a_method_is_refused_only_if_no_route_of_any_priority_takes_it),

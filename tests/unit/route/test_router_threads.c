@@ -44,7 +44,8 @@ static void *work(void *argument)
         for (unsigned i = 0; i < COUNT_OF(paths); i++) {
             struct route_match match;
             head.target.path = slice_from_cstring(paths[i]);
-            enum route_result result = router_match(router, scratch, &head, METHOD_GET, SLICE("GET"), &arena, &match);
+            enum route_result result = router_match(router, scratch, &head, METHOD_GET, SLICE("GET"), NULL, &arena,
+                                                    &match);
             worker->wrong += result != results[i];
         }
         atomic_store(&shared->seen[worker->index], version);

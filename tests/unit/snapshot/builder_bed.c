@@ -1,7 +1,9 @@
 #include "snapshot/builder_bed.h"
 
 #include "base/memory.h"
+#include "filters/filters.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 
 static struct builder_bed *current; /* filters and handlers have no place to keep it */
@@ -22,7 +24,7 @@ static const char services_put[] = "services:\n"
 /* --- policies that count --- */
 
 struct count_config {
-    struct slice word;
+    struct slice word, service;
 };
 
 static const struct field count_fields[] = {
@@ -31,6 +33,11 @@ static const struct field count_fields[] = {
       .into = offsetof(struct count_config, word),
       .fallback = "none",
       .summary = "What is compiled." },
+    { .name = "service",
+      .type = FIELD_STRING,
+      .reference = FIELD_REFERENCE_SERVICE,
+      .into = offsetof(struct count_config, service),
+      .summary = "What it works with." },
     FIELDS_END,
 };
 
@@ -40,6 +47,10 @@ static bool filter_compile(const struct filter_compile *compile, const void *con
     if (slice_equal(count->word, SLICE("bad"))) {
         problems_add(compile->problems, compile->node, NULL, "a bad word");
         return false;
+    }
+    if (!slice_is_absent(count->service)) {
+        current->service_used = compile->service(compile, "service", count->service);
+        if (current->service_used == SERVICE_NONE) return false;
     }
     current->filters_compiled++;
     *compiled = memory_copy_slice(count->word);
@@ -86,7 +97,7 @@ static const struct handler handler_count = {
     .release = handler_release,
 };
 
-static const struct filter *const filters[] = { &filter_count, NULL };
+static const struct filter *const filters[] = { &filter_count, &filter_rate_limit, NULL };
 static const struct handler *const handlers[] = { &handler_count, NULL };
 static const struct policy_registry registry = { filters, handlers };
 
@@ -153,9 +164,7 @@ static struct configuration *read_configuration(struct builder_bed *bed, const c
 struct snapshot *bed_try_load_whole(struct builder_bed *bed, const char *text)
 {
     struct configuration *configuration = read_configuration(bed, text);
-    struct snapshot *snapshot = snapshot_builder_load(bed->builder, configuration, &bed->problems);
-    if (!snapshot) configuration_destroy(configuration);
-    return snapshot;
+    return snapshot_builder_load(bed->builder, configuration, &bed->problems);
 }
 
 struct snapshot *bed_load_whole(struct builder_bed *bed, const char *text)
@@ -173,44 +182,68 @@ struct snapshot *bed_load(struct builder_bed *bed, const char *text)
     return snapshot;
 }
 
-static struct configuration *read_route(struct builder_bed *bed, const char *text)
+/* --- changes --- */
+
+struct configuration_change *bed_change(struct builder_bed *bed, const char *text)
 {
-    char *whole = memory_format("%sroutes: [%s]\n", services_put, text);
-    struct configuration *configuration = read_configuration(bed, whole);
+    struct configuration_change *change = memory_allocate(sizeof *change);
+    char *whole = memory_format("%s%s", services_put, text);
+    change->configuration = read_configuration(bed, whole);
+    change->configuration->services = (struct object_list){ NULL, 0 };
     free(whole);
-    return configuration;
+    return change;
+}
+
+struct configuration_change *bed_change_services(struct builder_bed *bed, const char *text)
+{
+    struct configuration_change *change = memory_allocate(sizeof *change);
+    change->configuration = read_configuration(bed, text);
+    return change;
+}
+
+struct slice_list bed_ids(struct configuration_change *change, unsigned count, ...)
+{
+    struct arena *arena = &change->configuration->arena;
+    struct slice_list list = { arena_allocate(arena, count * sizeof(struct slice)), count };
+    va_list names;
+    va_start(names, count);
+    for (unsigned i = 0; i < count; i++) list.items[i] = arena_copy(arena, slice_from_cstring(va_arg(names, char *)));
+    va_end(names);
+    return list;
+}
+
+struct snapshot *bed_try(struct builder_bed *bed, struct configuration_change *change)
+{
+    struct prepared_change *prepared = snapshot_builder_prepare(bed->builder, change, &bed->problems);
+    return prepared ? snapshot_builder_commit(bed->builder, prepared) : NULL;
 }
 
 struct snapshot *bed_put_route(struct builder_bed *bed, const char *text)
 {
-    struct configuration *configuration = read_route(bed, text);
-    const struct route_config *route = configuration->routes.items;
-    struct snapshot *snapshot = snapshot_builder_put_route(bed->builder, route->id, route, &bed->problems);
-    configuration_destroy(configuration);
-    return snapshot;
+    char *whole = memory_format("routes: [%s]\n", text);
+    struct configuration_change *change = bed_change(bed, whole);
+    free(whole);
+    return bed_try(bed, change);
 }
 
+/* Its id comes from its name. */
 struct snapshot *bed_take_route(struct builder_bed *bed, const char *name)
 {
-    char *text = memory_format("{ name: %s, path: /, respond: { status: 200 } }",
-                               name); /* its id comes from its name */
-    struct configuration *configuration = read_route(bed, text);
-    const struct route_config *route = configuration->routes.items;
-    struct snapshot *snapshot = snapshot_builder_put_route(bed->builder, route->id, NULL, &bed->problems);
-    configuration_destroy(configuration);
+    char *text = memory_format("routes: [{ name: %s, path: /, respond: { status: 200 } }]\n", name);
+    struct configuration_change *change = bed_change(bed, text);
+    struct route_config *route = change->configuration->routes.items;
+    change->removed_routes = (struct slice_list){ &route->id, 1 };
+    change->configuration->routes.count = 0;
     free(text);
-    return snapshot;
+    return bed_try(bed, change);
 }
 
 struct snapshot *bed_put_service(struct builder_bed *bed, const char *text)
 {
-    char *whole = memory_format("services: [%s]\nroutes: [{ path: /, respond: { status: 200 } }]\n", text);
-    struct configuration *configuration = read_configuration(bed, whole);
-    const struct service_config *service = configuration->services.items;
-    struct snapshot *snapshot = snapshot_builder_put_service(bed->builder, service->id, service, &bed->problems);
-    configuration_destroy(configuration);
+    char *whole = memory_format("services: [%s]\n", text);
+    struct configuration_change *change = bed_change_services(bed, whole);
     free(whole);
-    return snapshot;
+    return bed_try(bed, change);
 }
 
 /* --- looking --- */
@@ -223,8 +256,8 @@ const struct compiled_route *bed_route(struct builder_bed *bed, const struct sna
     arena_init(&arena, NULL);
     request_head_init(&head, &arena);
     head.target.path = slice_from_cstring(path);
-    enum route_result result = router_match(snapshot->router, bed->scratch, &head, METHOD_GET, SLICE("GET"), &arena,
-                                            &match);
+    enum route_result result = router_match(snapshot->router, bed->scratch, &head, METHOD_GET, SLICE("GET"), NULL,
+                                            &arena, &match);
     arena_release(&arena);
     return result == ROUTE_FOUND ? match.target : NULL;
 }

@@ -20,6 +20,7 @@ struct builder_bed {
     struct router_scratch *scratch;
     struct problems problems; /* of the last load or put */
     unsigned handlers_compiled, handlers_released, filters_compiled, filters_released;
+    uint32_t service_used; /* where the last filter that was compiled with a `service` found it */
     unsigned wakes;
     char names[1024]; /* what was told about host names: "+a -b " */
 };
@@ -34,7 +35,15 @@ struct snapshot *bed_load(struct builder_bed *, const char *text);
 /* NULL: there were problems, to be read in bed->problems. */
 struct snapshot *bed_try_load_whole(struct builder_bed *, const char *text);
 
-/* One route or service, written as in a list, put; taken away by its name. See snapshot_builder_put_*. */
+/* A change with routes and plugins as written (they may name services one, two, s0, s1, s2, whether or not these are in force), or with
+ * whatever else is written, services included. */
+struct configuration_change *bed_change(struct builder_bed *, const char *text);
+struct configuration_change *bed_change_services(struct builder_bed *, const char *text);
+/* For removed_routes and removed_services; char * each. */
+struct slice_list bed_ids(struct configuration_change *, unsigned count, ...);
+/* Prepared and committed. NULL: there were problems. */
+struct snapshot *bed_try(struct builder_bed *, struct configuration_change *);
+/* One route or service, written as in a list, put; a route taken away by its name. */
 struct snapshot *bed_put_route(struct builder_bed *, const char *text);
 struct snapshot *bed_take_route(struct builder_bed *, const char *name);
 struct snapshot *bed_put_service(struct builder_bed *, const char *text);

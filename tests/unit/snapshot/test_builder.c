@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #define THREE(a, b, c) "routes:\n  - " a "\n  - " b "\n  - " c "\n"
@@ -43,6 +44,41 @@ static void what_did_not_change_is_not_compiled_again(void **state)
     assert_string_equal(bed_service(&bed, third, "/b")->name, "one");
     snapshot_destroy(first);
     snapshot_destroy(second);
+}
+
+static bool reader_may(const struct snapshot *snapshot, const char *method)
+{
+    uint64_t bits = 0;
+    struct slice text = slice_from_cstring(method);
+    uint32_t reader = role_set_find(snapshot->roles, SLICE("reader"));
+    if (reader == ROLE_NONE) return false;
+    role_hold(&bits, reader);
+    return role_set_allows(snapshot->roles, &bits,
+                           &(struct role_request){ .method = method_find(text), .method_text = text }, NULL);
+}
+
+#define READER(methods) "roles: [{ name: reader, permissions: [{ methods: [" methods "] }] }]\n"
+
+/* No route knows of roles: a new set, and nothing else, comes of a role's change. */
+static void a_changed_role_compiles_no_route(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C) READER("GET"));
+    assert_true(reader_may(first, "GET") && !reader_may(first, "PUT"));
+    struct snapshot *second = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C) READER("GET"));
+    assert_ptr_equal(first->roles, second->roles);
+    struct configuration_change *change = bed_change(&bed, READER("PUT"));
+    change->roles_changed = true;
+    struct snapshot *third = bed_try(&bed, change);
+    assert_non_null(third);
+    assert_true(reader_may(third, "PUT") && !reader_may(third, "GET"));
+    assert_true(reader_may(first, "GET")); /* who began with the old one goes on with it */
+    assert_int_equal(bed.handlers_compiled, 3);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, third, "/a"));
+    struct snapshot *fourth = bed_put_route(&bed, "{ name: d, path: /d, serviceId: one }");
+    assert_ptr_equal(third->roles, fourth->roles); /* a change without roles leaves them */
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+    snapshot_destroy(third);
 }
 
 /* Comments, the order of fields and of services mean nothing. */
@@ -388,6 +424,51 @@ static void a_put_route_gets_the_plugins_in_force(void **state)
     snapshot_destroy(second);
 }
 
+/* --- rate limits --- */
+
+#define LIMITED(rules) THREE(ROUTE_A, ROUTE_B, ROUTE_C) "rateLimits: [" rules "]\n"
+#define OF_B(limit) "{ name: of-b, routeId: b, limit: " limit ", window: 60 }"
+
+static void rate_limits_reach_the_routes_of_their_scope(void **state)
+{
+    struct snapshot *first = bed_load(&bed,
+                                      LIMITED(OF_B("1") ", { name: of-two, serviceId: two, limit: 1, window: 60 }"));
+    assert_int_equal(filters_of(first, "/a"), 0);
+    assert_int_equal(filters_of(first, "/b"), 1); /* both are one link */
+    struct snapshot *second = bed_load(&bed,
+                                       LIMITED("{ limit: 1, window: 60 }, { limit: 9, window: 60, key: ip, "
+                                               "beforeIdentity: true }, { limit: 3, window: 1, enabled: false }"));
+    assert_int_equal(filters_of(second, "/a"), 2);
+    assert_int_equal(filters_of(second, "/b"), 2);
+    struct snapshot *third = bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }");
+    assert_int_equal(filters_of(third, "/n"), 2);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static void a_rate_limit_that_changes_compiles_the_routes_it_reaches(void **state)
+{
+    struct snapshot *first = bed_load(&bed, LIMITED(OF_B("1")));
+    assert_int_equal(bed.handlers_compiled, 3);
+    struct snapshot *second = bed_load(&bed, LIMITED(OF_B("2")));
+    assert_int_equal(bed.handlers_compiled, 4);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_not_equal(bed_route(&bed, first, "/b"), bed_route(&bed, second, "/b"));
+    struct configuration_change *change = bed_change(&bed, "routes: [" ROUTE_B "]\nrateLimits: [" OF_B("3") "]\n");
+    change->plugins_changed = true;
+    struct snapshot *third = bed_try(&bed, change);
+    assert_int_equal(bed.handlers_compiled, 5);
+    struct snapshot *fourth = bed_load(&bed, LIMITED(OF_B("3")));
+    assert_int_equal(bed.handlers_compiled, 5);
+    struct snapshot *fifth = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    assert_int_equal(bed.handlers_compiled, 6);
+    assert_int_equal(filters_of(fifth, "/b"), 0);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+    snapshot_destroy(third);
+    snapshot_destroy(fourth);
+}
+
 /* --- single changes --- */
 
 static void a_put_route_is_new_changed_or_gone(void **state)
@@ -405,9 +486,12 @@ static void a_put_route_is_new_changed_or_gone(void **state)
     assert_string_equal(bed_answer(&bed, fifth, "/c"), "404");
     assert_int_equal(fifth->route_count, 2);
     assert_int_equal(bed.handlers_compiled, 5);
-    assert_null(bed_take_route(&bed, "b"));
-    assert_null(bed_take_route(&bed, "never"));
+    struct snapshot *sixth = bed_take_route(&bed, "b"); /* which is gone, or never was: so it stays */
+    struct snapshot *seventh = bed_take_route(&bed, "never");
+    assert_int_equal(seventh->route_count, 2);
     assert_int_equal(bed.problems.count, 0);
+    snapshot_destroy(sixth);
+    snapshot_destroy(fifth);
     snapshot_destroy(fourth);
     snapshot_destroy(third);
     snapshot_destroy(second);
@@ -435,8 +519,6 @@ static void a_put_with_a_problem_changes_nothing(void **state)
 {
     struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
     assert_null(bed_put_route(&bed, BAD_ROUTE));
-    assert_int_equal(bed.problems.count, 1);
-    assert_null(bed_put_service(&bed, "{ name: nine, instances: [\"127.0.0.1:9001\"] }"));
     assert_int_equal(bed.problems.count, 1);
     struct snapshot *second = bed_load_whole(&bed, "services: [{ name: one, instances: [\"127.0.0.1:9001\"] }]\n"
                                                    "routes: [" ROUTE_A "]\n");
@@ -482,7 +564,161 @@ static void ten_thousand_routes_and_then_changes(void **state)
     assert_true(bed.wakes <= 300);
 }
 
-/* --- host names --- */
+/* --- changes: prepared, then committed or given up --- */
+
+static void what_was_given_up_has_never_been(void **state)
+{
+    struct snapshot *first = bed_load(&bed, WITH_PLUGIN("x"));
+    struct configuration_change *change = bed_change_services(&bed,
+                                                              "services:\n"
+                                                              "  - { name: one, instances: [\"a.test:9001\"] }\n"
+                                                              "  - { name: three, instances: [\"b.test:9003\"] }\n"
+                                                              "routes:\n"
+                                                              "  - { name: a, path: /changed, serviceId: three }\n"
+                                                              "  - { name: n, path: /n, serviceId: one }\n"
+                                                              "plugins: [{ name: count, config: { word: y } }]\n");
+    change->plugins_changed = true;
+    change->removed_routes = bed_ids(change, 1, bed_route(&bed, first, "/b")->id);
+    struct prepared_change *prepared = snapshot_builder_prepare(bed.builder, change, &bed.problems);
+    assert_non_null(prepared);
+    assert_int_equal(bed.handlers_compiled, 5);
+    snapshot_builder_abandon(bed.builder, prepared);
+    assert_int_equal(bed.handlers_released, 2);
+    assert_string_equal(bed.names, "");
+    struct snapshot *second = bed_load(&bed, WITH_PLUGIN("x"));
+    assert_int_equal(bed.handlers_compiled, 5);
+    assert_int_equal(second->version, first->version + 1);
+    assert_int_equal(second->route_count, 3);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_equal(bed_service(&bed, first, "/a"), bed_service(&bed, second, "/a"));
+    struct snapshot *third = bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }"); /* the old plugin holds */
+    assert_int_equal(filters_of(third, "/n"), 1);
+    assert_null(bed_put_route(&bed, "{ name: m, path: /m, serviceId: s0 }"));
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static void a_change_may_be_of_many_things_at_once(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct configuration_change *change = bed_change_services(&bed,
+                                                              "services:\n"
+                                                              "  - { name: one, instances: [\"127.0.0.1:9009\"] }\n"
+                                                              "  - { name: three, instances: [\"127.0.0.1:9003\"] }\n"
+                                                              "routes:\n"
+                                                              "  - { name: b, path: /b, serviceId: three }\n"
+                                                              "  - { name: n, path: /n, serviceId: one }\n");
+    change->removed_routes = bed_ids(change, 1, bed_route(&bed, first, "/c")->id);
+    change->removed_services = bed_ids(change, 1, bed_service(&bed, first, "/b")->id);
+    struct snapshot *second = bed_try(&bed, change);
+    assert_int_equal(bed.handlers_compiled, 5);
+    assert_string_equal(bed_service(&bed, second, "/b")->name, "three");
+    assert_string_equal(bed_service(&bed, second, "/n")->endpoints[0].instance->name, "127.0.0.1:9009");
+    assert_ptr_equal(bed_service(&bed, second, "/n"), bed_service(&bed, second, "/a"));
+    assert_string_equal(bed_answer(&bed, second, "/c"), "404");
+    assert_string_equal(bed_service(&bed, first, "/b")->name, "two");
+    struct snapshot *third = bed_load_whole(&bed, "services:\n"
+                                                  "  - { name: one, instances: [\"127.0.0.1:9009\"] }\n"
+                                                  "  - { name: three, instances: [\"127.0.0.1:9003\"] }\n"
+                                                  "routes:\n"
+                                                  "  - " ROUTE_A "\n"
+                                                  "  - { name: b, path: /b, serviceId: three }\n"
+                                                  "  - { name: n, path: /n, serviceId: one }\n");
+    assert_int_equal(bed.handlers_compiled, 5); /* the same, whichever way it came */
+    assert_ptr_equal(bed_service(&bed, third, "/b"), bed_service(&bed, second, "/b"));
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+}
+
+static void what_is_equal_in_a_change_is_not_made_anew(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    struct snapshot *second = bed_try(&bed,
+                                      bed_change_services(&bed, "services:\n"
+                                                                "  - { name: one, instances: [\"127.0.0.1:9001\"] }\n"
+                                                                "routes: [" ROUTE_A "]\n"));
+    assert_int_equal(bed.handlers_compiled, 3);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_equal(bed_service(&bed, first, "/a"), bed_service(&bed, second, "/a"));
+    snapshot_destroy(first);
+}
+
+/* Its place in the table would be another's. */
+static void a_service_that_routes_end_in_does_not_go(void **state)
+{
+    struct snapshot *first = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, "{ name: b2, path: /b2, serviceId: two }"));
+    const char *two = bed_service(&bed, first, "/b")->id;
+    struct configuration_change *change = bed_change(&bed, "");
+    change->removed_services = bed_ids(change, 1, two);
+    assert_null(bed_try(&bed, change));
+    assert_string_equal(((struct problem *)vector_at(&bed.problems.list, 0))->message,
+                        "service \"two\" is still used by 2 routes");
+    change = bed_change(&bed, "");
+    change->removed_services = bed_ids(change, 1, two);
+    change->removed_routes = bed_ids(change, 1, bed_route(&bed, first, "/b")->id);
+    assert_null(bed_try(&bed, change));
+    change = bed_change(&bed, "routes: [{ name: b2, path: /b2, serviceId: two }]\n"); /* one that names it */
+    change->removed_services = bed_ids(change, 1, two);
+    change->removed_routes = bed_ids(change, 1, bed_route(&bed, first, "/b")->id);
+    assert_null(bed_try(&bed, change));
+    change = bed_change(&bed, "routes: [{ name: b2, path: /b2, serviceId: one }]\n");
+    change->removed_services = bed_ids(change, 1, two);
+    change->removed_routes = bed_ids(change, 1, bed_route(&bed, first, "/b")->id);
+    struct snapshot *second = bed_try(&bed, change);
+    assert_string_equal(bed_service(&bed, second, "/b2")->name, "one");
+    assert_string_equal(bed_service(&bed, first, "/b2")->name, "two");
+    snapshot_destroy(first);
+}
+
+static void a_service_that_gets_another_name_gives_it_to_the_routes_of_the_change(void **state)
+{
+    struct snapshot *first = bed_load_whole(
+        &bed, "services: [{ id: \"" FIRST_ID "\", name: left, instances: [\"127.0.0.1:9001\"] }]\n"
+              "routes: [{ name: l, path: /l, serviceId: left }, { name: s, path: /s, serviceId: left }]\n");
+    struct service_state *service_state = bed_service(&bed, first, "/l")->state;
+    struct snapshot *second = bed_try(&bed,
+                                      bed_change_services(&bed, "services: [{ id: \"" FIRST_ID
+                                                                "\", name: right, instances: [\"127.0.0.1:9001\"] }]\n"
+                                                                "routes: [{ name: l, path: /l, serviceId: right }]\n"));
+    assert_string_equal(bed_route(&bed, second, "/l")->service_name.at, "right");
+    assert_string_equal(bed_route(&bed, second, "/s")->service_name.at, "left");
+    assert_string_equal(bed_service(&bed, second, "/s")->name, "right");
+    assert_ptr_equal(bed_service(&bed, second, "/s")->state, service_state);
+    struct configuration_change *change = bed_change(&bed, "routes: [{ name: l, path: /l, serviceId: one }]\n");
+    ((struct route_config *)change->configuration->routes.items)->service_id = SLICE("left");
+    assert_null(bed_try(&bed, change)); /* nobody has that name any more */
+    /* And one that comes may have it at once. */
+    struct snapshot *third = bed_try(
+        &bed, bed_change_services(&bed, "services: [{ name: left, instances: [\"127.0.0.1:9002\"] }]\n"
+                                        "routes: [{ name: l, path: /l, serviceId: left }]\n"));
+    assert_string_equal(bed_service(&bed, third, "/l")->endpoints[0].instance->name, "127.0.0.1:9002");
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static void plugins_that_change_bring_the_routes_they_touch(void **state)
+{
+    struct snapshot *first = bed_load(&bed, WITH_PLUGIN("x"));
+    struct configuration_change *change = bed_change(
+        &bed, "routes: [" ROUTE_B "]\nplugins: [{ name: count, config: { word: y }, services: [two] }]\n");
+    change->plugins_changed = true;
+    struct snapshot *second = bed_try(&bed, change);
+    assert_int_equal(bed.handlers_compiled, 4);
+    assert_ptr_equal(bed_route(&bed, first, "/a"), bed_route(&bed, second, "/a"));
+    assert_ptr_not_equal(bed_route(&bed, first, "/b"), bed_route(&bed, second, "/b"));
+    struct snapshot *third = bed_load(&bed, WITH_PLUGIN("y"));
+    assert_int_equal(bed.handlers_compiled, 4);
+    change = bed_change(&bed, "routes: [" ROUTE_B "]\n");
+    change->plugins_changed = true; /* all gone */
+    struct snapshot *fourth = bed_try(&bed, change);
+    assert_int_equal(filters_of(fourth, "/b"), 0);
+    struct snapshot *fifth = bed_put_route(&bed, "{ name: n, path: /n, serviceId: two }");
+    assert_int_equal(filters_of(fifth, "/n"), 0);
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+    snapshot_destroy(third);
+    snapshot_destroy(fourth);
+}
 
 static struct address address_of(const char *text)
 {
@@ -490,6 +726,104 @@ static struct address address_of(const char *text)
     assert_true(address_parse(slice_from_cstring(text), &address));
     return address;
 }
+
+/* What comes between belongs to both. */
+static void addresses_may_come_while_something_is_prepared(void **state)
+{
+    struct snapshot *first = bed_load_whole(&bed, "services:\n"
+                                                  "  - { name: one, instances: [\"a.test:80\"] }\n"
+                                                  "  - { name: two, instances: [\"a.test:81\"] }\n"
+                                                  "routes: [" ROUTE_A ", " ROUTE_B "]\n");
+    struct configuration_change *change = bed_change_services(&bed,
+                                                              "services:\n"
+                                                              "  - { name: one, instances: [\"a.test:99\"] }\n"
+                                                              "  - { name: new, instances: [\"a.test:98\"] }\n"
+                                                              "routes: [{ name: n, path: /n, serviceId: new }]\n");
+    struct prepared_change *prepared = snapshot_builder_prepare(bed.builder, change, &bed.problems);
+    struct address address = address_of("10.0.0.1:0");
+    struct snapshot *second = snapshot_builder_addresses(bed.builder, SLICE("a.test"), &address, 1);
+    assert_int_equal(address_port(&bed_service(&bed, second, "/a")->endpoints[0].instance->address), 80);
+    assert_string_equal(bed_answer(&bed, second, "/n"), "404");
+    struct snapshot *third = snapshot_builder_commit(bed.builder, prepared);
+    assert_int_equal(address_port(&bed_service(&bed, third, "/a")->endpoints[0].instance->address), 99);
+    assert_int_equal(address_port(&bed_service(&bed, third, "/b")->endpoints[0].instance->address), 81);
+    assert_int_equal(address_port(&bed_service(&bed, third, "/n")->endpoints[0].instance->address), 98);
+    snapshot_destroy(second);
+    snapshot_destroy(first);
+}
+
+static void a_prefilter_may_come_while_something_is_prepared(void **state)
+{
+    char text[4096];
+    int length = 0;
+    for (int i = 0; i < 40; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length,
+                           "%s{ name: r%d, path: \"~/.*x%dy\", serviceId: one }", i ? ", " : "routes: [", i, i);
+    snprintf(text + length, sizeof text - (size_t)length, "]\n");
+    struct snapshot *first = bed_load(&bed, text);
+    struct router_prefilter_source *source = snapshot_builder_prefilter_source(bed.builder);
+    assert_non_null(source);
+    struct error error;
+    struct router_prefilter *prefilter = router_prefilter_build(source, &error);
+    router_prefilter_source_destroy(source);
+    struct prepared_change *prepared = snapshot_builder_prepare(
+        bed.builder, bed_change(&bed, "routes: [{ name: r7, path: \"~/.*z\", serviceId: one }]\n"), &bed.problems);
+    struct snapshot *second = snapshot_builder_prefilter(bed.builder, prefilter);
+    struct snapshot *third = snapshot_builder_commit(bed.builder, prepared);
+    assert_string_equal(bed_answer(&bed, second, "/ax7y"), "r7");
+    assert_string_equal(bed_answer(&bed, third, "/ax7y"), "404");
+    assert_string_equal(bed_answer(&bed, third, "/az"), "r7");
+    assert_string_equal(bed_answer(&bed, third, "/ax8y"), "r8");
+    snapshot_destroy(first);
+    snapshot_destroy(second);
+}
+
+static const char *numbered_path(unsigned number)
+{
+    static char path[16];
+    snprintf(path, sizeof path, "/n%u", number);
+    return path;
+}
+
+static size_t memory_in_use(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+/* Routes and services, half of them given up. */
+static void ten_thousand_changes_leave_memory_flat(void **state)
+{
+    struct snapshot *snapshot = bed_load(&bed, THREE(ROUTE_A, ROUTE_B, ROUTE_C));
+    size_t before = 0;
+    for (unsigned i = 0; i < 10000; i++) {
+        char *text = memory_format("services: [{ name: s%u, instances: [\"127.0.0.1:%u\"] }]\n"
+                                   "routes: [{ name: n, path: /n%u, serviceId: s%u }]\n",
+                                   i % 10, i % 100 + 1, i % 1000, i % 10);
+        struct configuration_change *change = bed_change_services(&bed, text);
+        free(text);
+        struct service *last = i > 1 ? bed_service(&bed, snapshot, numbered_path((i - 2 + i % 2) % 1000)) : NULL;
+        if (last) change->removed_services = bed_ids(change, 1, last->id);
+        struct prepared_change *prepared = snapshot_builder_prepare(bed.builder, change, &bed.problems);
+        assert_non_null(prepared);
+        if (i % 2) {
+            snapshot_builder_abandon(bed.builder, prepared);
+            continue;
+        }
+        struct snapshot *older = snapshot;
+        snapshot = snapshot_builder_commit(bed.builder, prepared);
+        snapshot_destroy(older);
+        snapshot_builder_collect(bed.builder);
+        for (struct instance *gone; (gone = instance_next_forgotten(snapshot_builder_instances(bed.builder))) != NULL;)
+            instance_destroy(snapshot_builder_instances(bed.builder), gone);
+        if (i == 1000) before = memory_in_use();
+    }
+    assert_int_equal(snapshot->route_count, 4);
+    assert_true(snapshot->service_count <= 5);
+    assert_true(memory_in_use() < before + 64 * 1024); /* under a sanitizer both are 0 */
+}
+
+/* --- host names --- */
 
 static void names_are_told_when_they_come_into_use_and_go(void **state)
 {
@@ -595,6 +929,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(what_did_not_change_is_not_compiled_again),
+        TEST(a_changed_role_compiles_no_route),
         TEST(a_file_that_is_only_written_differently_compiles_nothing),
         TEST(the_order_in_the_file_decides_after_every_change),
         TEST(who_moves_in_the_file_is_compiled_anew_and_nobody_else),
@@ -610,10 +945,21 @@ int main(void)
         TEST(plugins_reach_the_routes_of_their_scope),
         TEST(a_plugin_that_changes_compiles_the_routes_it_reaches),
         TEST(a_put_route_gets_the_plugins_in_force),
+        TEST(rate_limits_reach_the_routes_of_their_scope),
+        TEST(a_rate_limit_that_changes_compiles_the_routes_it_reaches),
         TEST(a_put_route_is_new_changed_or_gone),
         TEST(a_changed_route_keeps_its_age_and_a_new_one_is_the_youngest),
         TEST(a_put_with_a_problem_changes_nothing),
         TEST(ten_thousand_routes_and_then_changes),
+        TEST(what_was_given_up_has_never_been),
+        TEST(a_change_may_be_of_many_things_at_once),
+        TEST(what_is_equal_in_a_change_is_not_made_anew),
+        TEST(a_service_that_routes_end_in_does_not_go),
+        TEST(a_service_that_gets_another_name_gives_it_to_the_routes_of_the_change),
+        TEST(plugins_that_change_bring_the_routes_they_touch),
+        TEST(addresses_may_come_while_something_is_prepared),
+        TEST(a_prefilter_may_come_while_something_is_prepared),
+        TEST(ten_thousand_changes_leave_memory_flat),
         TEST(names_are_told_when_they_come_into_use_and_go),
         TEST(addresses_touch_the_services_of_the_name_alone),
         TEST(a_retained_route_outlives_its_snapshot),

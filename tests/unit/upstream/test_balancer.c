@@ -225,6 +225,90 @@ static void for_each_algorithm(const char *instances, void (*check)(struct servi
     }
 }
 
+static void set_health(struct service *service, uint32_t index, enum health_state state)
+{
+    atomic_store(&service->endpoints[index].instance->health.state, state);
+}
+
+/* What is down gets nothing, not even when all others are passed over or were tried already. */
+static void check_down_gets_nothing(struct service *service)
+{
+    set_health(service, 0, HEALTH_DOWN);
+    set_health(service, 1, HEALTH_UP);
+    unsigned picks[3] = { 0 };
+    for (uint64_t client = 0; client < 3000; client++) {
+        struct balancer_question question = { .now_ms = 1000, .client_hash = client * UINT64_C(0x9e3779b97f4a7c15) };
+        picks[pick(service, &question)]++;
+    }
+    assert_int_equal(picks[0], 0);
+    assert_true(picks[1] > 500 && picks[2] > 500);
+    pass_over(service, 1, 3000);
+    pass_over(service, 2, 2000);
+    struct balancer_question question = { .now_ms = 1000, .tried = { 2 }, .tried_count = 1 };
+    assert_int_equal(pick(service, &question), 1);
+    question.tried[question.tried_count++] = 1;
+    assert_int_not_equal(pick(service, &question), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        pass_over(service, i, 0);
+        set_health(service, i, HEALTH_UNKNOWN);
+    }
+}
+
+static void what_is_down_gets_nothing(void **state)
+{
+    for_each_algorithm("10.0.0.1:80 10.0.0.2:80 10.0.0.3:80", check_down_gets_nothing);
+}
+
+static void check_none_is_up(struct service *service)
+{
+    for (uint32_t i = 0; i < 3; i++) set_health(service, i, HEALTH_DOWN);
+    struct balancer_question question = { .now_ms = 1000 };
+    assert_int_equal(pick(service, &question), ENDPOINT_NONE);
+    set_health(service, 2, HEALTH_UP); /* of weight 0 */
+    assert_int_equal(pick(service, &question), ENDPOINT_NONE);
+    set_health(service, 1, HEALTH_UP);
+    assert_int_equal(pick(service, &question), 1);
+    for (uint32_t i = 0; i < 3; i++) set_health(service, i, HEALTH_UNKNOWN);
+    assert_int_not_equal(pick(service, &question), ENDPOINT_NONE);
+}
+
+static void where_all_are_down_nobody_is_picked_until_one_is_up(void **state)
+{
+    for_each_algorithm("10.0.0.1:80 10.0.0.2:80 10.0.0.3:80=0", check_none_is_up);
+}
+
+/* Its clients come back to it when it is up again. */
+static void an_instance_that_is_down_moves_only_its_own_clients(void **state)
+{
+    struct service *service = services_make(&services, "s", LB_IP_HASH, TEN);
+    unsigned moved_to[ENDPOINTS] = { 0 };
+    for (uint64_t client = 0; client < 10000; client++) {
+        struct balancer_question question = { .client_hash = client * UINT64_C(0x9e3779b97f4a7c15) };
+        set_health(service, 3, HEALTH_UP);
+        uint32_t home = pick(service, &question);
+        set_health(service, 3, HEALTH_DOWN);
+        uint32_t now = pick(service, &question);
+        assert_true(home == 3 ? now != 3 : now == home);
+        if (home == 3) moved_to[now]++;
+    }
+    for (unsigned i = 0; i < 10; i++) assert_true(i == 3 || moved_to[i] > 10);
+    services_drop(&services, service);
+}
+
+/* The checker asks on a line of its own, which no sum counts. */
+static void checks_are_no_load(void **state)
+{
+    struct service *service = services_make(&services, "s", LB_LEAST_CONNECTIONS, "10.0.0.1:80 10.0.0.2:80");
+    gauge_add(&service->endpoints[0].instance->lines[services.workers].in_flight, 1);
+    assert_int_equal(instance_in_flight(service->endpoints[0].instance), 0);
+    gauge_add(&service->endpoints[1].instance->lines[0].in_flight, 1);
+    for (unsigned i = 0; i < 100; i++) {
+        struct balancer_question question = { .worker = 1 };
+        assert_int_equal(pick(service, &question), 0);
+    }
+    services_drop(&services, service);
+}
+
 static atomic_bool flipper_shall_end;
 
 /* As another worker strikes and praises. */
@@ -399,6 +483,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(ip_hash_keeps_a_client_at_its_instance, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lost_instance_moves_only_its_own_clients, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_instance_passed_over_moves_only_its_own_clients, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_down_gets_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(where_all_are_down_nobody_is_picked_until_one_is_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_instance_that_is_down_moves_only_its_own_clients, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checks_are_no_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_tried_is_avoided, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_only_instance_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_passed_over_is_avoided_until_its_time_is_up, set_up, tear_down),

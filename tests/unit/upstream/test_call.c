@@ -225,6 +225,85 @@ static void a_service_without_instances_answers_503(void **state)
     services_drop(&services, empty);
 }
 
+static void set_down(struct service *users, uint32_t index, uint64_t seconds_ago)
+{
+    struct instance_health *health = &users->endpoints[index].instance->health;
+    atomic_store(&health->state, HEALTH_DOWN);
+    atomic_store(&health->changed_ms, loop.wall_ns / 1000000 - seconds_ago * 1000);
+}
+
+/* Says how many and since when. */
+static void where_all_instances_are_down_it_answers_503_and_says_so(void **state)
+{
+    struct service *users = services_make(&services, "users", LB_ROUND_ROBIN, "127.0.0.1:1 127.0.0.1:2 127.0.0.1:3=0");
+    set_down(users, 0, 12);
+    set_down(users, 1, 90);
+    struct caller *caller = call_service(users, METHOD_GET);
+    turn_until(caller_is_done(caller));
+    assert_int_equal(caller->call.error.status, 503);
+    assert_string_equal(caller->call.error.reason, "no-healthy-instance");
+    assert_string_equal(caller->call.error.text, "service \"users\": all 2 instances are down, the last one for 12 s");
+    assert_null(caller->call.instance);
+    caller_free(caller);
+    services_drop(&services, users);
+    users = services_make(&services, "users", LB_ROUND_ROBIN, "127.0.0.1:1");
+    set_down(users, 0, 3);
+    caller = call_service(users, METHOD_GET);
+    turn_until(caller_is_done(caller));
+    assert_string_equal(caller->call.error.text, "service \"users\": its only instance has been down for 3 s");
+    caller_free(caller);
+    services_drop(&services, users);
+}
+
+static void instances_without_weight_have_their_own_words(void **state)
+{
+    struct service *users = services_make(&services, "users", LB_ROUND_ROBIN, "127.0.0.1:1=0");
+    set_down(users, 0, 12);
+    struct caller *caller = call_service(users, METHOD_GET);
+    assert_failed(caller, 503, "no-instance");
+    assert_non_null(strstr(caller->call.error.text, "weight 0"));
+    caller_free(caller);
+    services_drop(&services, users);
+}
+
+/* A check asks the one it was told to, down or not; and what it meets is for the checker to judge, not for balancers. */
+static struct caller *check_health(struct instance *instance)
+{
+    struct caller *caller = caller_make(service, METHOD_GET);
+    caller->plan.kind = CALL_HEALTH;
+    caller->plan.only_instance = instance;
+    caller->plan.retry_count = 0;
+    caller_start(caller);
+    return caller;
+}
+
+static void a_health_check_asks_an_instance_that_is_down(void **state)
+{
+    struct instance *instance = service->endpoints[0].instance;
+    set_down(service, 0, 1);
+    instance_strike(instance, loop.now_ms);
+    worker.index = services.workers;
+    worker.is_checker = true;
+    struct caller *caller = check_health(instance);
+    int connection = backend_accept(&first);
+    assert_int_equal(gauge_read(&instance->lines[services.workers].in_flight), 1);
+    assert_int_equal(instance_in_flight(instance), 0);
+    backend_serve(connection, HELLO);
+    assert_answered(caller, 200, "hello");
+    assert_int_equal(atomic_load(&instance->strikes), 1);
+    caller_free(caller);
+    close(connection);
+    backend_stop(&first);
+    turn_for(20);
+    caller = check_health(instance);
+    turn_until(caller_is_done(caller));
+    assert_string_equal(caller->call.error.reason, "connect-failure");
+    assert_null(strstr(caller->call.error.text, "service"));
+    assert_int_equal(atomic_load(&instance->strikes), 1);
+    assert_int_equal(counter_read(&service->state->lines[0].requests), 0);
+    caller_free(caller);
+}
+
 /* --- 5xx --- */
 
 static void an_error_status_is_tried_on_another_instance(void **state)
@@ -929,6 +1008,9 @@ int main(void)
         CASE(what_retry_on_does_not_name_is_not_retried),
         CASE(an_answer_praises_its_instance),
         CASE(a_service_without_instances_answers_503),
+        CASE(where_all_instances_are_down_it_answers_503_and_says_so),
+        CASE(instances_without_weight_have_their_own_words),
+        CASE(a_health_check_asks_an_instance_that_is_down),
         CASE(an_error_status_is_tried_on_another_instance),
         CASE(the_body_of_a_dropped_answer_is_not_waited_for),
         CASE(the_last_error_status_is_passed_on_as_it_is),
