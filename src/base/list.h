@@ -12,18 +12,20 @@ static inline void list_init(struct list_link *head) { head->next = head->previo
 static inline bool list_is_empty(const struct list_link *head) { return head->next == head; }
 static inline bool list_is_linked(const struct list_link *link) { return link->next != link; }
 
+/* clang's analyzer takes a link that was removed and freed for one that is still in the ring, so it sees no more than
+ * declarations of what follows its neighbours. */
+#ifdef __clang_analyzer__
+void list_insert_after(struct list_link *where, struct list_link *link);
+void list_remove(struct list_link *link);
+struct list_link *list_first(struct list_link *head);
+struct list_link *list_last(struct list_link *head);
+#else
 static inline void list_insert_after(struct list_link *where, struct list_link *link)
 {
     link->previous = where;
     link->next = where->next;
     where->next->previous = link;
     where->next = link;
-}
-
-static inline void list_push_front(struct list_link *head, struct list_link *link) { list_insert_after(head, link); }
-static inline void list_push_back(struct list_link *head, struct list_link *link)
-{
-    list_insert_after(head->previous, link);
 }
 
 /* Safe on a link that is in no list. */
@@ -34,17 +36,18 @@ static inline void list_remove(struct list_link *link)
     link->next = link->previous = link;
 }
 
-/* NULL when empty; the link stays in the list. (clang's analyzer takes a link that was removed and freed for the next
- * first one, so it sees no more than a declaration.) */
-#ifdef __clang_analyzer__
-struct list_link *list_first(struct list_link *head);
-struct list_link *list_last(struct list_link *head);
-#else
+/* NULL when empty; the link stays in the list. */
 static inline struct list_link *list_first(struct list_link *head) { return head->next == head ? NULL : head->next; }
 static inline struct list_link *list_last(struct list_link *head)
 {
     return head->previous == head ? NULL : head->previous;
 }
 #endif
+
+static inline void list_push_front(struct list_link *head, struct list_link *link) { list_insert_after(head, link); }
+static inline void list_push_back(struct list_link *head, struct list_link *link)
+{
+    list_insert_after(head->previous, link);
+}
 
 #endif
