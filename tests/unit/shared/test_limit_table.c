@@ -434,9 +434,11 @@ static void *take_places(void *argument)
     unsigned keys[6];
     struct random random;
     random_init_seeded(&random, 70 + thread);
-    while (held > 0 || !atomic_load(&common.over)) {
+    for (;;) {
+        bool is_over = atomic_load(&common.over);
+        if (is_over && held == 0) return NULL;
         uint64_t now_ns = atomic_load(&common.now_ns);
-        bool gives = held == 6 || atomic_load(&common.over) || (held > 0 && random_below(&random, 2));
+        bool gives = held == 6 || is_over || (held > 0 && random_below(&random, 2));
         if (gives) {
             unsigned at = (unsigned)random_below(&random, held);
             note_under_way(keys[at], -1);
@@ -453,7 +455,6 @@ static void *take_places(void *argument)
         }
         atomic_fetch_add(&common.calls[thread], 1);
     }
-    return NULL;
 }
 
 static void no_more_are_ever_under_way(void **state)
