@@ -190,6 +190,7 @@ def test_a_catastrophic_regex_is_bounded(gateway):
     assert who(running, "/x") == "rest"
 
 
+@pytest.mark.plain_build
 def test_ten_thousand_routes_on_one_path_answer_each_by_its_header(gateway):
     count = 10000
     running = gateway(routes(*[route(f"t{i}", "/t", headers={"X-Tenant": f"n{i}"}) for i in range(count)]))
