@@ -190,12 +190,11 @@ static bool add_expression(struct template_reading *reading, size_t at, struct s
         return refuse(reading, at, "references can't stand in this text:", text);
     }
     struct slice source = text;
+    struct expression_scope scope = *reading->scope;
+    scope.position += (size_t)(text.at - reading->text.at);
     if (is_capture(text)) source = arena_format(&reading->arena, "path.`%.*s`", SLICE_PRINT(slice_after(text, 5)));
-    struct expression *expression = expression_compile(source, EXPRESSION_DYN, reading->scope, reading->error);
-    if (!expression) {
-        error_prefix(reading->error, "in \"${\" at position %zu", at + 1);
-        return false;
-    }
+    struct expression *expression = expression_compile(source, EXPRESSION_DYN, &scope, reading->error);
+    if (!expression) return false;
     if (has_text(reading, at, expression)) return add_value(reading, at, expression);
     expression_destroy(expression);
     return false;
