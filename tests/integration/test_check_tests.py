@@ -122,6 +122,18 @@ def test_a_wrong_configuration_is_no_failed_test(check):
     assert answer.returncode == 1 and 'unknown field "state"' in answer.stderr and answer.stdout == ""
 
 
+@pytest.mark.parametrize("field", ["headers", "upstreamHeaders"])
+@pytest.mark.parametrize("options", [[], ["--test"]])
+def test_a_broken_regex_is_told_with_its_place_before_anything_runs(check, field, options):
+    answer = check(f"""  - name: x
+    request: {{ url: /hello }}
+    expect:
+      {field}: {{ X-Good: "~^a", X-A: "~a(b" }}""", *options)
+    assert answer.returncode == 1 and answer.stdout == ""
+    assert re.search(r'sluice\.yaml:20:\d+: header "X-A" is no regular expression: missing closing parenthesis at position 5\n', answer.stderr)
+    assert "X-Good" not in answer.stderr
+
+
 def test_a_route_without_a_name_is_told_of_by_its_path(tmp_path):
     path = tmp_path / "sluice.yaml"
     path.write_text("""
