@@ -235,10 +235,11 @@ static bool takes_other_version(const struct route_judging *judging, const struc
     const struct exchange *exchange = judging->exchange;
     const struct api_version_config *versions = api->versions.items;
     struct slice rest = slice_after(exchange->request->target.path, prefix_of(api).length + unknown.length);
-    for (size_t i = 0; i<api->versions.count && * tries> 0; i++) {
+    for (size_t i = 0; i < api->versions.count; i++) {
         struct slice pieces[] = { prefix_of(api), versions[i].version, rest }, name;
-        struct slice path = arena_join(exchange->arena, pieces, COUNT_OF(pieces));
+        if (*tries == 0) return false;
         --*tries;
+        struct slice path = arena_join(exchange->arena, pieces, COUNT_OF(pieces));
         if (slice_is_absent(path)) return false;
         if (passed_by && !route_matcher_takes_path(passed_by->matcher, exchange->worker->router_scratch, path))
             continue;
