@@ -180,8 +180,8 @@ static const char *nearest_variable(const struct checker *checker, struct slice 
     size_t count = 0;
     for (size_t i = 0; scope && i < scope->variable_count && count < COUNT_OF(names); i++) {
         const struct expression_variable *row = &scope->variables[i];
-        bool is_one = (row->moments & scope->moment) && !strchr(row->name, '*');
-        if (is_one) names[count++] = row->name;
+        if (!(row->moments & scope->moment)) continue;
+        if (slice_find_byte(slice_from_cstring(row->name), '*') == SLICE_NOT_FOUND) names[count++] = row->name;
     }
     for (size_t length = name.length; length > 0;) {
         const char *nearest = nearest_name(slice_before(name, length), names, count);
