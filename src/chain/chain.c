@@ -56,14 +56,28 @@ struct template *filter_compile_template(const struct filter_compile *compile, c
     return template;
 }
 
-struct expression *filter_compile_expression(const struct filter_compile *compile, const char *field, struct slice text,
-                                             enum expression_type wanted)
+static struct expression *compile_part(const struct filter_compile *compile, const char *field, struct slice text,
+                                       size_t position, enum expression_type wanted)
 {
     struct error error;
     struct expression_scope scope = filter_scope(compile);
+    scope.position = position;
     struct expression *expression = expression_compile(text, wanted, &scope, &error);
     if (!expression) add_field_problem(compile, field, &error);
     return expression;
+}
+
+struct expression *filter_compile_expression(const struct filter_compile *compile, const char *field, struct slice text,
+                                             enum expression_type wanted)
+{
+    return compile_part(compile, field, text, 0, wanted);
+}
+
+struct expression *filter_compile_braced_expression(const struct filter_compile *compile, const char *field,
+                                                    struct slice text, enum expression_type wanted)
+{
+    PROMISE(slice_starts_with(text, SLICE("${")) && slice_ends_with(text, SLICE("}")));
+    return compile_part(compile, field, slice_of(text.at + 2, text.length - 3), 2, wanted);
 }
 
 /* A filter that applies, before it is compiled. Scope is its place in `configs`: widest first. */

@@ -71,6 +71,9 @@ struct template *filter_compile_template(const struct filter_compile *, const ch
 /* A text that is an expression, without "${". NULL: a problem was added likewise. At run time: exchange_evaluate(). */
 struct expression *filter_compile_expression(const struct filter_compile *, const char *field, struct slice text,
                                              enum expression_type wanted) MUST_USE;
+/* The same of a text that is one "${…}" and nothing else. */
+struct expression *filter_compile_braced_expression(const struct filter_compile *, const char *field, struct slice text,
+                                                    enum expression_type wanted) MUST_USE;
 
 struct filter {
     const char *name;    /* kebab-case */

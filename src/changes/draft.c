@@ -5,6 +5,7 @@
 #include "changes/private.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "base/random.h"
 
 void draft_init(struct draft *draft, struct catalog *catalog, const struct policy_kinds *kinds, const char *folder,
@@ -101,7 +102,7 @@ static char *nearest(const void *argument, enum resource_kind kind, struct slice
     const char **names = memory_allocate_array(entries.count + 1, sizeof *names);
     for (size_t i = 0; i < entries.count; i++)
         names[i] = ((const struct catalog_entry *)vector_pointer_at(&entries, i))->name.at;
-    const char *near = problems_nearest(wanted, names, entries.count);
+    const char *near = nearest_name(wanted, names, entries.count);
     char *copied = near ? memory_copy_slice(slice_from_cstring(near)) : NULL;
     free(names);
     draft_drop_all(&entries);

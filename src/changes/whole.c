@@ -3,6 +3,7 @@
 #include "changes/private.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 
 struct whole {
     struct draft *draft;
@@ -160,7 +161,7 @@ static void refuse_unknown(struct draft *draft, const struct node *body)
         for (int kind = 0; kind < RESOURCE_KIND_COUNT; kind++)
             known |= slice_equal(node->key, slice_from_cstring(names[kind]));
         if (known) continue;
-        const char *nearest = problems_nearest(node->key, names, COUNT_OF(names));
+        const char *nearest = nearest_name(node->key, names, COUNT_OF(names));
         char *hint = nearest ? memory_format("did you mean \"%s\"?", nearest)
                              : memory_format("resources only: settings stand in the bootstrap file");
         problems_add_at_key(draft->problems, node, hint, "unknown field \"%s\"", problems_excerpt(node->key).text);

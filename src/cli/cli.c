@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "cli/private.h"
 #include "config/config.h"
 #include "gateway/gateway.h"
@@ -414,7 +415,7 @@ static int refuse_command(const char *name)
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         if (commands[i].entry.summary) names[known++] = commands[i].entry.name;
     }
-    const char *nearest = problems_nearest(slice_from_cstring(name), names, known);
+    const char *nearest = nearest_name(slice_from_cstring(name), names, known);
     if (!nearest) return refuse(NULL, "unknown command \"%s\"", name);
     char *words = memory_format("unknown command \"%s\" (did you mean \"%s\"?)", name, nearest);
     int status = refuse(NULL, "%s", words);

@@ -1,5 +1,6 @@
 /* cli/resources.c: `sluice routes list|get|create|update|delete` and the same for every other kind of resource, over the admin API. */
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "cli/admin_client.h"
 #include "cli/private.h"
 #include "cli/table.h"
@@ -315,7 +316,7 @@ int command_resources(const struct command_line *line, const struct registries *
         if (strcmp(verbs[i].name, wanted) == 0) return verbs[i].run(line, resource_kind_of(type));
         names[i] = verbs[i].name;
     }
-    const char *nearest = problems_nearest(slice_from_cstring(wanted), names, COUNT_OF(names));
+    const char *nearest = nearest_name(slice_from_cstring(wanted), names, COUNT_OF(names));
     fprintf(stderr, "sluice %s: unknown word \"%s\" (%s%s)\n", line->words[0], wanted,
             nearest ? "did you mean " : "list, get, create, update, delete", nearest ? nearest : "");
     return 2;

@@ -75,7 +75,10 @@ static void note_answer(const struct client *client, const struct response_head 
     outcome->status = head->status;
     outcome->headers = keep_headers(trial, &head->headers);
     outcome->rule = arena_keep(trial->arena, exchange->error_rule);
-    if (exchange->route) outcome->route = arena_keep(trial->arena, exchange->route->name_slice);
+    if (exchange->route) {
+        outcome->route = arena_keep(trial->arena, exchange->route->label);
+        outcome->route_id = arena_keep(trial->arena, slice_from_cstring(exchange->route->id));
+    }
     if (exchange->error.reason) outcome->error = arena_keep(trial->arena, slice_from_cstring(exchange->error.text));
 }
 

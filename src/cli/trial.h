@@ -17,7 +17,8 @@ void trial_destroy(struct trial *); /* NULL is allowed */
 struct trial_outcome {
     unsigned status;    /* 0: it had no answer */
     struct slice error; /* the operator's text, where the gateway itself refused or failed; absent else */
-    struct slice route, service, rule; /* names; empty: none */
+    struct slice route, service, rule; /* names, of a route without one its path; empty: none */
+    struct slice route_id;
     struct pair_list headers;          /* the answer's, in order */
     bool was_asked;                    /* a service was, */
     struct slice upstream_path;        /* and for this, with its query, */

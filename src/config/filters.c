@@ -2,6 +2,7 @@
 #include "config/private.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 
 /* Kinds of the design that this version doesn't have; one that joins the registry is found there first. */
 static const char *const kinds_not_yet[] = {
@@ -49,7 +50,7 @@ static bool refuse_kind(struct schema_reading *reading, const struct node *node,
     }
     const char **names = memory_allocate_array(reading->kinds->count + 1, sizeof *names);
     for (size_t i = 0; i < reading->kinds->count; i++) names[i] = reading->kinds->items[i].name;
-    const char *nearest = problems_nearest(name, names, reading->kinds->count);
+    const char *nearest = nearest_name(name, names, reading->kinds->count);
     char hint[256] = "there are";
     size_t length = strlen(hint);
     if (nearest) snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);

@@ -2,6 +2,7 @@
 #include "config/private.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 
 #include <xxhash.h>
 
@@ -161,7 +162,7 @@ static char *nearest(const void *argument, enum resource_kind kind, struct slice
         const struct slice *name = resource_name_at(type, (char *)list->items + i * type->size);
         if (is_given(*name)) names[count++] = name->at;
     }
-    const char *found = problems_nearest(wanted, names, count);
+    const char *found = nearest_name(wanted, names, count);
     char *copy = found ? memory_copy_slice(slice_from_cstring(found)) : NULL;
     free(names);
     return copy;

@@ -38,10 +38,8 @@ void problems_add_missing(struct problems *, const struct node *map, const char 
 /* At a place of a text that has no nodes (yet). */
 void problems_add_at(struct problems *, uint32_t line, uint32_t column, const char *hint, const char *format, ...)
     PRINTF_LIKE(5, 6);
-/* "file:line:column: message (hint)\n" each; without a line "file: /the/pointer: message". Free the result. */
+/* "file:line:column: message (hint)\n" each, one once; without a line "file: /the/pointer: message". Free the result. */
 char *problems_to_text(const struct problems *);
-/* The nearest of `names` to `text` by edit distance, for "did you mean"; NULL where none is near. Case, '_' and '-' don't count. */
-const char *problems_nearest(struct slice text, const char *const *names, size_t count);
 
 /* What a message shows of a text from outside: cut short, control characters replaced. For printf: "%s", problems_excerpt(text).text */
 struct excerpt {

@@ -133,7 +133,8 @@ const struct field rate_limit_fields[] = {
       .into = offsetof(struct rate_limit_config, name),
       .check = check_name,
       .summary =
-          "What answers, logs and metrics call the rule; unique. Absent: its id; of a filter, its route's or plugin's name and `/rate-limit`." },
+          "What answers, logs and metrics call the rule; unique. Absent: its id; of a filter, its route's name (its path, where "
+          "it has none) or plugin's name and `/rate-limit`." },
     { .name = "key",
       .type = FIELD_CUSTOM,
       .read = read_key,

@@ -3,6 +3,7 @@
 #include "config/private.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 
 /* --- references --- */
 
@@ -141,7 +142,7 @@ static bool has_misspelt_ending(const struct problems *problems, const struct no
     static const char *const endings[] = { "serviceId", "split", "respond", "redirect", "aggregate", NULL };
     if (problems->count == 0) return false;
     for (const struct node *node = map->first; node; node = node->next) {
-        const char *nearest = problems_nearest(node->key, endings, COUNT_OF(endings) - 1);
+        const char *nearest = nearest_name(node->key, endings, COUNT_OF(endings) - 1);
         if (nearest && !slice_equal(node->key, slice_from_cstring(nearest))) return true;
     }
     return false;

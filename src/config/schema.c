@@ -1,3 +1,4 @@
+#include "base/nearest.h"
 #include "config/private.h"
 
 #define FIELDS_MAX 48
@@ -290,7 +291,7 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
     }
     /* Looking for a near name costs more than all else, so only a problem that will be listed gets it. */
     bool is_listed = reading->problems->count < PROBLEMS_LISTED_MAX;
-    const char *nearest = is_listed ? problems_nearest(child->key, names, name_count) : NULL;
+    const char *nearest = is_listed ? nearest_name(child->key, names, name_count) : NULL;
     char hint[KNOWN_FIELDS_BYTES + 32] = "known here: ";
     size_t words = strlen(hint);
     if (nearest)

@@ -1,4 +1,5 @@
 /* What is written as one plain word: numbers, sizes, durations, booleans, names of a set. */
+#include "base/nearest.h"
 #include "config/private.h"
 
 #include <inttypes.h>
@@ -232,7 +233,7 @@ bool schema_read_name(struct schema_reading *reading, const struct field *field,
     for (size_t length = 0; field->names[count] && length < sizeof wanted; count++)
         length += (size_t)snprintf(wanted + length, sizeof wanted - length, "%s%s",
                                    count ? (field->names[count + 1] ? ", " : " or ") : "", field->names[count]);
-    const char *nearest = node->kind == NODE_SCALAR ? problems_nearest(node->text, field->names, count) : NULL;
+    const char *nearest = node->kind == NODE_SCALAR ? nearest_name(node->text, field->names, count) : NULL;
     char hint[128];
     if (nearest) snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);
     return schema_refuse(reading, field, node, nearest ? hint : NULL, wanted);

@@ -2,6 +2,9 @@
 #include "config/private.h"
 #include "http/headers.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 static bool check_method_name(struct schema_reading *reading, const struct node *node, const void *value)
 {
     return header_name_is_valid(*(const struct slice *)value) || /* both are tokens */
@@ -24,6 +27,25 @@ static bool check_client_ip(struct schema_reading *reading, const struct node *n
     struct address address;
     return address_parse_ip(*(const struct slice *)value, 1, &address) ||
            schema_refuse(reading, &(struct field){ .name = "clientIp" }, node, NULL, "an IP, like 192.0.2.1");
+}
+
+/* A regex that is none is told before any test runs, as a route's is. */
+static bool check_expected_header(struct schema_reading *reading, const struct node *node, const void *value)
+{
+    const struct pair *header = value;
+    if (!check_match_header(reading, node, value)) return false;
+    if (!slice_starts_with(header->value, SLICE("~"))) return true;
+    struct slice text = slice_after(header->value, 1);
+    int code;
+    PCRE2_SIZE offset;
+    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, 0, &code, &offset, NULL);
+    pcre2_code_free(regex);
+    if (regex) return true;
+    char message[100];
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
+    problems_add(reading->problems, node, NULL, "header \"%s\" is no regular expression: %s at position %zu",
+                 problems_excerpt(header->name).text, message, offset + 2); /* behind the "~" */
+    return false;
 }
 
 static const struct field request_fields[] = {
@@ -97,7 +119,7 @@ static const struct field expect_fields[] = {
     { .name = "route",
       .type = FIELD_STRING,
       .into = offsetof(struct test_expect_config, route),
-      .summary = "The name of the route that takes it; `\"\"`: none does." },
+      .summary = "The name of the route that takes it, or its path if it has none; `\"\"`: none does." },
     { .name = "service",
       .type = FIELD_STRING,
       .into = offsetof(struct test_expect_config, service),
@@ -112,7 +134,7 @@ static const struct field expect_fields[] = {
     { .name = "headers",
       .type = FIELD_STRING_MAP,
       .into = offsetof(struct test_expect_config, headers),
-      .check = check_match_header,
+      .check = check_expected_header,
       .maximum = 100,
       .summary =
           "The answer's header fields: exact, `*` for any, a leading `~` for a regex, `\"\"` for none of the name." },
@@ -127,7 +149,7 @@ static const struct field expect_fields[] = {
     { .name = "upstreamHeaders",
       .type = FIELD_STRING_MAP,
       .into = offsetof(struct test_expect_config, upstream_headers),
-      .check = check_match_header,
+      .check = check_expected_header,
       .maximum = 100,
       .summary = "Header fields as the service gets them, written like `headers`." },
     FIELDS_END,

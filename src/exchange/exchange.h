@@ -258,6 +258,10 @@ struct service *exchange_service(const struct exchange *, uint32_t index);
 
 /* Renders with the exchange's captures and variables; absent when memory is short. */
 struct slice exchange_render(const struct exchange *, const struct template *);
+/* The same of what becomes a header's value. False: memory is short, or the client has sent what would break the field (400 that names `rule`, the
+ * policy's or handler's name, and the field); the answer is prepared. A break that comes from elsewhere is refused where the head is written. */
+bool exchange_render_field(struct exchange *, const struct template *, struct slice rule, struct slice name,
+                           struct slice *value) MUST_USE;
 /* The loop time by which the exchange's response head must be there. */
 uint64_t exchange_deadline_ms(const struct exchange *);
 

@@ -52,7 +52,7 @@ void record_fill(const struct exchange *exchange, struct exchange_record *record
         .would_refuse = exchange->would_refuse,
     };
     if (route) {
-        record->route = route->name_slice;
+        record->route = route->label;
         record->service = exchange->split_choice ? exchange->split_choice->name : route->service_name;
     }
     if (exchange->error.reason) {

@@ -248,3 +248,22 @@ struct slice exchange_render(const struct exchange *exchange, const struct templ
     struct exchange_variables variables = { exchange, &exchange->match.captures };
     return template_render(template, exchange_lookup, &variables, exchange->arena);
 }
+
+bool exchange_render_field(struct exchange *exchange, const struct template *template, struct slice rule,
+                           struct slice name, struct slice *value)
+{
+    struct exchange_variables variables = { exchange, &exchange->match.captures };
+    *value = exchange_render(exchange, template);
+    if (slice_is_absent(*value)) {
+        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+        return false;
+    }
+    if (LIKELY(header_value_is_valid(*value)) ||
+        !template_is_spoilt_by(template, exchange_lookup, &variables, exchange->arena, header_value_is_valid,
+                               VARIABLES_OF_CLIENT))
+        return true;
+    exchange_respond_problem(exchange, 400, "bad-field", rule,
+                             "%.*s: what the request brings into header \"%.*s\" has a line break or NUL in it",
+                             SLICE_PRINT(rule), SLICE_PRINT(name));
+    return false;
+}

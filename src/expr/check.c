@@ -2,6 +2,7 @@
  *
  * Types are those of CEL's checker: literals say exactly what they are, claims are dyn, and what is dyn is judged when it is evaluated.
  * The first error ends the check. A lenient check puts a term in the error's place that fails when it is evaluated. */
+#include "base/nearest.h"
 #include "expr/private.h"
 
 #include <stdarg.h>
@@ -169,6 +170,37 @@ static bool try_variable(struct checker *checker, struct term *term, bool *done)
     return true;
 }
 
+#define NAMES_COMPARED_MAX 64
+
+/* What may have been meant: a variable that is there at this moment. Of "request.headrs.accept" the beginning may be one as well. */
+static const char *nearest_variable(const struct checker *checker, struct slice name)
+{
+    const struct expression_scope *scope = checker->of->scope;
+    const char *names[NAMES_COMPARED_MAX];
+    size_t count = 0;
+    for (size_t i = 0; scope && i < scope->variable_count && count < COUNT_OF(names); i++) {
+        const struct expression_variable *row = &scope->variables[i];
+        if (!(row->moments & scope->moment)) continue;
+        if (slice_find_byte(slice_from_cstring(row->name), '*') == SLICE_NOT_FOUND) names[count++] = row->name;
+    }
+    for (size_t length = name.length; length > 0;) {
+        const char *nearest = nearest_name(slice_before(name, length), names, count);
+        if (nearest) return nearest;
+        while (length > 0 && name.at[--length] != '.') continue;
+    }
+    return NULL;
+}
+
+static bool refuse_unknown(struct checker *checker, struct term *term, struct slice name)
+{
+    struct slice shown = slice_before(name, 64);
+    if (checker->of->is_lenient) return refuse(checker, term, "unknown variable \"%.*s\"", SLICE_PRINT(shown));
+    const char *nearest = nearest_variable(checker, name);
+    return error_format(checker->of->error, "unknown variable \"%.*s\" at position %u%s%s%s", SLICE_PRINT(shown),
+                        term->position + 1, nearest ? " (did you mean \"" : "", nearest ? nearest : "",
+                        nearest ? "\"?)" : "");
+}
+
 /* Does any variable's name begin with this one and a dot? Then the name alone is but half of one. */
 static const char *begins_variable(const struct checker *checker, struct slice name)
 {
@@ -194,7 +226,7 @@ static bool check_name(struct checker *checker, struct term *term)
     bool done;
     if (!try_variable(checker, term, &done)) return false;
     if (done) return true;
-    return refuse(checker, term, "unknown variable \"%.*s\"", SLICE_PRINT(slice_before(term->text, 64)));
+    return refuse_unknown(checker, term, term->text);
 }
 
 /* The longest part of a.b.c that is a variable's name is one; "request.hots" is told as a whole. */
@@ -211,10 +243,11 @@ static bool refuse_half_name(struct checker *checker, struct term *term, bool *r
         if (find_variable(checker, root, slice_before(name, end), &rest)) return true;
     }
     size_t dot = slice_find_byte(name, '.');
-    if (!begins_variable(checker, slice_before(name, dot))) return true;
+    bool is_half = begins_variable(checker, slice_before(name, dot)) != NULL;
+    if (!is_half && (checker->of->is_lenient || !nearest_variable(checker, name))) return true;
     *refused = true;
     term->position = root->position;
-    return refuse(checker, term, "unknown variable \"%.*s\"", SLICE_PRINT(slice_before(name, 64)));
+    return refuse_unknown(checker, term, name);
 }
 
 /* What is not known yet is dyn from here on. */

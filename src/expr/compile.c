@@ -104,7 +104,8 @@ static bool compile(struct expression_compilation *compilation)
     struct expression *expression = compilation->expression;
     struct slice text = arena_copy(&expression->arena, compilation->text); /* names point into it */
     if (slice_is_absent(text)) return error_format(compilation->error, "out of memory");
-    struct term *root = expression_parse(text, &expression->arena, compilation->error);
+    size_t first = compilation->scope ? compilation->scope->position : 0;
+    struct term *root = expression_parse(text, first, &expression->arena, compilation->error);
     if (!root || !expression_check(compilation, root) || !expression_fold(compilation, root)) return false;
     expression->root = root;
     return true;

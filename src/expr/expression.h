@@ -35,6 +35,7 @@ struct expression_scope {
     const struct expression_variable *variables; /* must outlive what is compiled with it */
     size_t variable_count;
     unsigned moment;       /* one of enum expression_moment */
+    size_t position;       /* of the expression's first byte where it is part of a longer text; else 0 */
     const char *container; /* names are looked for behind it first, as CEL does; NULL: none */
     /* Is there such a name behind "path."? NULL: every one. Asked while compiling alone. */
     bool (*captures)(const void *argument, struct slice name);
@@ -45,7 +46,7 @@ struct expression;
 
 /* What an expression must result in; EXPRESSION_DYN: anything. One whose type is known only when it runs passes too, and is
  * refused at evaluation if it is another one then. NULL: *error tells what is wrong and at which position (in bytes, from 1) of `text`,
- * which need not be kept. Free with expression_destroy. */
+ * which need not be kept, and what was meant where a name is near. Free with expression_destroy. */
 struct expression *expression_compile(struct slice text, enum expression_type wanted, const struct expression_scope *,
                                       struct error *) MUST_USE;
 void expression_destroy(struct expression *); /* NULL is allowed */

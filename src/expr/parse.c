@@ -461,9 +461,9 @@ static struct term *parse_expression(struct parser *parser)
     return term;
 }
 
-struct term *expression_parse(struct slice text, struct arena *arena, struct error *error)
+struct term *expression_parse(struct slice text, size_t first, struct arena *arena, struct error *error)
 {
-    struct parser parser = { .tokens = { .text = text, .arena = arena, .error = error },
+    struct parser parser = { .tokens = { .text = text, .first = first, .arena = arena, .error = error },
                              .arena = arena,
                              .error = error };
     if (text.length > EXPRESSION_TEXT_BYTES_MAX) {

@@ -148,7 +148,7 @@ struct token {
 
 struct tokens {
     struct slice text;
-    size_t at;
+    size_t at, first; /* first: the position of the text's beginning */
     struct arena *arena;
     struct error *error;
 };
@@ -164,7 +164,8 @@ size_t utf8_read(struct slice text, uint32_t *code_point);
 
 /* --- parse.c, check.c, compile.c --- */
 
-struct term *expression_parse(struct slice text, struct arena *, struct error *) MUST_USE;
+/* `first`: the position of the text's first byte, for errors. */
+struct term *expression_parse(struct slice text, size_t first, struct arena *, struct error *) MUST_USE;
 
 struct expression_compilation {
     struct slice text;

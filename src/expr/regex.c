@@ -38,7 +38,7 @@ struct regex *regex_compile_constant(struct slice pattern, struct regex *next, s
     if (!compiled) {
         char message[100];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
-        (void)error_format(error, "pattern: byte %zu: %s: pattern", offset + 1, message);
+        (void)error_format(error, "the pattern's byte %zu: %s", offset + 1, message);
         return NULL;
     }
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* where it can't, pcre2_match() interprets */

@@ -117,6 +117,28 @@ struct slice template_render(const struct template *template, expression_lookup 
     return arena_join(arena, values, template->count);
 }
 
+static bool asks_below(const struct expression *expression, unsigned end)
+{
+    for (unsigned number = 0; expression && number < end; number++) {
+        if (expression_uses(expression, number)) return true;
+    }
+    return false;
+}
+
+bool template_is_spoilt_by(const struct template *template, expression_lookup *lookup, const void *argument,
+                           struct arena *arena, bool (*fits)(struct slice value), unsigned end)
+{
+    struct expression_inputs inputs = { .lookup = lookup, .argument = argument };
+    bool is_spoilt = false;
+    for (uint32_t i = 0; i < template->count; i++) {
+        const struct piece *piece = &template->pieces[i];
+        if (fits(piece_value(piece, &inputs, arena))) continue;
+        if (!asks_below(piece->expression, end)) return false;
+        is_spoilt = true;
+    }
+    return is_spoilt;
+}
+
 /* --- compiling --- */
 
 static bool refuse(struct template_reading *reading, size_t at, const char *what, struct slice subject)
@@ -190,12 +212,11 @@ static bool add_expression(struct template_reading *reading, size_t at, struct s
         return refuse(reading, at, "references can't stand in this text:", text);
     }
     struct slice source = text;
+    struct expression_scope scope = *reading->scope;
+    scope.position += (size_t)(text.at - reading->text.at);
     if (is_capture(text)) source = arena_format(&reading->arena, "path.`%.*s`", SLICE_PRINT(slice_after(text, 5)));
-    struct expression *expression = expression_compile(source, EXPRESSION_DYN, reading->scope, reading->error);
-    if (!expression) {
-        error_prefix(reading->error, "in \"${\" at position %zu", at + 1);
-        return false;
-    }
+    struct expression *expression = expression_compile(source, EXPRESSION_DYN, &scope, reading->error);
+    if (!expression) return false;
     if (has_text(reading, at, expression)) return add_value(reading, at, expression);
     expression_destroy(expression);
     return false;

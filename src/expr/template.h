@@ -23,4 +23,9 @@ bool template_uses(const struct template *, unsigned number);
  * may be NULL), and of one that is a variable alone as long as the variable's value. */
 struct slice template_render(const struct template *, expression_lookup *, const void *argument, struct arena *);
 
+/* Whose doing is it that what was rendered doesn't fit? True: each piece that doesn't by itself is an expression that asks for a variable of
+ * a number below `end`, and there is such a piece. */
+bool template_is_spoilt_by(const struct template *, expression_lookup *, const void *argument, struct arena *,
+                           bool (*fits)(struct slice value), unsigned end);
+
 #endif

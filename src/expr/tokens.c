@@ -1,4 +1,4 @@
-/* expr/tokens.c: the text of an expression, token by token. Positions are bytes from the text's beginning. */
+/* expr/tokens.c: the text of an expression, token by token. Positions are bytes from the beginning of the text, or of the longer one that it is part of. */
 #include "expr/private.h"
 
 #include <math.h>
@@ -143,7 +143,7 @@ static bool read_text(struct tokens *tokens, struct token *token, size_t prefix)
     size_t from = tokens->at + prefix + quotes;
     struct slice inner = slice_of(tokens->text.at + from, tokens->at + end - from), result;
     tokens->at += end + quotes;
-    if (!literal_read(tokens, inner, from, is_raw, is_bytes, is_triple, &result)) return false;
+    if (!literal_read(tokens, inner, tokens->first + from, is_raw, is_bytes, is_triple, &result)) return false;
     token->kind = TOKEN_TEXT;
     token->value = expression_string(result);
     if (is_bytes) token->value.type = EXPRESSION_BYTES;
@@ -203,7 +203,7 @@ static bool read_sign(struct tokens *tokens, struct token *token)
 bool token_next(struct tokens *tokens, struct token *token)
 {
     skip_blanks(tokens);
-    *token = (struct token){ .kind = TOKEN_END, .position = (uint32_t)tokens->at };
+    *token = (struct token){ .kind = TOKEN_END, .position = (uint32_t)(tokens->first + tokens->at) };
     if (tokens->at == tokens->text.length) return true;
     char byte = peek(tokens, 0);
     if (is_digit(byte) || (byte == '.' && is_digit(peek(tokens, 1)))) return read_number(tokens, token);

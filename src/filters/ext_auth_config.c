@@ -312,8 +312,7 @@ static bool compile_cache(const struct filter_compile *compile, const struct ext
                          "an item of \"key\" is one ${...} and nothing else: \"%s\"", problems_excerpt(text).text);
             return false;
         }
-        struct expression *part = filter_compile_expression(&here, "key", slice_of(text.at + 2, text.length - 3),
-                                                            EXPRESSION_DYN);
+        struct expression *part = filter_compile_braced_expression(&here, "key", text, EXPRESSION_DYN);
         if (!part) return false;
         policy->key[policy->key_count++] = (struct ext_auth_key_part){ part, header_of(part) };
     }

@@ -163,27 +163,29 @@ static void header_edit_release(void *compiled)
 
 /* --- requests and answers --- */
 
-typedef bool header_edit_apply(const struct header_edit *, const struct exchange *, struct headers *);
+/* False: an answer was prepared instead. */
+typedef bool header_edit_apply(const struct header_edit *, struct exchange *, struct headers *);
 
 static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
                                        header_edit_apply *apply)
 {
-    if (apply(edit, exchange, &exchange->request->headers)) return FILTER_NEXT;
-    respond_no_memory(exchange);
-    return FILTER_RESPOND;
+    return apply(edit, exchange, &exchange->request->headers) ? FILTER_NEXT : FILTER_RESPOND;
 }
 
 static enum filter_result edit_response(struct exchange *exchange, const struct header_edit *edit,
                                         header_edit_apply *apply)
 {
-    if (!apply(edit, exchange, &exchange->response->headers)) respond_no_memory(exchange);
+    (void)apply(edit, exchange, &exchange->response->headers);
     return FILTER_NEXT;
 }
 
-static bool add(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+static bool add(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
-    struct slice value = exchange_render(exchange, edit->value);
-    return !slice_is_absent(value) && headers_add(headers, edit->name, value);
+    struct slice value;
+    if (!exchange_render_field(exchange, edit->value, SLICE("add-header"), edit->name, &value)) return false;
+    bool added = headers_add(headers, edit->name, value);
+    if (!added) respond_no_memory(exchange);
+    return added;
 }
 
 static enum filter_result add_header_request(struct exchange *exchange, const void *compiled, void *state)
@@ -196,10 +198,13 @@ static enum filter_result add_header_response(struct exchange *exchange, const v
     return edit_response(exchange, compiled, add);
 }
 
-static bool set(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+static bool set(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
-    struct slice value = exchange_render(exchange, edit->value);
-    return !slice_is_absent(value) && headers_set(headers, edit->name, value);
+    struct slice value;
+    if (!exchange_render_field(exchange, edit->value, SLICE("set-header"), edit->name, &value)) return false;
+    bool is_set = headers_set(headers, edit->name, value);
+    if (!is_set) respond_no_memory(exchange);
+    return is_set;
 }
 
 static enum filter_result set_header_request(struct exchange *exchange, const void *compiled, void *state)
@@ -219,7 +224,7 @@ static bool begins_with(struct slice name, struct slice prefix)
            !header_is_sluices_own(header_id_find(name));
 }
 
-static bool remove_some(const struct header_edit *edit, const struct exchange *exchange, struct headers *headers)
+static bool remove_some(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
     if (!edit->is_prefix) {
         headers_remove(headers, edit->name);

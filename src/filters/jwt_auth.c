@@ -86,6 +86,34 @@ static void count(const struct exchange *exchange, const struct jwt_policy *poli
     if (policy->key_sets) counter_add(key_sets_token_counter(policy->key_sets, exchange->worker->index, result), 1);
 }
 
+/* --- a place --- */
+
+/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
+static bool take_scheme(struct slice *value)
+{
+    static const struct slice bearer = { "Bearer", 6 };
+    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
+        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
+        return false;
+    *value = slice_trim(slice_after(*value, bearer.length));
+    return true;
+}
+
+enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_REPEATED, LOOK_NO_MEMORY };
+
+/* Somebody else's scheme may stand beside others of its kind; two tokens in one place are two readings. */
+static enum look look_in_place(const struct exchange *exchange, const struct jwt_place *place, struct slice *token)
+{
+    switch (credential_find(exchange, &place->source, token)) {
+    case CREDENTIAL_NONE: return LOOK_NONE;
+    case CREDENTIAL_REPEATED: return LOOK_REPEATED;
+    case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
+    case CREDENTIAL_FOUND: break;
+    }
+    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
+    return jwt_is_one(*token) ? LOOK_FOUND : LOOK_NOT_ONE;
+}
+
 /* --- answers --- */
 
 static enum filter_result answer_no_memory(struct exchange *exchange)
@@ -126,13 +154,21 @@ static enum filter_result refuse_repeated(struct exchange *exchange, const struc
     return identity_refuse(exchange, 400, "token-repeated", JWT_AUTH_RULE, challenge, "%s", text);
 }
 
-/* No token goes on, from whichever place. An Authorization that holds none of ours is somebody else's. */
+/* An Authorization that holds none of ours is somebody else's. */
+static bool may_be_ours(const struct exchange *exchange, const struct jwt_place *place)
+{
+    struct slice token;
+    enum look look = place->has_scheme ? look_in_place(exchange, place, &token) : LOOK_FOUND;
+    return look == LOOK_FOUND || look == LOOK_REPEATED;
+}
+
+/* No token goes on, from whichever place, looked at or not. */
 static bool strip(struct exchange *exchange, const struct jwt_policy *policy, const struct jwt_place *found)
 {
     if (policy->forwards) return true;
     for (size_t i = 0; i < policy->place_count; i++) {
         const struct jwt_place *place = &policy->places[i];
-        if (place->has_scheme && place != found) continue;
+        if (place != found && !may_be_ours(exchange, place)) continue;
         if (!credential_strip(exchange, &place->source)) return false;
     }
     return true;
@@ -323,32 +359,6 @@ static enum filter_result judge(struct exchange *exchange, const struct jwt_poli
 }
 
 /* --- where they stand --- */
-
-/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
-static bool take_scheme(struct slice *value)
-{
-    static const struct slice bearer = { "Bearer", 6 };
-    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
-        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
-        return false;
-    *value = slice_trim(slice_after(*value, bearer.length));
-    return true;
-}
-
-enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_REPEATED, LOOK_NO_MEMORY };
-
-/* Somebody else's scheme may stand beside others of its kind; two tokens in one place are two readings. */
-static enum look look_in_place(const struct exchange *exchange, const struct jwt_place *place, struct slice *token)
-{
-    switch (credential_find(exchange, &place->source, token)) {
-    case CREDENTIAL_NONE: return LOOK_NONE;
-    case CREDENTIAL_REPEATED: return LOOK_REPEATED;
-    case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
-    case CREDENTIAL_FOUND: break;
-    }
-    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
-    return jwt_is_one(*token) ? LOOK_FOUND : LOOK_NOT_ONE;
-}
 
 /* The first place that has one. What is no JWT stays where it is: it may be somebody else's. */
 static enum look look_in_places(const struct exchange *exchange, const struct jwt_place *places, size_t place_count,

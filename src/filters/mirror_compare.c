@@ -260,7 +260,10 @@ static enum comparison compare_bytes(const struct answer_to_compare *primary, co
                                      struct arena *arena, struct answer_difference *difference)
 {
     if (slice_equal(primary->body, mirror->body)) return ANSWERS_ALIKE;
-    return differ_in(difference, SLICE("body"), length_text(arena, primary->body), length_text(arena, mirror->body));
+    bool is_as_long = primary->body.length == mirror->body.length;
+    return differ_in(difference, SLICE("body"), length_text(arena, primary->body),
+                     is_as_long ? arena_format(arena, "%zu other bytes", mirror->body.length)
+                                : length_text(arena, mirror->body));
 }
 
 static enum comparison compare_json(const struct comparison_rules *rules, const struct answer_to_compare *primary,
@@ -309,8 +312,9 @@ enum comparison answers_compare(const struct comparison_rules *rules, const stru
         struct slice left = primary->headers[i], right = mirror->headers[i];
         if (slice_is_absent(left) == slice_is_absent(right) && slice_equal(left, right)) continue;
         struct slice name = arena_join(arena, (struct slice[]){ SLICE("header "), rules->headers[i] }, 2);
+        struct slice other = slice_is_absent(left) ? SLICE("present") : SLICE("present, with another value");
         differ_in(difference, name, slice_is_absent(left) ? SLICE("absent") : SLICE("present"),
-                  slice_is_absent(right) ? SLICE("absent") : SLICE("present"));
+                  slice_is_absent(right) ? SLICE("absent") : other);
         difference->primary_value = slice_before(left, VALUE_BYTES_MAX);
         difference->mirror_value = slice_before(right, VALUE_BYTES_MAX);
         return ANSWERS_DIFFER;

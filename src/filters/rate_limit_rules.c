@@ -140,9 +140,8 @@ static bool make_texts(const struct filter_compile *compile, struct rate_rule *r
         good &= rule->key_text != NULL;
     }
     if (!slice_is_absent(config->cost_expression)) {
-        struct slice text = slice_after(config->cost_expression, 2); /* "${...}" */
-        text.length--;
-        rule->cost_expression = filter_compile_expression(compile, "cost", text, EXPRESSION_INT);
+        rule->cost_expression = filter_compile_braced_expression(compile, "cost", config->cost_expression,
+                                                                 EXPRESSION_INT);
         good &= rule->cost_expression != NULL;
     }
     if (config->before_identity) good &= check_early(compile, rule);

@@ -98,31 +98,42 @@ static void respond_release(void *compiled)
 
 /* --- */
 
-/* False when memory is short. */
-static bool prepare(struct exchange *exchange, const struct respond *respond)
+static bool prepare_type(struct exchange *exchange, const struct respond *respond, struct slice body,
+                         struct slice *type)
 {
-    struct slice type = SLICE_ABSENT, body = exchange_render(exchange, respond->body);
-    if (slice_is_absent(body)) return false;
-    if (respond->content_type) {
-        type = exchange_render(exchange, respond->content_type);
-        if (slice_is_absent(type)) return false;
-    } else if (body.length > 0) {
-        type = SLICE("text/plain; charset=utf-8");
+    *type = body.length > 0 ? SLICE("text/plain; charset=utf-8") : SLICE_ABSENT;
+    return !respond->content_type ||
+           exchange_render_field(exchange, respond->content_type, SLICE("respond"), SLICE("Content-Type"), type);
+}
+
+static void respond_no_memory(struct exchange *exchange)
+{
+    exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
+}
+
+/* Or another answer, where it can't be. */
+static void prepare(struct exchange *exchange, const struct respond *respond)
+{
+    struct slice type, body = exchange_render(exchange, respond->body);
+    if (slice_is_absent(body)) {
+        respond_no_memory(exchange);
+        return;
     }
+    if (!prepare_type(exchange, respond, body, &type)) return;
     exchange_respond(exchange, respond->status, type, body);
     for (size_t i = 0; i < respond->header_count; i++) {
-        struct slice value = exchange_render(exchange, respond->headers[i].value);
-        if (slice_is_absent(value) || !headers_add(&exchange->own_response.headers, respond->headers[i].name, value))
-            return false;
+        const struct respond_header *header = &respond->headers[i];
+        struct slice value;
+        if (!exchange_render_field(exchange, header->value, SLICE("respond"), header->name, &value)) return;
+        if (headers_add(&exchange->own_response.headers, header->name, value)) continue;
+        respond_no_memory(exchange);
+        return;
     }
-    return true;
 }
 
 static void respond_start(struct exchange *exchange, const void *compiled, void *state)
 {
-    if (!prepare(exchange, compiled)) {
-        exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
-    }
+    prepare(exchange, compiled);
     exchange_answer_prepared(exchange);
 }
 

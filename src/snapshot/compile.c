@@ -147,7 +147,7 @@ static bool compile_handler(struct compiled_route *compiled, const struct route_
         compiled->handler = *handler;
         return !(*handler)->compile || (*handler)->compile(&compile, route, &compiled->handler_compiled);
     }
-    problems_add(problems, route->node, NULL, "route \"%.*s\" ends in nothing", SLICE_PRINT(route->name));
+    problems_add(problems, route->node, NULL, "route \"%.*s\" ends in nothing", SLICE_PRINT(route_label(route)));
     return false;
 }
 
@@ -236,7 +236,7 @@ static bool compile_matcher(struct compiled_route *compiled, const struct route_
     compiled->matcher = route_matcher_create(&rule, compiled, &error);
     free(conditions);
     if (compiled->matcher) return true;
-    problems_add(problems, place_of_error(route, &error), NULL, "route \"%.*s\": %s", SLICE_PRINT(route->name),
+    problems_add(problems, place_of_error(route, &error), NULL, "route \"%.*s\": %s", SLICE_PRINT(route_label(route)),
                  error.text);
     return false;
 }
@@ -252,6 +252,8 @@ struct compiled_route *route_compile(struct snapshot_builder *builder, const str
     compiled->id = memory_copy_slice(route->id);
     compiled->name = memory_copy_slice(route->name);
     compiled->name_slice = slice_from_cstring(compiled->name);
+    struct slice label = route_label(route);
+    compiled->label = slice_of(memory_copy_slice(label), label.length);
     compiled->service_name = slice_of(memory_copy_slice(service_name), service_name.length);
     compiled->service_index = service_index;
     compiled->sequence = sequence;
@@ -298,6 +300,7 @@ void route_destroy(struct compiled_route *route)
     free(route->service_uses);
     free((void *)(uintptr_t)route->version.at);
     free((void *)(uintptr_t)route->service_name.at);
+    free((void *)(uintptr_t)route->label.at);
     free(route->name);
     free(route->id);
     free(route);

@@ -110,6 +110,12 @@ struct part_list route_parts(const struct route_config *route, const struct rout
     struct part_list parts = { .items = memory_allocate_array(room, sizeof *parts.items) };
     for (int scope = FILTER_SCOPE_ALL; scope <= FILTER_SCOPE_ROUTE; scope++) add_scope(&parts, route, around, scope);
     for (size_t i = 0; i < route->filters.count; i++)
-        add_part(&parts, &own[i], FILTER_SCOPE_ROUTE, route->id, route->name);
+        add_part(&parts, &own[i], FILTER_SCOPE_ROUTE, route->id, route_label(route));
     return parts;
+}
+
+struct slice route_label(const struct route_config *route)
+{
+    bool is_named = !slice_equal(route->name, route->id);
+    return is_named || route->path.length == 0 ? route->name : route->path;
 }

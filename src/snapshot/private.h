@@ -124,6 +124,8 @@ struct part_list {
     size_t count;
 };
 struct part_list route_parts(const struct route_config *, const struct route_surroundings *);
+/* For people: its name, or its path where it has no name but its id. The configuration's. */
+struct slice route_label(const struct route_config *);
 
 /* compile.c */
 struct compiled_route *route_compile(struct snapshot_builder *, const struct route_config *,

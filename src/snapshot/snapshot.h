@@ -30,6 +30,7 @@ struct compiled_route {
     _Atomic uint32_t references; /* being in force, and long exchanges */
     struct snapshot_builder *builder;
     char *id, *name;
+    struct slice label; /* what people are told: the name, or the path of a route that has none but its id */
     struct expression **predicates; /* all must hold */
     uint32_t predicate_count;
     struct slice version; /* as written: "2" or "users/2"; absent: any */

@@ -6,6 +6,7 @@
 #include "store/catalog.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "base/vector.h"
 
 #include <pthread.h>
@@ -652,7 +653,7 @@ static char *directory_nearest(const void *argument, enum resource_kind kind, st
     const struct entries *entries = &catalog->index.entries[kind][BY_NAME];
     const char **names = memory_allocate_array(entries->count + 1, sizeof *names);
     for (size_t i = 0; i < entries->count; i++) names[i] = entries->items[i]->name.at;
-    const char *nearest = problems_nearest(wanted, names, entries->count);
+    const char *nearest = nearest_name(wanted, names, entries->count);
     char *copy = nearest ? memory_copy_slice(slice_from_cstring(nearest)) : NULL;
     free(names);
     return copy;

@@ -35,6 +35,13 @@ def test_a_line_has_the_fields_and_tells_the_truth(gateway, backend):
     assert response.status == 201
 
 
+def test_a_route_without_a_name_is_logged_by_its_path(gateway):
+    running = gateway({"routes": [{"path": "/a/{id}", "respond": {}}]})
+    running.get("/a/7")
+    (line,) = running.log_lines(1)
+    assert (line["route"], line["path"]) == ("/a/{id}", "/a/7")
+
+
 def test_what_the_gateway_answers_itself_is_logged_too(gateway, backend):
     running = gateway({**proxy(backend), "routes": [{"name": "here", "path": "/here", "respond": {"status": 418, "body": "x"}}]})
     running.get("/here")

@@ -122,6 +122,34 @@ def test_a_wrong_configuration_is_no_failed_test(check):
     assert answer.returncode == 1 and 'unknown field "state"' in answer.stderr and answer.stdout == ""
 
 
+@pytest.mark.parametrize("field", ["headers", "upstreamHeaders"])
+@pytest.mark.parametrize("options", [[], ["--test"]])
+def test_a_broken_regex_is_told_with_its_place_before_anything_runs(check, field, options):
+    answer = check(f"""  - name: x
+    request: {{ url: /hello }}
+    expect:
+      {field}: {{ X-Good: "~^a", X-A: "~a(b" }}""", *options)
+    assert answer.returncode == 1 and answer.stdout == ""
+    assert re.search(r'sluice\.yaml:20:\d+: header "X-A" is no regular expression: missing closing parenthesis at position 5\n', answer.stderr)
+    assert "X-Good" not in answer.stderr
+
+
+def test_a_route_without_a_name_is_told_of_by_its_path(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text("""
+listeners: ["127.0.0.1:1"]
+services: [{ name: users, instances: ["192.0.2.9:9"] }]
+routes: [{ path: "/users/{id}", serviceId: users, filters: [{ type: rate-limit, limit: 2, window: 60, key: ip }] }]
+tests:
+  - { name: by its path, request: { url: /users/1 }, expect: { route: "/users/{id}" } }
+  - { name: not by another, request: { url: /users/1 }, expect: { route: users } }
+  - { name: its limit, request: { url: /users/1, repeat: 3 }, expect: { status: 429, rule: "/users/{id}/rate-limit" } }
+""")
+    answer = run_sluice("check", "--test", str(path))
+    assert answer.returncode == 3 and 'route: expected "users", got "/users/{id}"' in answer.stdout
+    assert 'it met route "/users/{id}" and service "users"' in answer.stdout and "2 passed, 1 failed" in answer.stdout
+
+
 def test_without_tests_there_is_nothing_to_try(check):
     answer = check("", "--test")
     assert answer.returncode == 1 and "it has no tests" in answer.stderr

@@ -303,7 +303,7 @@ def test_the_command_line_evaluates(text, printed):
 
 
 @pytest.mark.parametrize("text, status, words", [
-    ("request.tme", 1, 'unknown variable "request.tme" at position 1'),
+    ("request.tme", 1, 'unknown variable "request.tme" at position 1 (did you mean "request.time"?)'),
     ('1 + "a"', 1, '"+" does not take (int, string) at position 3'),
     ("size(request.path) == ", 1, "the expression ends where a value is missing at position 23"),
     ('request.path.matches("(")', 1, "missing closing parenthesis"),
@@ -350,4 +350,5 @@ def test_a_mistake_in_an_expression_is_told_where_it_stands(gateway, tmp_path):
                     '      - { type: add-header, name: X, value: "${request.pth}" }\n')
     done = run_sluice("check", str(file))
     assert done.returncode == 1
-    assert 'sluice.yaml:7:' in done.stderr and 'unknown variable "request.pth" at position 1' in done.stderr
+    assert 'sluice.yaml:7:' in done.stderr
+    assert '"value": unknown variable "request.pth" at position 3 (did you mean "request.path"?)\n' in done.stderr

@@ -70,6 +70,16 @@ def test_a_capture_never_becomes_a_second_header(gateway, backend, target):
     assert len(backend.requests) <= 1
 
 
+@pytest.mark.parametrize("side", ["request", "response"])
+@pytest.mark.parametrize("value", ["a%0d%0aX-Evil:%201", "%0a", "%0d", "%00"])
+def test_a_line_break_that_a_query_brings_is_the_clients_mistake(gateway, backend, side, value):
+    running = gateway(filtered(backend, {"type": "set_header", "name": "X-User", "value": "${request.query.a}", "on": side}))
+    refused = running.get(f"/?a={value}")
+    assert refused.status == 400 and refused.problem["rule"] == "set-header" and '"X-User"' in refused.problem["detail"]
+    assert "X-Evil" not in refused.headers and len(backend.requests) == (side == "response")
+    assert running.get("/?a=b").status == 200 and running.gauges_at_zero()
+
+
 @pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "Connection", "X-Request-ID", "X-Forwarded-For", "Bad Name", "X:Y", ""])
 def test_what_no_filter_may_write_is_refused_at_load(tmp_path, name):
     file = tmp_path / "sluice.yaml"

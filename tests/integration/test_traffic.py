@@ -144,6 +144,43 @@ def test_versions_lead_to_their_services_and_old_ones_say_so(gateway, two):
     assert running.metric("sluice_errors_total", type="unknown-version") == 2
 
 
+def test_a_version_by_path_that_is_not_there_is_no_catch_alls(gateway, two):
+    api = {"pathPrefix": "/v{version}", "versions": [{"version": "1", "deprecated": "2026-01-01T00:00:00Z"}, {"version": "2"}]}
+    running = gateway({"apiVersions": api, "services": [service(two[0], name="old"), service(two[1], name="new")],
+                       "routes": [{"path": "/*", "serviceId": "new"},
+                                  {"path": "/v1/*", "version": "1", "methods": ["GET"], "serviceId": "old"}]})
+    with running.client() as client:
+        unknown = client.get("/v9/orders")
+        assert unknown.status_code == 404 and unknown.json()["detail"] == 'there is no version "9"; there are 1 and 2'
+        assert client.get("/v1/orders").text == "old"
+        assert client.get("/vendors/acme").text == "new" and client.get("/orders").text == "new"
+
+
+def test_what_a_cache_and_a_client_are_told_of_versions(gateway, two):
+    running = gateway({"apiVersions": API, "services": [service(two[0], name="old"), service(two[1], name="new")],
+                       "routes": [{"path": "/a", "version": "1", "methods": ["GET"], "serviceId": "old"}, {"path": "/*", "methods": ["GET"], "serviceId": "new"}]})
+    with running.client() as client:
+        for headers, status in (({}, 200), ({"X-API-Version": "7"}, 400), ({"Accept": "a/b;version=7"}, 406)):
+            told = client.get("/a", headers=headers)
+            assert told.status_code == status and set(told.headers.get_list("vary")) == {"X-API-Version", "Accept"}
+        refused = client.post("/a", headers={"X-API-Version": "1"})
+        assert refused.status_code == 405 and refused.headers["deprecation"] == "@1767225600" and refused.headers["allow"] == "GET, HEAD"
+    twice = running.get("/a", [("X-API-Version", "1"), ("X-API-Version", "2")])
+    assert twice.status == 400 and "send it once" in twice.problem["detail"]
+    assert running.get("/a?vers%69on=1", []).body == b"new", "the API has no query parameter"
+
+
+def test_a_preflight_finds_the_version_that_has_cors(gateway, two):
+    cors = {"type": "cors", "allowedOrigins": ["https://app.example.com"], "allowedHeaders": ["X-API-Version"]}
+    running = gateway({"apiVersions": {**API, "default": "1"}, "services": [service(two[0], name="old"), service(two[1], name="new")],
+                       "routes": [{"path": "/a", "version": "1", "serviceId": "old"}, {"path": "/a", "version": "2", "serviceId": "new", "filters": [cors]}]})
+    asked = [("Origin", "https://app.example.com"), ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "x-api-version")]
+    preflight = running.request("OPTIONS", "/a", dict(asked))
+    assert preflight.status == 204 and preflight.headers["Access-Control-Allow-Headers"] == "X-API-Version"
+    answer = running.get("/a", [asked[0], ("X-API-Version", "2")])
+    assert answer.body == b"new" and answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+
+
 def test_a_stored_route_has_a_version_that_the_file_has(gateway, two):
     running = start_live(gateway, {"apiVersions": API, "services": [service(two[0], name="old")]})
     running.admin.create("routes", {"path": "/a", "version": "1", "serviceId": "old"})

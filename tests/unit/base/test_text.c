@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/random.h"
 
 #include <errno.h>
@@ -295,9 +296,35 @@ static void a_broken_promise_names_itself_and_ends_the_process(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static void the_nearest_name_is_the_one_with_the_fewest_typing_mistakes(void **state)
+{
+    static const char *const names[] = { "service", "services", "serviceId", "stripPrefix", "id", "on" };
+    static const struct {
+        const char *typed, *meant;
+    } cases[] = {
+        { "servce", "service" },           { "serivce", "service" }, { "Services", "services" },
+        { "service_id", "serviceId" },     { "idd", "id" },          { "stripprefix", "stripPrefix" },
+        { "strip-prefix", "stripPrefix" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_string_equal(nearest_name(slice_from_cstring(cases[i].typed), names, COUNT_OF(names)), cases[i].meant);
+}
+
+static void what_is_far_from_every_name_is_near_to_none(void **state)
+{
+    static const char *const names[] = { "service", "id" };
+    static const char *const typed[] = { "",  "_",  "route",
+                                         "x", "xy", "serviceserviceserviceserviceserviceserviceserviceserviceservice" };
+    for (size_t i = 0; i < COUNT_OF(typed); i++)
+        assert_null(nearest_name(slice_from_cstring(typed[i]), names, COUNT_OF(names)));
+    assert_null(nearest_name(SLICE("service"), NULL, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_nearest_name_is_the_one_with_the_fewest_typing_mistakes),
+        cmocka_unit_test(what_is_far_from_every_name_is_near_to_none),
         cmocka_unit_test(slices_compare_by_bytes_then_by_length),
         cmocka_unit_test(a_slice_is_searched_and_cut_without_leaving_its_bounds),
         cmocka_unit_test(only_spaces_and_tabs_are_trimmed),

@@ -143,13 +143,16 @@ static void all_that_cannot_be_compiled_is_told_at_once(void **state)
                                       "    filters:\n"
                                       "      - { type: set-header, name: X-A, value: '${path.other}' }\n"
                                       "      - { type: set-header, name: X-B, value: '${path.id}' }\n"
-                                      "      - { type: rewrite-path, pattern: '(', replacement: /x }\n");
+                                      "      - { type: rewrite-path, pattern: '(', replacement: /x }\n"
+                                      "      - { type: rate-limit, limit: 1, window: 1, key: ip, cost: '${1 + }' }\n");
     assert_non_null(problems);
-    if (!strstr(problems, "test.yaml:8:47: \"value\": in \"${\" at position 1: the route's path captures no \"other\""))
+    if (!strstr(problems, "test.yaml:8:47: \"value\": the route's path captures no \"other\" at position 3"))
         fail_msg("%s", problems);
     assert_null(strstr(problems, ":9:"));
     assert_non_null(strstr(problems, "test.yaml:10:"));
     assert_non_null(strstr(problems, "is no regular expression"));
+    assert_non_null(
+        strstr(problems, "test.yaml:11:65: \"cost\": the expression ends where a value is missing at position 7"));
     free(problems);
 }
 

@@ -68,29 +68,18 @@ static void a_problem_without_a_place_is_still_told(void **state)
     problems_release(&problems);
 }
 
-static void the_nearest_name_is_the_one_with_the_fewest_typing_mistakes(void **state)
+/* What stands once and is compiled for every route is one mistake to who wrote it. */
+static void the_same_mistake_in_the_same_place_is_told_once(void **state)
 {
-    static const char *const names[] = { "service", "services", "serviceId", "stripPrefix", "id", "on" };
-    static const struct {
-        const char *typed, *meant;
-    } cases[] = {
-        { "servce", "service" },           { "serivce", "service" }, { "Services", "services" },
-        { "service_id", "serviceId" },     { "idd", "id" },          { "stripprefix", "stripPrefix" },
-        { "strip-prefix", "stripPrefix" },
-    };
-    for (size_t i = 0; i < COUNT_OF(cases); i++)
-        assert_string_equal(problems_nearest(slice_from_cstring(cases[i].typed), names, COUNT_OF(names)),
-                            cases[i].meant);
-}
-
-static void what_is_far_from_every_name_is_near_to_none(void **state)
-{
-    static const char *const names[] = { "service", "id" };
-    static const char *const typed[] = { "",  "_",  "route",
-                                         "x", "xy", "serviceserviceserviceserviceserviceserviceserviceserviceservice" };
-    for (size_t i = 0; i < COUNT_OF(typed); i++)
-        assert_null(problems_nearest(slice_from_cstring(typed[i]), names, COUNT_OF(names)));
-    assert_null(problems_nearest(SLICE("service"), NULL, 0));
+    struct problems problems;
+    problems_init(&problems, "a.yaml");
+    problems_add_at(&problems, 3, 5, NULL, "wrong");
+    problems_add_at(&problems, 3, 5, NULL, "worse");
+    problems_add_at(&problems, 3, 5, NULL, "wrong");
+    problems_add_at(&problems, 4, 5, NULL, "wrong");
+    problems_add_at(&problems, 3, 5, NULL, "worse");
+    assert_text(&problems, "a.yaml:3:5: wrong\na.yaml:3:5: worse\na.yaml:4:5: wrong\n");
+    problems_release(&problems);
 }
 
 static void an_excerpt_is_short_printable_and_cut_between_characters(void **state)
@@ -116,8 +105,7 @@ int main(void)
         cmocka_unit_test(what_was_found_late_stands_where_it_is_in_the_file),
         cmocka_unit_test(a_hundred_are_listed_and_the_rest_is_counted),
         cmocka_unit_test(a_problem_without_a_place_is_still_told),
-        cmocka_unit_test(the_nearest_name_is_the_one_with_the_fewest_typing_mistakes),
-        cmocka_unit_test(what_is_far_from_every_name_is_near_to_none),
+        cmocka_unit_test(the_same_mistake_in_the_same_place_is_told_once),
         cmocka_unit_test(an_excerpt_is_short_printable_and_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,7 +165,8 @@ static void mistakes_are_told_with_their_position(void **state)
         { "size(request.path)", EXPRESSION_BOOL, "the expression results in int, and bool is wanted" },
         { "request.path.all(x, true)", EXPRESSION_DYN, "nothing to go through in a string" },
         { "auth.scopes.name", EXPRESSION_DYN, "a list(string) has no field \"name\"" },
-        { "request.path.matches(\"a(\")", EXPRESSION_DYN, "missing closing parenthesis: pattern at position 22" },
+        { "request.path.matches(\"a(\")", EXPRESSION_DYN,
+          "the pattern's byte 3: missing closing parenthesis at position 22" },
         { "request.time.getHours(\"../../etc/passwd\")", EXPRESSION_DYN, "there is no time zone" },
         { "9223372036854775808", EXPRESSION_DYN, "the number is too large at position 1" },
         { "has(request)", EXPRESSION_DYN, "has() asks for a field" },
@@ -178,6 +179,33 @@ static void mistakes_are_told_with_their_position(void **state)
         struct error error;
         assert_null(compile(rows[i].text, rows[i].wanted, EXPRESSION_AT_REQUEST, &error));
         if (!strstr(error.text, rows[i].words)) fail_msg("%s: %s", rows[i].text, error.text);
+    }
+}
+
+static void a_variable_that_was_mistyped_is_told_what_was_meant(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned moment;
+        const char *meant; /* NULL: nothing is near */
+    } rows[] = {
+        { "request.pth", EXPRESSION_AT_REQUEST, "request.path" },
+        { "Request.Method == 'GET'", EXPRESSION_AT_REQUEST, "request.method" },
+        { "reqest.path == '/'", EXPRESSION_AT_REQUEST, "request.path" },
+        { "auth.userid", EXPRESSION_AT_REQUEST, "auth.user_id" },
+        { "request.headrs.accept", EXPRESSION_AT_REQUEST, "request.headers" },
+        { "response.stauts", EXPRESSION_AT_RESPONSE, "response.status" },
+        { "response.stauts", EXPRESSION_AT_REQUEST, NULL }, /* none there is yet */
+        { "nonsense", EXPRESSION_AT_REQUEST, NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct error error;
+        char words[100];
+        assert_null(compile(rows[i].text, EXPRESSION_DYN, rows[i].moment, &error));
+        assert_non_null(strstr(error.text, "unknown variable \""));
+        snprintf(words, sizeof words, " at position 1 (did you mean \"%s\"?)", rows[i].meant ? rows[i].meant : "");
+        if (rows[i].meant ? !strstr(error.text, words) : strstr(error.text, "did you mean") != NULL)
+            fail_msg("%s: %s", rows[i].text, error.text);
     }
 }
 
@@ -319,6 +347,7 @@ int main(void)
         TEST(texts_that_grow_are_paid_for),
         TEST(without_memory_nothing_is_made),
         TEST(mistakes_are_told_with_their_position),
+        TEST(a_variable_that_was_mistyped_is_told_what_was_meant),
         TEST(moments_say_what_there_is),
         TEST(depth_is_bounded),
         TEST(an_expression_knows_what_it_uses),

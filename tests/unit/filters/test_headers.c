@@ -82,6 +82,59 @@ static void a_capture_never_becomes_a_second_header(void **state)
     testbed_stop(&bed);
 }
 
+static void refuses(struct testbed *bed, const char *line, unsigned status, const char *words)
+{
+    struct client client = { 0 };
+    client_ask(bed, &client, line, NULL, NULL);
+    testbed_run(bed);
+    if (client.status != status || !strstr(client.body, words)) fail_msg("%s: %u %s", line, client.status, client.body);
+    client_release(&client);
+}
+
+/* Queries are decoded where an expression takes them: a line break that comes so is the client's, and told by whom it was refused. */
+static void a_line_break_that_the_client_brings_is_its_mistake(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, "routes: [{ path: /set, serviceId: one, filters: [{ type: set-header, name: X-A, value: "
+                        "'a ${request.query.a} b' }] },"
+                        " { path: /add, serviceId: one, filters: [{ type: add-header, name: X-B, on: response, value: "
+                        "'${request.query.a}' }] },"
+                        " { path: /say, respond: { body: b, headers: { X-C: '${request.query.a}' } } },"
+                        " { path: /type, respond: { body: b, headers: { Content-Type: '${request.query.a}' } } }]\n");
+    bed.service = (struct test_service){ .status = 200, .body = "whole" };
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const breaks[] = { "%0aX-Evil:%201", "%0d", "%00" };
+        char line[64];
+        snprintf(line, sizeof line, "GET /set?a=%s", breaks[i]);
+        refuses(&bed, line, 400, "set-header: what the request brings into header \\\"X-A\\\" has a line break");
+    }
+    assert_int_equal(bed.service.requests, 0);
+    refuses(&bed, "GET /set?a=%0a", 400, "\"rule\":\"set-header\"");
+    refuses(&bed, "GET /add?a=%0a", 400, "add-header: what the request brings into header \\\"X-B\\\"");
+    refuses(&bed, "GET /say?a=%0d%0a", 400, "respond: what the request brings into header \\\"X-C\\\"");
+    refuses(&bed, "GET /type?a=%0d%0a", 400, "header \\\"Content-Type\\\"");
+    assert_int_equal(testbed_status(&bed, "GET /set?a=%20b", NULL), 200);
+    assert_slice_is(service_header(&bed, "X-A"), "a  b b");
+    assert_int_equal(testbed_status(&bed, "GET /say?a=b", NULL), 200);
+    testbed_stop(&bed);
+}
+
+/* What stands in the configuration, or comes from the service, is no client's doing. */
+static void a_line_break_of_our_own_is_not_blamed_on_the_client(void **state)
+{
+    static const char *const values[] = { "${\"a\\nb\"}", "${request.query.a}${\"\\n\"}",
+                                          "${response.headers[\"x-a\"].replace(\"-\", \"\\n\")}" };
+    for (size_t i = 0; i < COUNT_OF(values); i++) {
+        struct testbed bed;
+        char filter[256];
+        snprintf(filter, sizeof filter, "{ type: add-header, name: X-B, on: response, value: '%s' }", values[i]);
+        testbed_start_filtered(&bed, "/a", filter);
+        bed.service = (struct test_service){ .status = 200, .headers = "X-A: b-c\r\n" };
+        refuses(&bed, "GET /a?a=fine", 500, "could not write its answer");
+        testbed_stop(&bed);
+    }
+}
+
 static void mistakes_are_refused_at_load(void **state)
 {
     static const char *const own[] = {
@@ -127,6 +180,8 @@ int main(void)
         cmocka_unit_test(answers_get_headers_added_set_and_removed),
         cmocka_unit_test(a_star_never_takes_off_what_frames_a_message),
         cmocka_unit_test(all_variables_can_be_headers),
+        cmocka_unit_test(a_line_break_that_the_client_brings_is_its_mistake),
+        cmocka_unit_test(a_line_break_of_our_own_is_not_blamed_on_the_client),
         cmocka_unit_test(a_capture_never_becomes_a_second_header),
         cmocka_unit_test(mistakes_are_refused_at_load),
     };

@@ -72,6 +72,7 @@ static void json_is_compared_by_value(void **state)
         /* What is no JSON is bytes. */
         { "text", "text", "", NULL, "", "" },
         { "text", "texts", "", "body", "4 bytes", "5 bytes" },
+        { "text", "tent", "", "body", "4 bytes", "4 other bytes" },
         { "{}", "text", "", "body", "JSON", "not JSON" },
         { "{\"a\":1,\"a\":1}", "{\"a\":1}", "", "body", "not JSON", "JSON" },
         { "", "{}", "", "body", "not JSON", "JSON" },
@@ -118,6 +119,8 @@ static void status_and_fields_come_first(void **state)
                      ANSWERS_DIFFER);
     assert_slice_is(difference.what, "header X-A");
     assert_slice_is(difference.mirror_value, "2");
+    assert_slice_is(difference.primary, "present"); /* with the values hidden, this is what tells them apart */
+    assert_slice_is(difference.mirror, "present, with another value");
     assert_int_equal(answers_compare(&rules, &primary, &(struct answer_to_compare){ .status = 200, .headers = more },
                                      &arena, &difference),
                      ANSWERS_DIFFER);
