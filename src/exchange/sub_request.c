@@ -66,6 +66,7 @@ void sub_request_start(struct sub_request *sub, const struct sub_request_plan *p
         .retry_on = RETRY_ON_CONNECT_FAILURE | RETRY_ON_RESET,
         .retry_buffer_bytes = sub->has_own_body ? UINT32_MAX : 0,
         .repeatable = plan->repeatable,
+        .head_decides = plan->head_decides,
         .client_hash = plan->client_hash,
     };
     sub->owner_task = plan->owner_task;

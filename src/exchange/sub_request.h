@@ -20,6 +20,7 @@ struct sub_request_plan {
     size_t answer_bytes_max; /* of its body; more is cut off */
     uint32_t retry_count;    /* on connect failures and resets, where it may be repeated */
     bool repeatable;         /* see struct call_plan */
+    bool head_decides;       /* the same */
     uint64_t client_hash;    /* for ip_hash; 0: none */
     struct task *owner_task;
 };

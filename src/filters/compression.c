@@ -343,11 +343,29 @@ static size_t rank_codings(const struct exchange *exchange, const struct compres
     return accepted_codings_rank(&call->accepted, compression->codings, compression->coding_count, ranked);
 }
 
-static enum filter_result answer_not_modified(struct exchange *exchange)
+/* Is it the client's answer, in particular, that would be compressed? */
+static bool is_for_client(const struct exchange *exchange, const struct compression *compression,
+                          const struct compression_state *call)
 {
+    enum content_coding ranked[CODING_COUNT];
+    return rank_codings(exchange, compression, call, ranked) > 0 &&
+           answer_is_safe(exchange, &call->risk, compression->credentials);
+}
+
+/* A 304 has the Vary and the validator that the 200 would have (RFC 9110 15.4.5), as far as that can be told: most have no Content-Type. Then it
+ * is taken to vary, as a Vary too many costs a cache some room and one too few a client its page; but the validator stays, as a strong one of an
+ * image is worth something. What the client says that it holds counts in any case. */
+static enum filter_result answer_not_modified(struct exchange *exchange, const struct compression *compression,
+                                              const struct compression_state *call)
+{
+    const struct headers *asked = &exchange->request->headers;
     struct headers *headers = &exchange->response->headers;
-    if (holds_weakened(&exchange->request->headers, headers) && !(weaken_etag(headers) && add_vary(headers)))
-        respond_no_memory(exchange);
+    enum compression_outcome why;
+    bool has_type = headers_find_known(headers, HEADER_CONTENT_TYPE) != NULL;
+    bool fits = has_type && type_fits(compression, headers), is_weak = holds_weakened(asked, headers);
+    bool varies = fields_let_change(headers, &why) && !exchange->is_grpc && (fits || !has_type);
+    if (varies && fits && !holds_strong(asked, headers)) is_weak |= is_for_client(exchange, compression, call);
+    if ((is_weak && !weaken_etag(headers)) || ((varies || is_weak) && !add_vary(headers))) respond_no_memory(exchange);
     return FILTER_NEXT;
 }
 
@@ -363,16 +381,15 @@ static enum filter_result leave_alone(const struct exchange *exchange, enum comp
     return FILTER_NEXT;
 }
 
-/* For some client, whoever has asked. */
+/* For some client, whoever has asked; and whatever its length: another answer of the same resource may be longer, and a client may refuse
+ * `identity`. */
 static bool might_be_compressed(const struct exchange *exchange, const struct compression *compression,
-                                const struct compression_state *call, enum compression_outcome *why)
+                                enum compression_outcome *why)
 {
     const struct response_head *head = exchange->response;
     if (!answer_is_free_to_change(head, why)) return false;
     *why = UNCOMPRESSED_TYPE;
-    if (exchange->is_grpc || !type_fits(compression, &head->headers)) return false;
-    *why = UNCOMPRESSED_SHORT;
-    return is_worth_it(compression, call, head);
+    return !exchange->is_grpc && type_fits(compression, &head->headers);
 }
 
 static enum compression_outcome outcome_of(enum content_coding coding)
@@ -387,12 +404,13 @@ static enum filter_result compression_response_head(struct exchange *exchange, c
     struct compression_state *call = state;
     struct response_head *head = exchange->response;
     enum compression_outcome why;
-    if (head->status == 304) return answer_not_modified(exchange);
-    if (!might_be_compressed(exchange, compression, call, &why)) return leave_alone(exchange, why);
+    if (head->status == 304) return answer_not_modified(exchange, compression, call);
+    if (!might_be_compressed(exchange, compression, &why)) return leave_alone(exchange, why);
     if (!add_vary(&head->headers)) {
         respond_no_memory(exchange);
         return FILTER_NEXT;
     }
+    if (!is_worth_it(compression, call, head)) return leave_alone(exchange, UNCOMPRESSED_SHORT);
     enum content_coding ranked[CODING_COUNT], coding;
     size_t count = rank_codings(exchange, compression, call, ranked);
     if (count == 0) return leave_alone(exchange, UNCOMPRESSED_NOT_ACCEPTED);

@@ -121,9 +121,12 @@ static bool is_partial(const struct response_head *head)
 
 bool answer_is_free_to_change(const struct response_head *head, enum compression_outcome *why)
 {
-    const struct headers *headers = &head->headers;
     *why = UNCOMPRESSED_PARTIAL;
-    if (is_partial(head)) return false;
+    return !is_partial(head) && fields_let_change(&head->headers, why);
+}
+
+bool fields_let_change(const struct headers *headers, enum compression_outcome *why)
+{
     *why = UNCOMPRESSED_ENCODED;
     if (is_encoded(headers)) return false;
     *why = UNCOMPRESSED_NO_TRANSFORM;
@@ -142,25 +145,32 @@ bool weaken_etag(struct headers *headers)
     return !slice_is_absent(weak) && headers_set_known(headers, HEADER_ETAG, weak);
 }
 
-/* `W/` and the validator, as a member of its own. */
-static bool names_weakened(struct slice list, struct slice etag)
+/* The validator with its quotes, which it can't hold itself, as a member of its own: behind `W/` or not. */
+static bool names(struct slice list, struct slice etag, bool weakened)
 {
-    for (size_t at; (at = slice_find(list, SLICE("W/"))) != SLICE_NOT_FOUND; list = slice_after(list, at + 2)) {
-        if (slice_starts_with(slice_after(list, at + 2), etag)) return true;
+    for (size_t at, from = 0; (at = slice_find(slice_after(list, from), etag)) != SLICE_NOT_FOUND; from += at + 1) {
+        if (slice_ends_with(slice_before(list, from + at), SLICE("W/")) == weakened) return true;
+    }
+    return false;
+}
+
+static bool holds(const struct headers *request, const struct headers *answer, bool weakened)
+{
+    struct slice etag = headers_value(answer, HEADER_ETAG);
+    if (etag.length < 2 || etag.at[0] != '"' || etag.at[etag.length - 1] != '"') return false;
+    const struct header *field = headers_find(request, SLICE("If-None-Match"));
+    for (; field; field = headers_find_next(request, field)) {
+        if (names(field->value, etag, weakened)) return true;
     }
     return false;
 }
 
 bool holds_weakened(const struct headers *request, const struct headers *answer)
 {
-    struct slice etag = headers_value(answer, HEADER_ETAG);
-    if (etag.length < 2 || etag.at[0] != '"' || etag.at[etag.length - 1] != '"') return false;
-    const struct header *field = headers_find(request, SLICE("If-None-Match"));
-    for (; field; field = headers_find_next(request, field)) {
-        if (names_weakened(field->value, etag)) return true;
-    }
-    return false;
+    return holds(request, answer, true);
 }
+
+bool holds_strong(const struct headers *request, const struct headers *answer) { return holds(request, answer, false); }
 
 bool add_vary(struct headers *headers)
 {

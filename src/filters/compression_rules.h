@@ -29,6 +29,8 @@ bool type_pattern_fits(struct slice pattern, struct slice content_type);
 /* Might this answer be compressed for some client? Then it says Vary. By its status, what is encoded, digested or not to be transformed; not by
  * type, length and client. False: *why says what it is. */
 bool answer_is_free_to_change(const struct response_head *, enum compression_outcome *why);
+/* The same without its status: what a 304 says of the 200 that it stands for. */
+bool fields_let_change(const struct headers *, enum compression_outcome *why);
 /* May it be, for who asked? By credentials on either side. */
 bool answer_is_safe(const struct exchange *, const struct request_risk *, enum credentials_policy);
 
@@ -36,6 +38,8 @@ bool answer_is_safe(const struct exchange *, const struct request_risk *, enum c
 bool weaken_etag(struct headers *) MUST_USE;
 /* The client has told by If-None-Match that it holds the compressed bytes: then a 304's validator is theirs. */
 bool holds_weakened(const struct headers *request, const struct headers *answer);
+/* The same of the plain ones, under the strong validator. */
+bool holds_strong(const struct headers *request, const struct headers *answer);
 bool add_vary(struct headers *) MUST_USE;
 
 #endif

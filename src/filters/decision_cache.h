@@ -27,8 +27,9 @@ struct decision_header {
 };
 
 struct decision {
-    uint8_t verdict; /* enum verdict */
-    uint16_t status; /* of the answer; 0: there was none */
+    uint8_t verdict;    /* enum verdict */
+    bool has_lost_body; /* of a denial: it was too large or broke off, so that nothing of it is here */
+    uint16_t status;    /* of the answer; 0: there was none */
     uint32_t header_count;
     const struct decision_header *headers;
     struct slice content_type, body; /* of a denial that the client gets as it is; absent: none */

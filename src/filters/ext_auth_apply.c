@@ -92,7 +92,7 @@ static bool copy_to_answer(struct exchange *exchange, const struct decision *dec
     return true;
 }
 
-/* The service's own answer in the place of ours. */
+/* The service's own answer in the place of ours; where its body couldn't be had as a whole, ours stays. */
 static bool answer_as_service(struct exchange *exchange, const struct decision *decision)
 {
     struct slice type = SLICE_ABSENT, body = SLICE_ABSENT;
@@ -113,7 +113,8 @@ static enum filter_result deny(const struct ext_auth *policy, struct exchange *e
 {
     exchange_respond_problem(exchange, decision->status, "ext-auth-denied", RULE,
                              "the decision service refuses the request");
-    bool good = policy->mode != EXT_AUTHZ || exchange->is_grpc || answer_as_service(exchange, decision);
+    bool is_ours = policy->mode != EXT_AUTHZ || exchange->is_grpc || decision->has_lost_body;
+    bool good = is_ours || answer_as_service(exchange, decision);
     if (!good || !copy_to_answer(exchange, decision)) respond_no_memory(exchange);
     return FILTER_RESPOND;
 }
@@ -136,7 +137,8 @@ static bool service_has_failed(const struct exchange *exchange, const struct dec
                                const struct error *why)
 {
     if (exchange_deadline_ms(exchange) <= exchange->worker->loop->now_ms) return false;
-    return why && why->reason ? why->blame == BLAME_UPSTREAM : decision->status >= 500;
+    if (decision->status) return decision->status >= 500; /* also where what came behind it broke off */
+    return why && why->reason && why->blame == BLAME_UPSTREAM;
 }
 
 static enum filter_result fail(const struct ext_auth *policy, struct exchange *exchange,

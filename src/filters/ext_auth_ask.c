@@ -3,7 +3,10 @@
  * As nginx's auth_request: a GET for one path with the client's header fields and no body, but for those that would make it another question
  * (conditions, ranges); 2xx lets it through, 401 and 403 refuse it, everything else is a failure. A failure below 500 is one that a client may
  * have brought about, so it is no reason for `onFailure: allow`. As Envoy's ext_authz over HTTP: the client's method, host and path behind a prefix, Authorization and
- * what else is listed, a body if wanted; 200 lets it through, 5xx is a failure, everything else is the client's answer. */
+ * what else is listed, a body if wanted; 200 lets it through, 5xx is a failure, everything else is the client's answer.
+ *
+ * A status that has come counts, whatever becomes of the body behind it: a refusal that breaks off is one, or who can break it off gets past
+ * it by `onFailure: allow`. An answer that lets through has to come whole. */
 #include "filters/ext_auth.h"
 #include "filters/private.h"
 #include "http/our_names.h"
@@ -157,6 +160,7 @@ struct sub_request_plan ext_auth_plan(const struct exchange *exchange, const str
         .answer_bytes_max = ANSWER_BYTES_MAX,
         .retry_count = 1,
         .repeatable = true, /* to decide changes nothing */
+        .head_decides = true,
         .owner_task = task,
     };
     if (plan.service->algorithm == LB_IP_HASH) plan.client_hash = exchange_client_hash(exchange);
@@ -191,8 +195,23 @@ static uint8_t uses_when_allowed(const struct ext_auth *policy, const struct hea
     return uses;
 }
 
-static uint8_t uses_when_denied(const struct ext_auth *policy, const struct header *header)
+/* Fields that speak of the body that came with them, and mean nothing with another one. */
+static bool is_of_body(const struct header *header)
 {
+    static const struct slice prefix = SLICE("Content-"), policy = SLICE("Content-Security-Policy");
+    static const struct slice names[] = { SLICE("ETag"), SLICE("Last-Modified"), SLICE("Accept-Ranges"),
+                                          SLICE("Digest"), SLICE("Repr-Digest") };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (slice_equal_ignore_case(header->name, names[i])) return true;
+    }
+    return slice_equal_ignore_case(slice_before(header->name, prefix.length), prefix) &&
+           !slice_equal_ignore_case(slice_before(header->name, policy.length), policy);
+}
+
+static uint8_t uses_when_denied(const struct ext_auth *policy, const struct decision *decision,
+                                const struct header *header)
+{
+    if (decision->has_lost_body && is_of_body(header)) return 0;
     static const struct slice challenge = SLICE("WWW-Authenticate");
     bool goes = header_names_hold(&policy->denied_headers, header) || is_named(challenge, header);
     if (policy->mode == EXT_AUTHZ && header->id == HEADER_LOCATION) goes = true;
@@ -212,7 +231,7 @@ static bool keep_headers(const struct ext_auth *policy, struct headers *headers,
     headers_remove_hop_by_hop(headers);
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         uint8_t uses = decision->verdict == VERDICT_ALLOWED ? uses_when_allowed(policy, header)
-                                                            : uses_when_denied(policy, header);
+                                                            : uses_when_denied(policy, decision, header);
         if (!uses) continue;
         struct slice name = arena_copy(arena, header->name), value = arena_copy(arena, header->value);
         if (!name.at || !value.at) return false;
@@ -225,7 +244,7 @@ static bool keep_headers(const struct ext_auth *policy, struct headers *headers,
 static bool keep_body(const struct sub_request *sub, struct arena *arena, struct decision *decision)
 {
     struct slice type = headers_value(&sub->response->headers, HEADER_CONTENT_TYPE);
-    if (sub->is_cut || sub->body.length == 0) return true;
+    if (decision->has_lost_body || sub->body.length == 0) return true;
     decision->body = arena_copy(arena, sub->body);
     decision->content_type = slice_is_absent(type) ? SLICE_ABSENT : arena_copy(arena, type);
     return decision->body.at && (slice_is_absent(type) || decision->content_type.at);
@@ -235,10 +254,14 @@ bool ext_auth_judge(const struct ext_auth *policy, const struct sub_request *sub
                     struct decision *decision)
 {
     *decision = (struct decision){ .verdict = VERDICT_FAILED };
-    if (!sub->response || sub->error.reason) return true; /* what broke off decides nothing */
+    if (!sub->response) return true;
+    bool broke_off = sub->error.reason != NULL;
+    enum verdict verdict = verdict_of(policy, sub->response->status);
+    if (broke_off && verdict == VERDICT_ALLOWED) return true; /* it lets nobody in, and says nothing else either */
     decision->status = sub->response->status;
-    decision->verdict = (uint8_t)verdict_of(policy, decision->status);
-    if (decision->verdict == VERDICT_FAILED) return true;
+    decision->verdict = (uint8_t)verdict;
+    if (verdict == VERDICT_FAILED) return true;
+    decision->has_lost_body = broke_off || sub->is_cut;
     return keep_headers(policy, &sub->response->headers, arena, decision) &&
            (policy->mode != EXT_AUTHZ || decision->verdict != VERDICT_DENIED || keep_body(sub, arena, decision));
 }

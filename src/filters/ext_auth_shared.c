@@ -336,9 +336,9 @@ static bool judge_question(struct exchange *exchange, const struct ext_auth *pol
     if (!ext_auth_judge(policy, &question->sub, &question->arena, &question->decision)) return false;
     question->is_judged = true;
     const struct decision *decision = &question->decision;
-    uint64_t keeps_ms = decision->verdict == VERDICT_FAILED
-                            ? 0
-                            : ext_auth_keeps_ms(policy, question->sub.response, decision);
+    bool is_whole = decision->verdict != VERDICT_FAILED &&
+                    !question->sub.error.reason; /* the next one may get its body */
+    uint64_t keeps_ms = is_whole ? ext_auth_keeps_ms(policy, question->sub.response, decision) : 0;
     struct ext_auth_keep *keep = keeps_ms > 0 ? keep_of(exchange, policy) : NULL;
     if (keep) decision_cache_put(&keep->decisions, question->key, decision, exchange->worker->loop->now_ms + keeps_ms);
     return true;

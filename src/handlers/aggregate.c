@@ -49,9 +49,10 @@ struct aggregate {
 struct part_run {
     struct sub_request sub;
     bool is_over;
-    const char *reason; /* it failed; NULL: it did not */
-    unsigned status;    /* of its answer; 0: none */
-    struct slice json;  /* absent: nothing to show */
+    const char *reason;    /* it failed; NULL: it did not */
+    unsigned status;       /* of its answer; 0: none */
+    struct slice json;     /* absent: nothing to show */
+    struct headers advice; /* fields of its answer that its status is worth little without */
 };
 
 struct aggregate_state {
@@ -301,6 +302,23 @@ static void tell_time(struct exchange *exchange, const struct upstream_call *cal
     if (took_ns > exchange->upstream_ns) exchange->upstream_ns = took_ns;
 }
 
+/* What a client needs to do better: whom to show what (RFC 9110 15.5.2: a 401 has a challenge), when to come again. Copied, since the answer
+ * goes with its sub-request. In short memory the client goes without. */
+static void keep_advice(struct part_run *run, const struct response_head *response, struct arena *arena)
+{
+    static const struct slice challenge = SLICE("WWW-Authenticate"), retry = SLICE("Retry-After");
+    const struct slice *wanted = response->status == 401                              ? &challenge
+                                 : response->status == 429 || response->status == 503 ? &retry
+                                                                                      : NULL;
+    headers_init(&run->advice, arena);
+    if (!wanted) return;
+    for (const struct header *field = headers_find(&response->headers, *wanted); field;
+         field = headers_find_next(&response->headers, field)) {
+        struct slice value = arena_copy(arena, field->value);
+        if (slice_is_absent(value) || !headers_add(&run->advice, *wanted, value)) return;
+    }
+}
+
 static void settle(struct aggregate_state *state, size_t index)
 {
     struct exchange *exchange = state->exchange;
@@ -312,6 +330,7 @@ static void settle(struct aggregate_state *state, size_t index)
     if (!reason) reason = read_answer(exchange, &state->aggregate->parts[index], sub, &run->json);
     if (reason) {
         part_failed(state, index, reason, status ? status : sub->error.status);
+        if (sub->response) keep_advice(run, sub->response, exchange->arena);
         metrics_count_error(exchange->worker->metrics, exchange->worker->index, "aggregate-part-failed");
     }
     run->is_over = true;
@@ -345,11 +364,23 @@ static unsigned status_for_client(const struct part_run *run)
     case 409:
     case 410:
     case 422:
-    case 429: return run->status;
-    case 503: return strcmp(run->reason, "status") == 0 ? 502 : 503;
+    case 429:
+    case 503: return run->status; /* of the service, or as no instance is up: come again */
     case 504: return strcmp(run->reason, "status") == 0 ? 502 : 504;
     default: return 502;
     }
+}
+
+/* In place of what a problem of ours says by itself. False when memory is short. */
+static bool give_advice(struct exchange *exchange, const struct part_run *run)
+{
+    struct headers *headers = &exchange->own_response.headers;
+    const struct header *field = headers_next(&run->advice, NULL);
+    if (field) headers_remove(headers, field->name);
+    for (; field; field = headers_next(&run->advice, field)) {
+        if (!headers_add(headers, field->name, field->value)) return false;
+    }
+    return true;
 }
 
 /* The first required part that failed. */
@@ -372,6 +403,10 @@ static void answer_failure(struct aggregate_state *state)
     if (error.reason) {
         exchange->error = error; /* to the operator all of it */
         error_prefix(&exchange->error, "part \"%.*s\"", SLICE_PRINT(part->name));
+    }
+    if (!give_advice(exchange, run)) {
+        answer_no_memory(exchange);
+        return;
     }
     exchange_answer_prepared(exchange);
 }

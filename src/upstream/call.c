@@ -363,7 +363,8 @@ static void deliver(struct upstream_call *call)
     call->response = &stream->response;
     call->response_body = stream->response.has_body ? &stream->response_body : NULL;
     call->head_ns = stream->head_ns;
-    if (LIKELY(stream->events & CLIENT_STREAM_DONE)) { /* a small answer: head and end in one */
+    if (LIKELY(stream->events & CLIENT_STREAM_DONE &&
+               !stream->failure.reason)) { /* a small answer: head and end in one */
         succeed(call, CALL_HEAD);
         return;
     }
@@ -373,11 +374,17 @@ static void deliver(struct upstream_call *call)
     emit(call, CALL_HEAD);
 }
 
+static void look_for_end(struct upstream_call *);
+
 static void look_for_head(struct upstream_call *call)
 {
     struct client_stream *stream = &call->try->stream;
+    bool has_failed = stream->events & CLIENT_STREAM_DONE && stream->failure.reason;
     pass_interim_on(call);
-    if (stream->events & CLIENT_STREAM_DONE && stream->failure.reason) {
+    if (has_failed && call->plan.head_decides && stream->events & CLIENT_STREAM_HEAD) {
+        deliver(call);
+        look_for_end(call);
+    } else if (has_failed) {
         try_failed(call, &stream->failure);
     } else if (stream->events & CLIENT_STREAM_HEAD) {
         if (LIKELY(!call->worker->is_checker)) instance_praise(call->try->instance);

@@ -38,6 +38,9 @@ struct call_plan {
     uint32_t retry_on; /* enum retry_on bits */
     uint32_t retry_buffer_bytes;
     bool repeatable; /* idempotent method, Idempotency-Key, or the route says so */
+    /* A head that has come counts also where what follows fails in the same turn: told as CALL_HEAD and the failure, and not tried again. For who
+     * goes by the status alone. */
+    bool head_decides;
     bool wait_for_continue;
     bool upgrade; /* ask for the protocol that the request's Upgrade field names; there is no body then */
     uint64_t client_hash;

@@ -201,6 +201,20 @@ def test_an_optional_part_that_fails_is_listed_and_the_rest_is_there(gateway, us
     assert running.gauges_at_zero()
 
 
+@pytest.mark.parametrize("status, name, values", [
+    (401, "WWW-Authenticate", ['Bearer realm="users"', "Basic"]), (429, "Retry-After", ["7"]), (503, "Retry-After", ["Mon, 30 Nov 2026 09:00:00 GMT"])])
+def test_a_required_part_tells_the_client_what_to_do_better(gateway, users, orders, status, name, values):
+    others = [("Retry-After", "9")] if status == 401 else [("WWW-Authenticate", "Basic")]
+    users.by_default(answer(status, [*[(name, value) for value in values], *others, ("Set-Cookie", "a=b"), ("X-Why", "w")], b"no"))
+    running = gateway(page(users, orders))
+    failed = running.get("/users/7/page")
+    assert failed.status == status and failed.headers.all(name) == values
+    assert not {name for name, _ in others} & set(failed.headers) and "Set-Cookie" not in failed.headers and "X-Why" not in failed.headers
+    running = gateway(page(users, orders, part("users", required=False), part("orders")))
+    assert name not in running.get("/users/7/page").headers, "one that isn't required tells nobody"
+    assert running.gauges_at_zero()
+
+
 @pytest.mark.parametrize("what, status", [("status", 502), ("not found", 404), ("redirect", 502), ("html", 502), ("too large", 502), ("closes", 502), ("late", 504),
                                           ("half a body", 502)])
 def test_a_required_part_that_fails_is_the_answer(gateway, users, orders, what, status):

@@ -149,6 +149,17 @@ def test_what_must_not_be_touched_is_not(running, backend):
     assert running.get("/same", {"Accept-Encoding": "gzip", "If-None-Match": 'W/"v1"'}).headers["ETag"] == 'W/"v1"'
 
 
+def test_answers_that_are_not_compressed_vary_as_those_that_are(running, backend):
+    """A short one, and a 304: what a cache learns of them holds for all of the resource."""
+    backend.on("/short", answer(200, JSON, b"{}"))
+    backend.on("/same", answer(304, {"ETag": '"v1"'})).on("/told", answer(304, {**JSON, "ETag": '"v1"'}))
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        assert running.get("/short", headers).headers["Vary"] == "Accept-Encoding"
+        assert running.get("/same", {**headers, "If-None-Match": '"v1"'}).headers["Vary"] == "Accept-Encoding"
+    told = running.get("/told", {"Accept-Encoding": "gzip", "If-Modified-Since": "Mon, 30 Nov 2026 09:00:00 GMT"})
+    assert told.status == 304 and told.headers["ETag"] == 'W/"v1"' and told.headers["Vary"] == "Accept-Encoding"
+
+
 def test_secrets_that_could_be_guessed_are_not_compressed(running, backend):
     backend.by_default(answer(200, JSON, TEXT))
 

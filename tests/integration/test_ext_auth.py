@@ -397,6 +397,47 @@ def test_on_failure_allow_still_obeys_a_refusal(gateway, backend, auth):
     assert backend.requests == []
 
 
+BREAKS_OFF = {
+    "closes": [close()],
+    "resets": [reset()],
+    "never ends": [hang()],
+}
+
+
+@pytest.mark.parametrize("what", BREAKS_OFF)
+@pytest.mark.parametrize("mode, status, cache", [
+    ("auth-request", 401, None), ("auth-request", 403, {"key": ["${request.path}"], "ttl": 60, "negativeTtl": 60}),
+    ("ext-authz", 403, None), ("ext-authz", 401, {"key": ["${request.path}"], "ttl": 60, "negativeTtl": 60})])
+def test_a_refusal_whose_body_breaks_off_is_a_refusal(gateway, backend, auth, mode, status, what, cache):
+    """Its status has come: `onFailure: allow` is not asked. No part of the body reaches the client, nor what spoke of it."""
+    head = {"Content-Length": "100", "Content-Type": "text/plain", "Content-Encoding": "gzip", "ETag": '"1"', "WWW-Authenticate": "Basic"}
+    auth.by_default(send(response_bytes(status, head, b"half", length=False)), *BREAKS_OFF[what])
+    running = gateway(guarded(backend, auth, mode=mode, onFailure="allow", **({"cache": cache} if cache else {})))
+    refused = running.get("/a")
+    assert refused.status == status and refused.problem["detail"] == "the decision service refuses the request"
+    assert refused.headers["WWW-Authenticate"] == "Basic" and "Content-Encoding" not in refused.headers and "ETag" not in refused.headers
+    auth.by_default(answer(status, {"Content-Type": "text/plain"}, b"whole"))
+    assert running.get("/a").status == status and len(auth.requests) == 2, "what broke off is not kept"
+    assert backend.requests == [] and running.gauges_at_zero()
+
+
+@pytest.mark.parametrize("status", [304, 400, 404, 429])
+def test_an_answer_that_breaks_off_below_500_opens_nothing_either(gateway, backend, auth, status):
+    auth.by_default(send(response_bytes(status, {"Content-Length": "100"}, b"" if status == 304 else b"half", length=False)), close())
+    running = gateway(guarded(backend, auth, onFailure="allow"))
+    assert running.get("/a").status == 503
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_breaks_off_opens_where_it_would_have_let_through_or_failed(gateway, backend, auth, status):
+    auth.by_default(send(response_bytes(status, {"Content-Length": "100"}, b"half", length=False)), close())
+    running = gateway(guarded(backend, auth, onFailure="allow", failureHeader="X-Auth-Failed"))
+    assert running.get("/a").status == 200 and backend.requests[0].headers["X-Auth-Failed"] == "true"
+    running = gateway(guarded(backend, auth))
+    assert running.get("/a").status == 503
+
+
 @pytest.mark.parametrize("status", [304, 400, 414, 416, 429])
 def test_an_answer_that_a_client_can_bring_about_opens_nothing(gateway, backend, auth, status):
     """`onFailure: allow` is for a service that is away, not for one that says something else than yes."""
@@ -487,9 +528,25 @@ def test_an_oversized_answer_is_not_read_to_its_end(gateway, backend, auth):
     running = gateway(ext_authz(backend, auth))
     refused = running.get("/a")
     assert refused.status == 403 and len(refused.body) < 1000
+    assert refused.problem["detail"] == "the decision service refuses the request", "and not an empty body"
     auth.by_default(answer(200, body=b"y" * 1_000_000))
     assert running.get("/a").status == 200
     assert running.gauges_at_zero()
+
+
+def test_a_refusals_body_goes_to_the_client_whole_or_not_at_all(gateway, backend, auth):
+    headers = {"Content-Type": "text/plain", "Content-Language": "en", "Content-Security-Policy": "default-src 'none'", "X-Why": "w"}
+    running = gateway(ext_authz(backend, auth))
+    for chunked in (False, True):
+        for size, whole in ((64 * 1024, True), (64 * 1024 + 1, False)):
+            body = b"x" * size
+            step = answer(403, headers, body) if not chunked else send(
+                response_bytes(403, {**headers, "Transfer-Encoding": "chunked"}, b"%x\r\n%s\r\n0\r\n\r\n" % (size, body), length=False))
+            auth.by_default(step)
+            refused = running.get("/a")
+            assert refused.status == 403 and refused.headers["X-Why"] == "w" and "Content-Security-Policy" in refused.headers
+            assert (refused.body == body) == whole and ("Content-Language" in refused.headers) == whole
+            assert whole or refused.problem["status"] == 403
 
 
 @pytest.mark.parametrize("value", ["a\x0bb", "x" * 20_000, "\xff\xfe"])

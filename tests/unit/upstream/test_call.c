@@ -389,6 +389,23 @@ static void a_get_survives_a_reset_before_the_answer(void **state)
     close(other);
 }
 
+/* Head and end of the connection in one turn: to most that is a try that failed, to who goes by the status it is an answer. */
+static void a_head_that_decides_counts_though_the_connection_closes_with_it(void **state)
+{
+    struct caller *caller = caller_make(service, METHOD_GET);
+    caller->plan.head_decides = true;
+    caller_start(caller);
+    int connection = backend_accept(&first);
+    backend_serve(connection, "HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nabc");
+    close(connection);
+    assert_failed(caller, 502, "truncated-body");
+    assert_int_equal(caller_status(caller), 403);
+    assert_int_equal(caller->call.tries, 1);
+    assert_int_equal(caller->call.response_body->state, BODY_ABORTED);
+    assert_int_equal(gauge_read(&worker.counters.leases), 0);
+    caller_free(caller);
+}
+
 static void a_post_is_not_sent_twice(void **state)
 {
     struct caller *caller = call_service(service, METHOD_POST);
@@ -1017,6 +1034,7 @@ int main(void)
         CASE(an_error_status_to_a_post_is_passed_on_at_once),
         CASE(interim_heads_of_a_dropped_try_stay_readable),
         CASE(a_get_survives_a_reset_before_the_answer),
+        CASE(a_head_that_decides_counts_though_the_connection_closes_with_it),
         CASE(a_post_is_not_sent_twice),
         CASE(tries_come_to_an_end),
         CASE(an_idle_connection_closed_by_the_instance_is_left_alone),
