@@ -36,12 +36,17 @@ bool evaluation_out_of_memory(struct evaluation *evaluation)
     return false;
 }
 
-bool evaluation_too_costly(struct evaluation *evaluation)
+bool evaluation_meets_bound(struct evaluation *evaluation, const char *fault)
 {
     evaluation->cost_left = 0;
-    evaluation->fault = "the evaluation costs too much";
+    evaluation->fault = fault;
     evaluation->outcome = EXPRESSION_TOO_COSTLY;
     return false;
+}
+
+bool evaluation_too_costly(struct evaluation *evaluation)
+{
+    return evaluation_meets_bound(evaluation, "the evaluation costs too much");
 }
 
 bool evaluation_item(struct evaluation *evaluation, const struct expression_value *list, uint32_t index,

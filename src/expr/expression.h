@@ -72,9 +72,9 @@ struct expression_inputs {
 
 enum expression_outcome {
     EXPRESSION_DONE,
-    EXPRESSION_FAILED, /* the expression's own doing: no such key, overflow, division by zero, wrong type */
-    EXPRESSION_ABSENT, /* it came to a variable or key that is absent */
-    EXPRESSION_TOO_COSTLY,
+    EXPRESSION_FAILED,     /* the expression's own doing: no such key, overflow, division by zero, wrong type */
+    EXPRESSION_ABSENT,     /* it came to a variable or key that is absent */
+    EXPRESSION_TOO_COSTLY, /* it met a bound: of cost, of a text's or a match's, of a value's depth */
     EXPRESSION_OUT_OF_MEMORY,
 };
 

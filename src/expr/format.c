@@ -4,7 +4,7 @@
 #include <math.h>
 
 #define PRECISION_MAX 100
-#define TEXT_DEPTH_MAX 64 /* of lists in lists that become text */
+#define TEXT_DEPTH_MAX 64 /* of lists and maps in each other that become text */
 
 static bool add_text(struct builder *, const struct expression_value *, unsigned depth);
 
@@ -63,7 +63,8 @@ static bool add_map(struct builder *builder, const struct expression_value *map,
 static bool add_text(struct builder *builder, const struct expression_value *value, unsigned depth)
 {
     struct slice text;
-    if (depth > TEXT_DEPTH_MAX) return evaluation_fail(builder->evaluation, "lists in lists too deep for a text");
+    if (depth > TEXT_DEPTH_MAX)
+        return evaluation_meets_bound(builder->evaluation, "lists and maps in each other too deep for a text");
     switch (value->type) {
     case EXPRESSION_LIST: return add_list(builder, value, depth);
     case EXPRESSION_MAP: return add_map(builder, value, depth);

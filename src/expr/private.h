@@ -202,6 +202,8 @@ typedef bool expression_function(struct evaluation *, const struct term *, const
 bool evaluation_fail(struct evaluation *, const char *fault);
 bool evaluation_no_overload(struct evaluation *);
 bool evaluation_out_of_memory(struct evaluation *);
+/* EXPRESSION_TOO_COSTLY, in words of its own: for a bound that what a client sends may meet, and must not get past anything by. */
+bool evaluation_meets_bound(struct evaluation *, const char *fault);
 bool evaluation_too_costly(struct evaluation *);
 /* Pays for `units` more steps; false once there is nothing left. */
 static inline bool evaluation_pay(struct evaluation *evaluation, uint64_t units)

@@ -134,7 +134,7 @@ static struct slice text_of(struct walk *walk, const struct json_value *value)
     switch ((enum json_type)value->type) {
     case JSON_BOOLEAN: return value->boolean ? SLICE("true") : SLICE("false");
     case JSON_INTEGER: return arena_format(walk->arena, "%lld", (long long)value->integer);
-    case JSON_DOUBLE: return arena_format(walk->arena, "%.17g", value->number);
+    case JSON_DOUBLE: return slice_before(slice_of(value->written, value->count), VALUE_BYTES_MAX);
     case JSON_STRING: return slice_before(value->text, VALUE_BYTES_MAX);
     case JSON_ARRAY: return arena_format(walk->arena, "%u items", value->count);
     case JSON_OBJECT: return arena_format(walk->arena, "%u members", value->count);
@@ -204,11 +204,6 @@ static bool arrays_are_alike(struct walk *walk, const struct json_value *primary
     return true;
 }
 
-static double number_of(const struct json_value *value)
-{
-    return value->type == JSON_INTEGER ? (double)value->integer : value->number;
-}
-
 static bool is_number(const struct json_value *value)
 {
     return value->type == JSON_INTEGER || value->type == JSON_DOUBLE;
@@ -216,8 +211,7 @@ static bool is_number(const struct json_value *value)
 
 static bool scalars_are_alike(const struct json_value *primary, const struct json_value *mirror)
 {
-    if (primary->type == JSON_INTEGER && mirror->type == JSON_INTEGER) return primary->integer == mirror->integer;
-    if (is_number(primary) && is_number(mirror)) return number_of(primary) == number_of(mirror); /* 1 is 1.0 */
+    if (is_number(primary) && is_number(mirror)) return json_numbers_equal(primary, mirror); /* 1 is 1.0 */
     if (primary->type != mirror->type) return false;
     switch ((enum json_type)primary->type) {
     case JSON_BOOLEAN: return primary->boolean == mirror->boolean;
@@ -270,8 +264,8 @@ static enum comparison compare_json(const struct comparison_rules *rules, const 
     if (slice_equal(primary->body, mirror->body)) return ANSWERS_ALIKE;
     struct json_value left, right;
     struct error left_error, right_error;
-    bool left_is = json_parse(primary->body, arena, &left, &left_error);
-    bool right_is = json_parse(mirror->body, arena, &right, &right_error);
+    bool left_is = json_parse_any_number(primary->body, arena, &left, &left_error);
+    bool right_is = json_parse_any_number(mirror->body, arena, &right, &right_error);
     if ((!left_is && left_error.status == 503) || (!right_is && right_error.status == 503))
         return not_compared(difference, SLICE("memory is short"));
     if (!left_is && !right_is) return compare_bytes(primary, mirror, arena, difference);

@@ -25,7 +25,7 @@ struct comparison_rules {
 
 struct answer_to_compare {
     unsigned status;
-    const struct slice *headers; /* values in the rules' order; absent: no such field */
+    const struct slice *headers; /* in the rules' order, all lines of a field in one; absent: no such field */
     struct slice body;
     bool is_whole; /* all of the body is there, plain */
 };

@@ -321,6 +321,27 @@ static void keep_body(struct kept_answer *answer, size_t limit, const char *at, 
     answer->length += length;
 }
 
+/* All lines of a field, in order, as the one that they stand for (RFC 9110 5.3). Set-Cookie is no list and stays lines: nothing of a value can be
+ * taken for the border between two. Absent: there is none, or memory is short (false). */
+static bool keep_field(struct arena *arena, const struct headers *headers, struct slice name, struct slice *value)
+{
+    const struct header *first = headers_find(headers, name);
+    struct slice border = first && first->id == HEADER_SET_COOKIE ? SLICE("\n") : SLICE(", ");
+    size_t length = 0;
+    *value = SLICE_ABSENT;
+    if (!first) return true;
+    for (const struct header *line = first; line; line = headers_find_next(headers, line))
+        length += line->value.length + border.length;
+    char *joined = arena_allocate(arena, length), *at = joined;
+    if (!joined) return false;
+    for (const struct header *line = first; line; line = headers_find_next(headers, line)) {
+        at = mempcpy(at, line->value.at, line->value.length);
+        at = mempcpy(at, border.at, border.length);
+    }
+    *value = slice_of(joined, length - border.length);
+    return true;
+}
+
 /* The values of fields that are compared. Those of the service's answer may not live as long as we do. */
 static void keep_head(struct mirrored *mirrored, struct kept_answer *answer, const struct response_head *head)
 {
@@ -333,9 +354,7 @@ static void keep_head(struct mirrored *mirrored, struct kept_answer *answer, con
     struct slice *values = arena_allocate(arena, (rules->header_count + 1) * sizeof *values);
     if (!values) return;
     for (size_t i = 0; i < rules->header_count; i++) {
-        const struct header *field = headers_find(&head->headers, rules->headers[i]);
-        values[i] = field ? arena_copy(arena, field->value) : SLICE_ABSENT;
-        if (field && slice_is_absent(values[i])) return;
+        if (!keep_field(arena, &head->headers, rules->headers[i], &values[i])) return;
     }
     answer->headers = values;
 }

@@ -19,6 +19,7 @@ struct reader {
     struct error *error;
     unsigned depth;
     uint32_t values_left;
+    bool takes_any_number;
 };
 
 static bool read_value(struct reader *, struct json_value *into);
@@ -177,8 +178,10 @@ static bool read_double(struct reader *reader, struct slice text, struct json_va
         if (slice_is_absent(copy)) return no_memory(reader);
         number = strtod(copy.at, NULL);
     }
-    if (!isfinite(number)) return refuse(reader, text.at, "a number beyond all bounds");
-    *into = (struct json_value){ .type = JSON_DOUBLE, .number = number };
+    if (!isfinite(number) && !reader->takes_any_number) return refuse(reader, text.at, "a number beyond all bounds");
+    *into = (struct json_value){
+        .type = JSON_DOUBLE, .count = (uint32_t)text.length, .number = number, .written = text.at
+    };
     return true;
 }
 
@@ -343,27 +346,45 @@ static bool read_value(struct reader *reader, struct json_value *into)
     return good;
 }
 
+static struct reader reader_of(struct slice text, struct arena *arena, struct error *error)
+{
+    return (struct reader){ .start = text.at,
+                            .next = text.at,
+                            .end = text.at + text.length,
+                            .arena = arena,
+                            .error = error,
+                            .values_left = UINT32_MAX };
+}
+
+static bool read_whole(struct reader *reader, struct json_value *into)
+{
+    struct json_value value;
+    if (reader->end - reader->start > UINT32_MAX / 2) return refuse(reader, reader->start, "too long a text");
+    if (!read_value(reader, &value)) return false;
+    skip_space(reader);
+    if (reader->next < reader->end) return refuse(reader, reader->next, "something behind the value");
+    *into = value;
+    return true;
+}
+
 bool json_parse_few(struct slice text, uint32_t values_max, struct arena *arena, struct json_value *into,
                     struct error *error)
 {
-    struct reader reader = { .start = text.at,
-                             .next = text.at,
-                             .end = text.at + text.length,
-                             .arena = arena,
-                             .error = error,
-                             .values_left = values_max };
-    struct json_value value;
-    if (text.length > UINT32_MAX / 2) return refuse(&reader, reader.start, "too long a text");
-    if (!read_value(&reader, &value)) return false;
-    skip_space(&reader);
-    if (reader.next < reader.end) return refuse(&reader, reader.next, "something behind the value");
-    *into = value;
-    return true;
+    struct reader reader = reader_of(text, arena, error);
+    reader.values_left = values_max;
+    return read_whole(&reader, into);
 }
 
 bool json_parse(struct slice text, struct arena *arena, struct json_value *into, struct error *error)
 {
     return json_parse_few(text, UINT32_MAX, arena, into, error);
+}
+
+bool json_parse_any_number(struct slice text, struct arena *arena, struct json_value *into, struct error *error)
+{
+    struct reader reader = reader_of(text, arena, error);
+    reader.takes_any_number = true;
+    return read_whole(&reader, into);
 }
 
 const struct json_value *json_find(const struct json_value *object, struct slice name)
@@ -419,7 +440,10 @@ static struct slice copy_text(char **block, struct slice text)
 static void copy_value(const struct json_value *value, char **block, struct json_value *into)
 {
     *into = *value;
-    if (value->type == JSON_STRING) {
+    if (value->type == JSON_DOUBLE) {
+        into->written = NULL;
+        into->count = 0;
+    } else if (value->type == JSON_STRING) {
         into->text = copy_text(block, value->text);
     } else if (value->type == JSON_ARRAY && value->count > 0) {
         struct json_value *items = cut(block, value->count * sizeof *items);

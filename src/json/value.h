@@ -18,11 +18,15 @@ struct json_member;
 
 struct json_value {
     uint8_t type;   /* enum json_type */
-    uint32_t count; /* items, members */
+    uint32_t count; /* items, members; of a double, bytes of `written` */
     union {
         bool boolean;
         int64_t integer; /* written without fraction and exponent, and fits; any other number is a double */
-        double number;   /* finite */
+        struct {
+            double number; /* finite, but for json_parse_any_number() */
+            const char
+                *written; /* its `count` bytes in the text; NULL in a copy, which keeps what a double holds of it */
+        };
         struct slice text;
         const struct json_value *items;    /* in order; NULL where count is 0 */
         const struct json_member *members; /* in order; NULL where count is 0 */
@@ -40,6 +44,13 @@ bool json_parse(struct slice text, struct arena *, struct json_value *into, stru
 /* The same of at most so many values in all, each item and member counted: a bound for the tree, which may take 25 times what the text does. */
 bool json_parse_few(struct slice text, uint32_t values_max, struct arena *, struct json_value *into,
                     struct error *) MUST_USE;
+
+/* The same for who compares numbers as they are written: one that no double holds is no error, but infinite. */
+bool json_parse_any_number(struct slice text, struct arena *, struct json_value *into, struct error *) MUST_USE;
+
+/* Of two numbers of parsed texts: are they the same by value, with all their digits? 1 is 1.0 and 1e0, and 9007199254740993 isn't 9007199254740992.0.
+ * Costs by their length, whatever their exponents. */
+bool json_numbers_equal(const struct json_value *, const struct json_value *);
 
 /* The member's value; NULL where there is none or `object` is NULL or no object. */
 const struct json_value *json_find(const struct json_value *object, struct slice name);

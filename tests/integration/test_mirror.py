@@ -279,11 +279,23 @@ def test_connections_to_the_mirror_are_kept(gateway, backend, shadow):
     ((200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"a":1}')), (200, JSON, b'{"a": 1}'), None),
     ((200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(b'{"a":1}')), (200, JSON, b'{"a": 2}'), ("/a", "number", "number")),
     ((204, {}, b""), (204, {}, b""), None),
+    # All lines of a field count, in their order, as the one line that they stand for.
+    ((200, [*JSON.items(), ("X-Total", "1"), ("X-Total", "2")], b"{}"), (200, {**JSON, "X-Total": "1, 2"}, b"{}"), None),
+    ((200, [*JSON.items(), ("X-Total", "1"), ("X-Total", "2")], b"{}"), (200, {**JSON, "X-Total": "1"}, b"{}"), ("header X-Total", "present", "present")),
+    ((200, [*JSON.items(), ("X-Total", "1"), ("x-total", "2")], b"{}"), (200, [*JSON.items(), ("X-Total", "2"), ("X-Total", "1")], b"{}"), ("header X-Total", "present", "present")),
+    # Those of Set-Cookie don't stand for one.
+    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), None),
+    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=3")], b"{}"), ("header Set-Cookie", "present", "present")),
+    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, {**JSON, "Set-Cookie": "a=1, b=2"}, b"{}"), ("header Set-Cookie", "present", "present")),
+    # Numbers are compared with all their digits.
+    ((200, JSON, b'{"id":12345678901234567890123,"n":1e400}'), (200, JSON, b'{"n":10e399,"id":12345678901234567890123.0}'), None),
+    ((200, JSON, b'{"id":9007199254740993.0}'), (200, JSON, b'{"id":9007199254740992}'), ("/id", "number", "number")),
+    ((200, JSON, b'{"n":1e400}'), (200, JSON, b'{"n":1e401}'), ("/n", "number", "number")),
 ])
 def test_answers_are_compared(gateway, backend, shadow, primary, copy, differs):
     backend.by_default(answer(*primary, length=primary[0] != 204))
     shadow.by_default(answer(*copy, length=copy[0] != 204))
-    running = gateway(mirroring(backend, shadow, compare={"headers": ["X-Total"], "body": "json", "ignore": ["/meta", "/items/*/at"]}))
+    running = gateway(mirroring(backend, shadow, compare={"headers": ["X-Total", "Set-Cookie"], "body": "json", "ignore": ["/meta", "/items/*/at"]}))
     response = running.get("/path?token=secret")
     told = Told(running).wait_for_comparisons(**{"different" if differs else "alike": 1})
     if differs:

@@ -105,6 +105,23 @@ static void what_costs_too_much_ends(void **state)
     }
 }
 
+/* How deep a value is may be the client's choice: a format that can't write it is an end as that of cost, and no `||` makes up for it. */
+static void a_value_too_deep_for_a_text_meets_a_bound(void **state)
+{
+    static const char brackets[] = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[";
+    for (int lists = 64; lists <= 65; lists++) {
+        char text[512], closing[80];
+        memset(closing, ']', (size_t)lists);
+        closing[lists] = '\0';
+        snprintf(text, sizeof text, "\"%%s\".format([%.*srequest.method%s]) == \"\" || true", lists, brackets, closing);
+        struct expression_value value;
+        struct error error = { .text = "" };
+        enum expression_outcome wanted = lists == 64 ? EXPRESSION_DONE : EXPRESSION_TOO_COSTLY;
+        assert_int_equal(run(*state, text, 0, &value, &error), wanted);
+        if (lists == 65) assert_non_null(strstr(error.text, "too deep for a text at position"));
+    }
+}
+
 /* Doubling a text forty times over would take a terabyte. */
 static void texts_that_grow_are_paid_for(void **state)
 {
@@ -316,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(outcomes_tell_apart_why_there_is_no_value),
         TEST(what_costs_too_much_ends),
+        TEST(a_value_too_deep_for_a_text_meets_a_bound),
         TEST(texts_that_grow_are_paid_for),
         TEST(without_memory_nothing_is_made),
         TEST(mistakes_are_told_with_their_position),

@@ -219,6 +219,23 @@ static void a_bound_that_is_met_gets_nobody_past_a_rule(void **state)
     }
 }
 
+/* Claims may be nested 32 deep, and a rule may look at them in lists of its own: in all deeper than a format writes. */
+static void a_claim_too_deep_for_a_format_gets_nobody_past_a_rule(void **state)
+{
+    static const char begins[] = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+                      ends[] = "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
+    for (int depth = 1; depth <= 30; depth += 29) {
+        char identity[200], access[400];
+        snprintf(identity, sizeof identity, "claims: '{\"x\": %.*s\"good\"%.*s}'", depth, begins, depth, ends);
+        snprintf(access, sizeof access,
+                 "default: allow, onFailure: allow, rules: [{ name: r, effect: deny, "
+                 "when: '\"%%s\".format([%sauth.claims.x%s]).contains(\"evil\")' }]",
+                 begins, ends);
+        const struct row row = { identity, access, "GET /a", depth == 1 ? 200 : 403, depth == 1 ? NULL : "r" };
+        check_rows(&row, 1, GOOD);
+    }
+}
+
 /* Who may in without a name goes in; who would need one is asked for it. */
 static void nobody_is_asked_who_it_is_before_it_is_refused(void **state)
 {
@@ -392,6 +409,7 @@ int main(void)
         cmocka_unit_test(the_first_rule_that_holds_decides),
         cmocka_unit_test(what_cannot_be_evaluated_opens_nothing),
         cmocka_unit_test(a_bound_that_is_met_gets_nobody_past_a_rule),
+        cmocka_unit_test(a_claim_too_deep_for_a_format_gets_nobody_past_a_rule),
         cmocka_unit_test(nobody_is_asked_who_it_is_before_it_is_refused),
         cmocka_unit_test(no_route_lifts_what_is_denied_everywhere),
         cmocka_unit_test(on_trial_nobody_is_refused),

@@ -123,6 +123,54 @@ static void integers_are_whole_up_to_64_bits(void **state)
     }
 }
 
+/* By value, with all their digits. */
+static void numbers_are_equal_as_they_are_written(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        bool equal;
+    } rows[] = {
+        { "1", "1", true },
+        { "1", "1.0", true },
+        { "1", "10e-1", true },
+        { "1", "0.00100E+3", true },
+        { "100", "1e2", true },
+        { "1", "-1", false },
+        { "0", "-0.0e7", true },
+        { "0.0", "0e99999999999999999999", true },
+        { "0", "1e-400", false }, /* a double takes it for 0 */
+        { "0.1", "0.10000000000000000001", false },
+        { "0.1", "0.100", true },
+        { "10", "1", false },
+        { "1.5", "15", false },
+        { "1.5", "15e-1", true },
+        { "12", "1.20", false },
+        { "9007199254740993", "9007199254740992.0", false },
+        { "9007199254740993", "9007199254740993.0", true },
+        { "9223372036854775807", "9223372036854775808", false },
+        { "9223372036854775808", "9223372036854775809", false },
+        { "-9223372036854775808", "-9223372036854775808.0", true },
+        { "18446744073709551616", "1844674407370955161.6e1", true },
+        { "123456789012345678901234567890", "123456789012345678901234567891", false },
+        { "1e400", "1e401", false },
+        { "1e400", "0.1e401", true },
+        { "1e00400", "1e400", true },
+        { "1e99999999999999999", "0.1e100000000000000000", false }, /* too long to reckon with, and not written alike */
+        { "1e99999999999999999999", "1e99999999999999999999", true },
+        { "1e99999999999999999999", "1.0E+99999999999999999999", true },
+        { "1e99999999999999999999", "1e-99999999999999999999", false },
+        { "1e99999999999999999999", "1e99999999999999999998", false },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct json_value a, b;
+        struct error error;
+        assert_true(json_parse_any_number(slice_from_cstring(rows[i].a), *state, &a, &error));
+        assert_true(json_parse_any_number(slice_from_cstring(rows[i].b), *state, &b, &error));
+        if (json_numbers_equal(&a, &b) != rows[i].equal) fail_msg("%s and %s", rows[i].a, rows[i].b);
+        if (json_numbers_equal(&b, &a) != rows[i].equal) fail_msg("%s and %s", rows[i].b, rows[i].a);
+    }
+}
+
 static void what_is_not_json_is_refused_with_its_place(void **state)
 {
     static const struct {
@@ -249,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(strings_are_decoded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nul_in_a_string_stays_one_byte_of_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(integers_are_whole_up_to_64_bits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(numbers_are_equal_as_they_are_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_json_is_refused_with_its_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nesting_ends_at_32_levels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(doubles_are_found_among_many_names_in_no_time, set_up, tear_down),
