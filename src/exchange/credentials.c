@@ -28,6 +28,7 @@ static struct header *find_header(const struct headers *headers, const struct cr
 static bool holds_several(struct slice value)
 {
     bool is_quoted = false;
+    if (LIKELY(slice_find_byte(value, ',') == SLICE_NOT_FOUND)) return false;
     for (size_t i = 0; i < value.length; i++) {
         if (value.at[i] == '"') is_quoted = !is_quoted;
         if (is_quoted && value.at[i] == '\\') i++;

@@ -156,7 +156,6 @@ static enum step_result step_route(struct exchange *exchange)
         exchange->upstream_path = slice_after(exchange->upstream_path, prefix);
     }
     exchange->upstream_query = exchange->request->target.query;
-    if (!slice_is_absent(route->version) && !version_take_notice(exchange)) return respond_short_of_memory(exchange);
     if (route->chain->state_bytes > 0) {
         exchange->filter_states = arena_allocate_zeroed(exchange->arena, route->chain->state_bytes);
         if (!exchange->filter_states) return respond_short_of_memory(exchange);

@@ -31,6 +31,9 @@ void kept_stop(struct exchange_worker *); /* safe to call twice */
 /* routing.c */
 /* Into exchange->match. False: no route takes it, and the answer is prepared. */
 bool routing_find(struct exchange *) MUST_USE;
+struct route_judging;
+/* The route that would take the request if this were its path; NULL: none. What was found before stays. */
+const struct compiled_route *routing_try_path(const struct route_judging *, struct slice path);
 
 /* split.c */
 /* The service of a route that has a split. False: memory is short. */
@@ -42,24 +45,31 @@ enum version_source { VERSION_IN_PATH, VERSION_IN_HEADER, VERSION_IN_MEDIA_TYPE,
 /* While routes are tried: what the request asks of them, and who was refused for it. */
 struct route_judging {
     struct exchange *exchange;
+    enum method method; /* that a route must take */
+    struct slice method_text;
     const struct api_versions_config *api;         /* whose version `asked` is; NULL: none was asked for yet */
     const struct api_versions_config *refused_api; /* NULL: no route was refused for its version */
     struct slice asked;                            /* absent: none, and there is no default */
     uint8_t source;                                /* enum version_source */
+    bool differs;                                  /* the place names several versions; `asked` is one of them */
     bool is_preflight;                             /* of a CORS preflight */
+    bool wants_cors;                               /* then, where its version is open: only routes that answer it */
     bool is_unknown;                               /* there is no such version */
     bool is_too_costly, is_short_of_memory;        /* a predicate could not be judged */
     int32_t unknown_priority;                      /* of the routes that were refused for that, the highest */
-    unsigned offered_count;
+    unsigned judged_count, offered_count;
+    const struct api_versions_config
+        *judged[8];           /* whose fields of the head were asked: answers of the URL differ by them */
     struct slice offered[16]; /* by routes that were refused */
     char buffer[MEDIA_TYPE_VALUE_BYTES_MAX];
 };
 
 bool version_fits(struct route_judging *, const struct compiled_route *);
-/* True: no route, or only one that was not meant, takes the request for its version's sake, and the answer is prepared. */
-bool version_refuses(struct route_judging *, enum route_result, const struct compiled_route *);
-/* Of a route with a version. False: memory is short. */
-bool version_take_notice(struct exchange *) MUST_USE;
+/* True: no route, or only one that was not meant, takes the request for its version's sake, and the answer is prepared. `route`: with
+ * ROUTE_FOUND the one that does, else NULL. */
+bool version_refuses(struct route_judging *, enum route_result, const struct compiled_route *route);
+/* What the answer is to say of versions: of a route's, or (NULL) of a refusal. False: memory is short. */
+bool version_take_notice(const struct route_judging *, const struct compiled_route *route) MUST_USE;
 bool version_add_fields(const struct exchange *, struct headers *) MUST_USE;
 
 /* wait.c */

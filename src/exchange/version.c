@@ -11,20 +11,42 @@
 
 /* --- where it stands --- */
 
-static struct slice in_path(const struct api_versions_config *api, struct slice path)
+static bool is_digit(char byte) { return byte >= '0' && byte <= '9'; }
+static bool is_mark(char byte) { return byte == '.' || byte == '-' || byte == '_'; }
+
+/* A path may begin like the prefix and say no version: /vendors where it is /v{version}. It says one if it begins as one of the API's does. */
+static bool begins_like_one(const struct api_versions_config *api, char byte)
 {
-    if (slice_is_absent(api->path_prefix)) return SLICE_ABSENT;
-    struct slice prefix = slice_before(api->path_prefix, api->path_prefix.length - (sizeof "{version}" - 1));
-    if (!slice_starts_with(path, prefix)) return SLICE_ABSENT;
-    struct slice rest = slice_after(path, prefix.length);
-    struct slice version = slice_before(rest, slice_find_byte(rest, '/'));
-    return version.length > 0 ? version : SLICE_ABSENT;
+    const struct api_version_config *versions = api->versions.items;
+    for (size_t i = 0; i < api->versions.count; i++) {
+        char first = versions[i].version.at[0];
+        if (is_digit(first) == is_digit(byte) && is_mark(first) == is_mark(byte)) return true;
+    }
+    return false;
 }
 
-static struct slice in_header(const struct api_versions_config *api, const struct request_head *request)
+static struct slice prefix_of(const struct api_versions_config *api)
+{
+    return slice_before(api->path_prefix, api->path_prefix.length - (sizeof "{version}" - 1));
+}
+
+static struct slice in_path(const struct api_versions_config *api, struct slice path)
+{
+    if (slice_is_absent(api->path_prefix) || !slice_starts_with(path, prefix_of(api))) return SLICE_ABSENT;
+    struct slice rest = slice_after(path, prefix_of(api).length);
+    struct slice version = slice_before(rest, slice_find_byte(rest, '/'));
+    return version.length > 0 && begins_like_one(api, version.at[0]) ? version : SLICE_ABSENT;
+}
+
+/* *differs: it is there several times, and each reader could take another one. */
+static struct slice in_header(const struct api_versions_config *api, const struct request_head *request, bool *differs)
 {
     const struct header *header = slice_is_absent(api->header) ? NULL : headers_find(&request->headers, api->header);
-    return header ? header->value : SLICE_ABSENT;
+    if (!header) return SLICE_ABSENT;
+    struct slice version = header->value;
+    while ((header = headers_find_next(&request->headers, header)) != NULL)
+        *differs |= !slice_equal(header->value, version);
+    return version;
 }
 
 static struct slice in_media_type(const struct api_versions_config *api, const struct request_head *request,
@@ -38,36 +60,43 @@ static struct slice in_media_type(const struct api_versions_config *api, const s
                                 buffer);
 }
 
-/* Names of versions need no encoding, so a value that is encoded is none. */
-static struct slice in_query(const struct api_versions_config *api, struct slice query)
+/* Names of versions need no encoding, so a value that is encoded is none; the parameter's own name may be encoded. */
+static struct slice in_query(const struct api_versions_config *api, struct slice query, bool *differs)
 {
-    struct slice rest = query;
+    struct slice rest = query, version = SLICE_ABSENT;
     struct form_pair pair;
     if (slice_is_absent(api->query)) return SLICE_ABSENT;
     while (form_next_pair(&rest, &pair)) {
-        if (form_reads_as(pair.name, api->query)) return pair.value;
+        if (!form_reads_as(pair.name, api->query)) continue;
+        if (slice_is_absent(version)) version = pair.value;
+        *differs |= !slice_equal(version, pair.value);
     }
-    return SLICE_ABSENT;
+    return version;
+}
+
+static struct slice asked_in(struct route_judging *judging, enum version_source source)
+{
+    const struct request_head *request = judging->exchange->request;
+    const struct api_versions_config *api = judging->api;
+    switch (source) {
+    case VERSION_IN_PATH: return in_path(api, request->target.path);
+    case VERSION_IN_HEADER: return in_header(api, request, &judging->differs);
+    case VERSION_IN_MEDIA_TYPE: return in_media_type(api, request, judging->buffer);
+    case VERSION_IN_QUERY: return in_query(api, request->target.query, &judging->differs);
+    case VERSION_BY_DEFAULT: break;
+    }
+    return api->default_version;
 }
 
 static void read_asked(struct route_judging *judging, const struct api_versions_config *api)
 {
-    const struct request_head *request = judging->exchange->request;
     judging->api = api;
-    judging->source = VERSION_IN_PATH;
-    judging->asked = in_path(api, request->target.path);
-    if (!slice_is_absent(judging->asked)) return;
-    judging->source = VERSION_IN_HEADER;
-    judging->asked = in_header(api, request);
-    if (!slice_is_absent(judging->asked)) return;
-    judging->source = VERSION_IN_MEDIA_TYPE;
-    judging->asked = in_media_type(api, request, judging->buffer);
-    if (!slice_is_absent(judging->asked)) return;
-    judging->source = VERSION_IN_QUERY;
-    judging->asked = in_query(api, request->target.query);
-    if (!slice_is_absent(judging->asked)) return;
+    judging->differs = false;
+    for (judging->source = VERSION_IN_PATH; judging->source <= VERSION_BY_DEFAULT; judging->source++) {
+        judging->asked = asked_in(judging, (enum version_source)judging->source);
+        if (!slice_is_absent(judging->asked)) return;
+    }
     judging->source = VERSION_BY_DEFAULT;
-    judging->asked = api->default_version;
 }
 
 /* --- judging --- */
@@ -85,11 +114,37 @@ static const struct object_list *apis_of(const struct exchange *exchange)
     return &exchange->pin->snapshot->settings->api_versions;
 }
 
-/* A browser's preflight has neither the header nor the media type of the request that it asks about (Fetch 4.8): it is for all versions, unless
- * its URL says which. */
-static bool is_in_head(const struct route_judging *judging)
+/* A browser's preflight has neither the header nor the media type of the request that it asks about, only the names of its header fields, and
+ * of those not of one like Accept, which any page may send (Fetch 4.8, 2.2.2). What its URL says, or will hold without them, is known. */
+static bool is_open(const struct route_judging *judging)
 {
-    return judging->source != VERSION_IN_PATH && judging->source != VERSION_IN_QUERY;
+    const struct api_versions_config *api = judging->api;
+    switch ((enum version_source)judging->source) {
+    case VERSION_IN_PATH:
+    case VERSION_IN_QUERY: return false;
+    case VERSION_IN_HEADER:
+    case VERSION_IN_MEDIA_TYPE: return true;
+    case VERSION_BY_DEFAULT: break;
+    }
+    return slice_is_absent(judging->asked) || !slice_is_absent(api->media_type_parameter) ||
+           (!slice_is_absent(api->header) &&
+            headers_list_has(&judging->exchange->request->headers, HEADER_ACCESS_CONTROL_REQUEST_HEADERS, api->header));
+}
+
+/* Answers of this URL differ by what the API's header says, and its media type. */
+static void note_judged(struct route_judging *judging, const struct api_versions_config *api)
+{
+    if (judging->source == VERSION_IN_PATH) return;
+    for (unsigned i = 0; i < judging->judged_count; i++) {
+        if (judging->judged[i] == api) return;
+    }
+    if (judging->judged_count < COUNT_OF(judging->judged)) judging->judged[judging->judged_count++] = api;
+}
+
+static void note_unknown(struct route_judging *judging, int32_t priority)
+{
+    if (!judging->is_unknown || priority > judging->unknown_priority) judging->unknown_priority = priority;
+    judging->is_unknown = true;
 }
 
 bool version_fits(struct route_judging *judging, const struct compiled_route *route)
@@ -98,14 +153,13 @@ bool version_fits(struct route_judging *judging, const struct compiled_route *ro
     const struct api_versions_config *api = api_versions_find(apis_of(judging->exchange), route->version, &version);
     if (UNLIKELY(!api)) return false;
     if (judging->api != api) read_asked(judging, api);
-    if (judging->is_preflight && is_in_head(judging)) return true;
-    if (slice_equal(judging->asked, version) && !slice_is_absent(judging->asked)) return true;
+    note_judged(judging, api);
+    if (judging->is_preflight && is_open(judging)) return !judging->wants_cors || route->chain->cors_at != 0;
+    bool is_asked = !slice_is_absent(judging->asked) && !judging->differs;
+    if (is_asked && slice_equal(judging->asked, version)) return true;
     judging->refused_api = api;
-    if (!slice_is_absent(judging->asked) && !api_versions_get(api, judging->asked)) {
-        if (!judging->is_unknown || route->priority > judging->unknown_priority)
-            judging->unknown_priority = route->priority;
-        judging->is_unknown = true;
-    }
+    if (judging->differs || (is_asked && !api_versions_get(api, judging->asked)))
+        note_unknown(judging, route->priority);
     note_offer(judging, version);
     return false;
 }
@@ -137,6 +191,15 @@ static struct slice offered_names(const struct route_judging *judging)
     return text;
 }
 
+static void respond_differs(const struct route_judging *judging)
+{
+    bool is_header = judging->source == VERSION_IN_HEADER;
+    struct slice name = is_header ? judging->api->header : judging->api->query;
+    exchange_respond_problem(judging->exchange, 400, "version-repeated", SLICE_ABSENT,
+                             "%s \"%.*s\" names more than one version; send it once",
+                             is_header ? "header" : "query parameter", SLICE_PRINT(name));
+}
+
 static void respond(const struct route_judging *judging)
 {
     struct exchange *exchange = judging->exchange;
@@ -145,7 +208,9 @@ static void respond(const struct route_judging *judging)
     if (slice_is_absent(known)) known = SLICE("others");
     unsigned status = status_of(judging);
     struct slice asked = slice_before(judging->asked, SHOWN_BYTES_MAX);
-    if (slice_is_absent(judging->asked))
+    if (judging->differs)
+        respond_differs(judging);
+    else if (slice_is_absent(judging->asked))
         exchange_respond_problem(exchange, status, "version-missing", SLICE_ABSENT,
                                  "the request must say which version it wants; there are %.*s", SLICE_PRINT(known));
     else if (judging->is_unknown)
@@ -158,16 +223,46 @@ static void respond(const struct route_judging *judging)
                                  SLICE_PRINT(known));
 }
 
-/* Where a path says which version, a version that doesn't exist leads to no route at all. */
-static bool find_unknown_in_path(struct route_judging *judging)
+/* --- a version that isn't there, in the path --- */
+
+#define PATHS_TRIED_MAX 16 /* for a request that anybody can send */
+
+/* Does a route of the API take the path with another of its versions in the place of this one, and go there before `passed_by`? A route that takes
+ * no such path (/vendors, /v9-archive) is meant by its name. `passed_by` NULL: none takes the path's method. */
+static bool takes_other_version(const struct route_judging *judging, const struct api_versions_config *api,
+                                struct slice unknown, const struct compiled_route *passed_by, unsigned *tries)
+{
+    const struct exchange *exchange = judging->exchange;
+    const struct api_version_config *versions = api->versions.items;
+    struct slice rest = slice_after(exchange->request->target.path, prefix_of(api).length + unknown.length);
+    for (size_t i = 0; i<api->versions.count && * tries> 0; i++) {
+        struct slice pieces[] = { prefix_of(api), versions[i].version, rest }, name;
+        struct slice path = arena_join(exchange->arena, pieces, COUNT_OF(pieces));
+        --*tries;
+        if (slice_is_absent(path)) return false;
+        if (passed_by && !route_matcher_takes_path(passed_by->matcher, exchange->worker->router_scratch, path))
+            continue;
+        const struct compiled_route *route = routing_try_path(judging, path);
+        if (!route || slice_is_absent(route->version)) continue;
+        if (api_versions_find(apis_of(exchange), route->version, &name) == api) return true;
+    }
+    return false;
+}
+
+/* Routes write versions out, so none of them takes a path with a version that isn't there; a catch-all would. */
+static bool find_unknown_in_path(struct route_judging *judging, enum route_result result,
+                                 const struct compiled_route *route)
 {
     const struct object_list *apis = apis_of(judging->exchange);
+    unsigned tries = PATHS_TRIED_MAX;
     for (size_t i = 0; i < apis->count; i++) {
         const struct api_versions_config *api = &((const struct api_versions_config *)apis->items)[i];
         struct slice version = in_path(api, judging->exchange->request->target.path);
         if (slice_is_absent(version) || api_versions_get(api, version)) continue;
-        judging->refused_api = api;
+        if (result != ROUTE_NONE && !takes_other_version(judging, api, version, route, &tries)) continue;
+        judging->api = judging->refused_api = api;
         judging->asked = version;
+        judging->differs = false;
         judging->source = VERSION_IN_PATH;
         judging->is_unknown = true;
         return true;
@@ -175,16 +270,27 @@ static bool find_unknown_in_path(struct route_judging *judging)
     return false;
 }
 
+static bool is_refused(struct route_judging *judging, enum route_result result, const struct compiled_route *route)
+{
+    switch (result) {
+    case ROUTE_FOUND:
+        if (!slice_is_absent(route->version)) return false;
+        if (judging->is_unknown && judging->unknown_priority >= route->priority) return true;
+        break;
+    case ROUTE_METHOD_NOT_ALLOWED:
+        if (judging->is_unknown) return true;
+        break;
+    case ROUTE_NONE:
+        if (judging->refused_api) return true;
+        break;
+    }
+    return find_unknown_in_path(judging, result, route);
+}
+
 bool version_refuses(struct route_judging *judging, enum route_result result, const struct compiled_route *route)
 {
-    if (result == ROUTE_FOUND) {
-        bool is_passed_by = judging->is_unknown && judging->unknown_priority >= route->priority;
-        if (LIKELY(!is_passed_by) || !slice_is_absent(route->version)) return false;
-    } else if (result != ROUTE_NONE || (!judging->refused_api && !find_unknown_in_path(judging))) {
-        return false;
-    }
-    if (judging->api != judging->refused_api && judging->source != VERSION_IN_PATH)
-        read_asked(judging, judging->refused_api);
+    if (!is_refused(judging, result, route)) return false;
+    if (judging->api != judging->refused_api) read_asked(judging, judging->refused_api);
     respond(judging);
     return true;
 }
@@ -193,23 +299,56 @@ bool version_refuses(struct route_judging *judging, enum route_result result, co
 
 struct version_notice {
     uint64_t deprecated_s, sunset_s; /* 0: not said */
-    struct slice link, vary, vary_too;
+    struct slice link;
+    unsigned vary_count;
+    struct slice vary[]; /* names of the header fields that were asked */
 };
 
-bool version_take_notice(struct exchange *exchange)
+/* The route's; of a refusal the one that was asked for. NULL: none that is known. */
+static const struct api_version_config *version_of_answer(const struct route_judging *judging,
+                                                          const struct compiled_route *route)
 {
-    struct slice name;
-    const struct api_versions_config *api = api_versions_find(apis_of(exchange), exchange->route->version, &name);
-    const struct api_version_config *version = api ? api_versions_get(api, name) : NULL;
-    if (!version) return true;
-    struct version_notice *notice = arena_allocate_zeroed(exchange->arena, sizeof *notice);
+    struct slice name = judging->asked;
+    const struct api_versions_config *api = judging->differs || slice_is_absent(name) ? NULL : judging->api;
+    if (route) api = api_versions_find(apis_of(judging->exchange), route->version, &name);
+    return api ? api_versions_get(api, name) : NULL;
+}
+
+static void note_vary(struct version_notice *notice, struct slice name)
+{
+    for (unsigned i = 0; i < notice->vary_count; i++) {
+        if (slice_equal_ignore_case(notice->vary[i], name)) return;
+    }
+    notice->vary[notice->vary_count++] = name;
+}
+
+/* The settings may be gone when the answer comes. */
+static void note_judged_fields(const struct route_judging *judging, struct version_notice *notice)
+{
+    struct arena *arena = judging->exchange->arena;
+    for (unsigned i = 0; i < judging->judged_count; i++) {
+        const struct api_versions_config *api = judging->judged[i];
+        struct slice header = slice_is_absent(api->header) ? SLICE_ABSENT : arena_copy(arena, api->header);
+        if (!slice_is_absent(header)) note_vary(notice, header);
+        if (!slice_is_absent(api->media_type_parameter)) note_vary(notice, header_id_name(HEADER_ACCEPT));
+    }
+}
+
+bool version_take_notice(const struct route_judging *judging, const struct compiled_route *route)
+{
+    struct exchange *exchange = judging->exchange;
+    const struct api_version_config *version = version_of_answer(judging, route);
+    size_t vary_max = 2 * (size_t)judging->judged_count;
+    if (vary_max == 0 && (!version || (version->deprecated_us == 0 && version->sunset_us == 0))) return true;
+    struct version_notice *notice = arena_allocate_zeroed(exchange->arena,
+                                                          sizeof *notice + vary_max * sizeof notice->vary[0]);
     if (!notice) return false;
-    /* The settings may be gone when the answer comes. */
-    notice->deprecated_s = version->deprecated_us / 1000000;
-    notice->sunset_s = version->sunset_us / 1000000;
-    if (!slice_is_absent(version->link)) notice->link = arena_copy(exchange->arena, version->link);
-    if (!slice_is_absent(api->header)) notice->vary = arena_copy(exchange->arena, api->header);
-    if (!slice_is_absent(api->media_type_parameter)) notice->vary_too = header_id_name(HEADER_ACCEPT);
+    if (version) {
+        notice->deprecated_s = version->deprecated_us / 1000000;
+        notice->sunset_s = version->sunset_us / 1000000;
+        if (!slice_is_absent(version->link)) notice->link = arena_copy(exchange->arena, version->link);
+    }
+    note_judged_fields(judging, notice);
     exchange->version_notice = notice;
     return true;
 }
@@ -238,7 +377,9 @@ bool version_add_fields(const struct exchange *exchange, struct headers *headers
         good &= !slice_is_absent(at) && headers_set(headers, SLICE("Sunset"), at);
         if (notice->link.length) good &= add_link(headers, arena, notice->link, "sunset");
     }
-    if (notice->vary.length) good &= headers_add_known(headers, HEADER_VARY, notice->vary);
-    if (notice->vary_too.length) good &= headers_add_known(headers, HEADER_VARY, notice->vary_too);
+    for (unsigned i = 0; i < notice->vary_count; i++) {
+        if (headers_list_has(headers, HEADER_VARY, notice->vary[i])) continue; /* the service said it too */
+        good &= headers_add_known(headers, HEADER_VARY, notice->vary[i]);
+    }
     return good;
 }

@@ -88,6 +88,53 @@ static void count(const struct exchange *exchange, const struct jwt_policy *poli
     if (policy->key_sets) counter_add(key_sets_token_counter(policy->key_sets, exchange->worker->index, result), 1);
 }
 
+/* --- a place --- */
+
+/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
+static bool take_scheme(struct slice *value)
+{
+    static const struct slice bearer = { "Bearer", 6 };
+    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
+        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
+        return false;
+    *value = slice_trim(slice_after(*value, bearer.length));
+    return true;
+}
+
+/* Two fields of one name that were joined on the way (RFC 9110 5.3), or a list: a token has no comma. */
+static bool is_list_of_tokens(struct slice text)
+{
+    size_t comma = slice_find_byte(text, ',');
+    return comma != SLICE_NOT_FOUND && jwt_is_one(slice_trim(slice_before(text, comma)));
+}
+
+/* RFC 6750 2.1: b64token. */
+static bool has_characters_of_token(struct slice text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        char c = text.at[i];
+        bool is_good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       (c != '\0' && strchr("-._~+/=", c));
+        if (!is_good) return false;
+    }
+    return true;
+}
+
+/* Somebody else's scheme may stand beside others of its kind; two tokens in one place are two readings. */
+static enum look look_in_place(const struct exchange *exchange, const struct jwt_place *place, struct slice *token)
+{
+    switch (credential_find(exchange, &place->source, token)) {
+    case CREDENTIAL_NONE: return LOOK_NONE;
+    case CREDENTIAL_REPEATED: return LOOK_REPEATED;
+    case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
+    case CREDENTIAL_FOUND: break;
+    }
+    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
+    if (UNLIKELY(is_list_of_tokens(*token))) return LOOK_REPEATED;
+    if (LIKELY(jwt_is_one(*token))) return LOOK_FOUND;
+    return has_characters_of_token(*token) ? LOOK_NOT_ONE : LOOK_MALFORMED;
+}
+
 /* --- answers --- */
 
 static enum filter_result answer_no_memory(struct exchange *exchange)
@@ -128,13 +175,21 @@ static enum filter_result refuse_repeated(struct exchange *exchange, const struc
     return identity_refuse(exchange, 400, "token-repeated", JWT_AUTH_RULE, challenge, "%s", text);
 }
 
-/* No token goes on, from whichever place. An Authorization that holds none of ours is somebody else's. */
+/* An Authorization that holds none of ours is somebody else's. */
+static bool may_be_ours(const struct exchange *exchange, const struct jwt_place *place)
+{
+    struct slice token;
+    enum look look = place->has_scheme ? look_in_place(exchange, place, &token) : LOOK_FOUND;
+    return look == LOOK_FOUND || look == LOOK_REPEATED;
+}
+
+/* No token goes on, from whichever place, looked at or not. */
 static bool strip(struct exchange *exchange, const struct jwt_policy *policy, const struct jwt_place *found)
 {
     if (policy->forwards) return true;
     for (size_t i = 0; i < policy->place_count; i++) {
         const struct jwt_place *place = &policy->places[i];
-        if (place->has_scheme && place != found) continue;
+        if (place != found && !may_be_ours(exchange, place)) continue;
         if (!credential_strip(exchange, &place->source)) return false;
     }
     return true;
@@ -325,51 +380,6 @@ static enum filter_result judge(struct exchange *exchange, const struct jwt_poli
 }
 
 /* --- where they stand --- */
-
-/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
-static bool take_scheme(struct slice *value)
-{
-    static const struct slice bearer = { "Bearer", 6 };
-    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
-        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
-        return false;
-    *value = slice_trim(slice_after(*value, bearer.length));
-    return true;
-}
-
-/* Two fields of one name that were joined on the way (RFC 9110 5.3), or a list: a token has no comma. */
-static bool is_list_of_tokens(struct slice text)
-{
-    size_t comma = slice_find_byte(text, ',');
-    return comma != SLICE_NOT_FOUND && jwt_is_one(slice_trim(slice_before(text, comma)));
-}
-
-/* RFC 6750 2.1: b64token. */
-static bool has_characters_of_token(struct slice text)
-{
-    for (size_t i = 0; i < text.length; i++) {
-        char c = text.at[i];
-        bool is_good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       (c != '\0' && strchr("-._~+/=", c));
-        if (!is_good) return false;
-    }
-    return true;
-}
-
-/* Somebody else's scheme may stand beside others of its kind; two tokens in one place are two readings. */
-static enum look look_in_place(const struct exchange *exchange, const struct jwt_place *place, struct slice *token)
-{
-    switch (credential_find(exchange, &place->source, token)) {
-    case CREDENTIAL_NONE: return LOOK_NONE;
-    case CREDENTIAL_REPEATED: return LOOK_REPEATED;
-    case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
-    case CREDENTIAL_FOUND: break;
-    }
-    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
-    if (UNLIKELY(is_list_of_tokens(*token))) return LOOK_REPEATED;
-    if (LIKELY(jwt_is_one(*token))) return LOOK_FOUND;
-    return has_characters_of_token(*token) ? LOOK_NOT_ONE : LOOK_MALFORMED;
-}
 
 /* The first place that has one. What is no JWT stays where it is: it may be somebody else's. */
 static enum look look_in_places(const struct exchange *exchange, const struct jwt_place *places, size_t place_count,

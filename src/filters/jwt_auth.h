@@ -38,7 +38,7 @@ struct jwt_policy {
     unsigned workers;
     struct jwt_issuer *issuers;
     size_t issuer_count;
-    struct jwt_place *places; /* first those that are looked at first */
+    struct jwt_place *places; /* in the order in which they are looked at */
     size_t place_count, first_place_count;
     struct jwt_policy_digest digest;
     struct slice missing, not_one, malformed; /* challenges */

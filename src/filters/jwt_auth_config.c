@@ -327,17 +327,8 @@ static bool compile_issuer(const struct filter_compile *compile, struct jwt_poli
     return false;
 }
 
-/* Bearer and headers first, then queries, then cookies (exchange/identity.h). */
-static unsigned order_of(const struct jwt_place *place)
-{
-    if (place->has_scheme) return 0;
-    switch ((enum credential_place)place->source.place) {
-    case CREDENTIAL_IN_HEADER: return 1;
-    case CREDENTIAL_IN_QUERY: return 2;
-    default: return 3;
-    }
-}
-
+/* In the order of the list. Those before the first query or cookie are looked at first, the rest behind other policies' headers
+ * (exchange/identity.h). */
 static void keep_places(struct jwt_policy *policy, const struct slice_list *sources)
 {
     policy->places = room(policy, sources->count, sizeof *policy->places);
@@ -345,17 +336,13 @@ static void keep_places(struct jwt_policy *policy, const struct slice_list *sour
         enum credential_place place = CREDENTIAL_IN_HEADER;
         struct slice name = SLICE("Authorization");
         bool is_bearer = !jwt_auth_find_source(sources->items[i], &place, &name);
-        name = keep(policy, name);
-        struct jwt_place new = { credential_source_of(place, name),
-                                 is_bearer ||
-                                     (place == CREDENTIAL_IN_HEADER && header_id_find(name) == HEADER_AUTHORIZATION) };
-        size_t at = policy->place_count++;
-        for (; at > 0 && order_of(&policy->places[at - 1]) > order_of(&new); at--)
-            policy->places[at] = policy->places[at - 1];
-        policy->places[at] = new;
+        bool has_scheme = is_bearer || (place == CREDENTIAL_IN_HEADER && header_id_find(name) == HEADER_AUTHORIZATION);
+        policy->places[policy->place_count++] = (struct jwt_place){ credential_source_of(place, keep(policy, name)),
+                                                                    has_scheme };
     }
-    for (size_t i = 0; i < policy->place_count; i++)
-        policy->first_place_count += policy->places[i].source.place == CREDENTIAL_IN_HEADER;
+    while (policy->first_place_count < policy->place_count &&
+           policy->places[policy->first_place_count].source.place == CREDENTIAL_IN_HEADER)
+        policy->first_place_count++;
 }
 
 static struct slice write_challenge(struct jwt_policy *policy, struct slice error, struct slice description)

@@ -129,8 +129,8 @@ const struct field jwt_auth_fields[] = {
       .one_or_many = true,
       .check = check_source,
       .summary =
-          "Where the token may stand: `bearer` (Authorization), `header:NAME`, `cookie:NAME`, `query:NAME`. The first "
-          "that is there decides; queries and cookies come behind API keys in headers." },
+          "Where the token may stand: `bearer` (Authorization), `header:NAME`, `cookie:NAME`, `query:NAME`. The first of "
+          "the list that has one decides; from the first query or cookie on they come behind API keys in headers." },
     { .name = "requiredClaims",
       .type = FIELD_CUSTOM,
       .into = offsetof(struct jwt_auth_settings, required),

@@ -292,8 +292,14 @@ static void a_failure_behind_the_filters_is_translated_too(void **state)
         struct slice body;
         const char *status, *words;
     } rows[] = {
-        { "", { "\0\0\0\0\3ab", 7 }, "grpc-status: 14", "grpc-message: the service gave an answer that is not whole gRPC" },
-        { "", { "\0\0\0\0\3abc\x80\0\0\0\0", 13 }, "grpc-status: 14", "grpc-message: the service gave an answer that is not whole gRPC" },
+        { "",
+          { "\0\0\0\0\3ab", 7 },
+          "grpc-status: 14",
+          "grpc-message: the service gave an answer that is not whole gRPC" },
+        { "",
+          { "\0\0\0\0\3abc\x80\0\0\0\0", 13 },
+          "grpc-status: 14",
+          "grpc-message: the service gave an answer that is not whole gRPC" },
         { ", { type: test-refuse, on: response, bytes: 3 }",
           { "\0\0\0\0\3abc", 8 },
           "grpc-status: 2",

@@ -165,7 +165,12 @@ static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
         { "['query:access_token']", "GET /a?access_token=@&x=1", "", 200 },
         { "['query:access_token']", "GET /a?x=1&access_token=@", "Authorization: Bearer #\r\n", 200 },
         { "[bearer, 'query:access_token']", "GET /a?access_token=@", "Authorization: Bearer #\r\n", 401 },
-        { "['query:access_token', bearer]", "GET /a?access_token=#", "Authorization: Bearer @\r\n", 200 },
+        /* The first of the list decides, wherever it stands. */
+        { "['query:access_token', bearer]", "GET /a?access_token=#", "Authorization: Bearer @\r\n", 401 },
+        { "['query:access_token', bearer]", "GET /a?access_token=@", "Authorization: Bearer #\r\n", 200 },
+        { "['query:access_token', bearer]", "GET /a", "Authorization: Bearer @\r\n", 200 },
+        { "['header:X-Token', bearer]", "GET /a", "X-Token: @\r\nAuthorization: Bearer #\r\n", 200 },
+        { "['cookie:session', 'query:t']", "GET /a?t=#", "Cookie: session=@\r\n", 200 },
         { "[bearer, 'query:access_token']", "GET /a?access_token=@&access_token=@", "", 400 },
         { "['header:X-Token']", "GET /a", "X-Token: @\r\n", 200 },
         { "['header:X-Token']", "GET /a", "x-token: Bearer @\r\n", 200 },
@@ -191,6 +196,8 @@ static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
             assert_slice_is(service_header(&bed, "X-Tell-User"), "bob");
             assert_null(strstr(bed.service.head, token));
             assert_null(strstr(bed.service.target, token));
+            if (strstr(rows[i].sources, "bearer"))
+                assert_null(strstr(bed.service.head, wrong)); /* nor one that nobody read */
         }
         client_release(&client);
         testbed_stop(&bed);
