@@ -205,6 +205,35 @@ static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
     free(token), free(wrong);
 }
 
+/* What a service or a rule gets of an id is the id, however long, and not a double near it. */
+static void long_numbers_of_a_token_stay_exact(void **state)
+{
+    static const struct {
+        const char *claim, *condition; /* holds */
+    } rows[] = {
+        { "9007199254740993", "auth.claims.n == 9007199254740993" },
+        { "-9223372036854775808", "auth.claims.n < 0 && type(auth.claims.n) == int" },
+        { "9223372036854775808", "auth.claims.n == 9223372036854775808u && auth.claims.n > 9223372036854775807" },
+        { "18446744073709551615", "auth.claims.n == 18446744073709551615u && auth.claims.n != 18446744073709551614u" },
+        { "18446744073709551617", "auth.claims.n == '18446744073709551617'" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        char *claims = memory_format("{\"sub\":\"bob\",\"n\":%s}", rows[i].claim), *good = bearer(&hs512, claims);
+        char *filters = memory_format("{ " SECRET_FILTER
+                                      " }, { type: access, rules: [{ name: r, effect: allow, when: \"%s\" }] }, "
+                                      "{ type: set-header, name: X-N, value: '${string(auth.claims.n)}' }",
+                                      rows[i].condition);
+        testbed_start_filtered(&bed, "/a", filters);
+        for (int again = 0; again < 2; again++) { /* then out of the cache */
+            expect(&bed, good, 200, NULL);
+            assert_slice_is(service_header(&bed, "X-N"), rows[i].claim);
+        }
+        testbed_stop(&bed);
+        free(claims), free(good), free(filters);
+    }
+}
+
 static void forwarded_credentials_reach_the_service(void **state)
 {
     struct testbed bed;
@@ -515,6 +544,7 @@ int main(void)
         cmocka_unit_test(challenges_say_what_rfc_6750_says),
         cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
+        cmocka_unit_test(long_numbers_of_a_token_stay_exact),
         cmocka_unit_test(forwarded_credentials_reach_the_service),
         cmocka_unit_test(anonymous_callers_are_let_in_but_not_bad_tokens),
         cmocka_unit_test(an_issuer_is_chosen_by_iss),
