@@ -66,6 +66,10 @@ static char *put_time_of_day(char *into, const struct calendar *when)
     return put_digits(into, when->second, 2);
 }
 
+static const char months[12][4] = {
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"
+};
+
 void clock_write_iso8601(uint64_t wall_ns, char into[CLOCK_ISO8601_BYTES])
 {
     struct calendar when = calendar_from(wall_ns / NS_PER_SECOND);
@@ -85,8 +89,6 @@ void clock_write_iso8601(uint64_t wall_ns, char into[CLOCK_ISO8601_BYTES])
 void clock_write_http_date(uint64_t wall_ns, char into[CLOCK_HTTP_DATE_BYTES])
 {
     static const char weekdays[7][5] = { "Sun,", "Mon,", "Tue,", "Wed,", "Thu,", "Fri,", "Sat," };
-    static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
     struct calendar when = calendar_from(wall_ns / NS_PER_SECOND);
     char *next = mempcpy(into, weekdays[when.weekday], 4);
     *next++ = ' ';
@@ -98,4 +100,107 @@ void clock_write_http_date(uint64_t wall_ns, char into[CLOCK_HTTP_DATE_BYTES])
     *next++ = ' ';
     next = put_time_of_day(next, &when);
     memcpy(next, " GMT", 5);
+}
+
+/* --- reading --- */
+
+static bool take_text(struct slice *text, struct slice expected)
+{
+    if (!slice_equal(slice_before(*text, expected.length), expected)) return false;
+    *text = slice_after(*text, expected.length);
+    return true;
+}
+
+static bool take_digits(struct slice *text, size_t digits, unsigned *value)
+{
+    if (text->length < digits) return false;
+    *value = 0;
+    for (size_t i = 0; i < digits; i++) {
+        if (text->at[i] < '0' || text->at[i] > '9') return false;
+        *value = *value * 10 + (unsigned)(text->at[i] - '0');
+    }
+    *text = slice_after(*text, digits);
+    return true;
+}
+
+static bool take_month(struct slice *text, unsigned *month)
+{
+    for (*month = 1; *month <= COUNT_OF(months); ++*month) {
+        if (take_text(text, slice_of(months[*month - 1], 3))) return true;
+    }
+    return false;
+}
+
+/* Which day it was follows from the date: the name is passed over. */
+static bool take_weekday(struct slice *text)
+{
+    size_t length = 0;
+    while (length < text->length && ((text->at[length] | 0x20) >= 'a' && (text->at[length] | 0x20) <= 'z')) length++;
+    *text = slice_after(*text, length);
+    return length >= 3;
+}
+
+static bool take_time_of_day(struct slice *text, struct calendar *when)
+{
+    return take_digits(text, 2, &when->hour) && take_text(text, SLICE(":")) && take_digits(text, 2, &when->minute) &&
+           take_text(text, SLICE(":")) && take_digits(text, 2, &when->second);
+}
+
+/* RFC 9110 5.6.7: what seems to be more than 50 years ahead is the last such year that has been. */
+static unsigned whole_year(unsigned two_digits, uint64_t now_s)
+{
+    unsigned now = calendar_from(now_s).year, year = now - now % 100 + two_digits;
+    return year > now + 50 ? year - 100 : year;
+}
+
+/* "06 Nov 1994" or "06-Nov-94". */
+static bool take_date(struct slice *text, uint64_t now_s, struct calendar *when)
+{
+    if (!take_digits(text, 2, &when->day)) return false;
+    bool is_old = text->length > 0 && text->at[0] == '-';
+    struct slice joint = is_old ? SLICE("-") : SLICE(" ");
+    if (!take_text(text, joint) || !take_month(text, &when->month) || !take_text(text, joint) ||
+        !take_digits(text, is_old ? 2 : 4, &when->year))
+        return false;
+    if (is_old) when->year = whole_year(when->year, now_s);
+    return true;
+}
+
+/* "Nov  6 08:49:37 1994", as asctime() writes it. */
+static bool take_asctime(struct slice *text, struct calendar *when)
+{
+    if (!take_month(text, &when->month) || !take_text(text, SLICE(" "))) return false;
+    size_t digits = take_text(text, SLICE(" ")) ? 1 : 2;
+    return take_digits(text, digits, &when->day) && take_text(text, SLICE(" ")) && take_time_of_day(text, when) &&
+           take_text(text, SLICE(" ")) && take_digits(text, 4, &when->year);
+}
+
+static unsigned days_of_month(const struct calendar *when)
+{
+    static const uint8_t days[12] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    bool is_leap_year = (when->year % 4 == 0 && when->year % 100 != 0) || when->year % 400 == 0;
+    return days[when->month - 1] + (when->month == 2 && is_leap_year);
+}
+
+/* calendar_from() the other way. A leap second is the first of the next minute. */
+static uint64_t seconds_of(const struct calendar *when)
+{
+    unsigned year = when->year - (when->month <= 2), month_from_march = (when->month + 9) % 12;
+    uint64_t days = year * UINT64_C(365) + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 +
+                    when->day - 1 - 719468;
+    return days * SECONDS_PER_DAY + when->hour * 3600 + when->minute * 60 + when->second;
+}
+
+bool clock_read_http_date(struct slice text, uint64_t now_s, uint64_t *seconds)
+{
+    struct calendar when;
+    if (!take_weekday(&text)) return false;
+    bool is_read = take_text(&text, SLICE(", ")) ? take_date(&text, now_s, &when) && take_text(&text, SLICE(" ")) &&
+                                                       take_time_of_day(&text, &when) && take_text(&text, SLICE(" GMT"))
+                                                 : take_text(&text, SLICE(" ")) && take_asctime(&text, &when);
+    if (!is_read || text.length > 0) return false;
+    if (when.year < 1970 || when.day < 1 || when.day > days_of_month(&when)) return false;
+    if (when.hour > 23 || when.minute > 59 || when.second > 60) return false;
+    *seconds = seconds_of(&when);
+    return true;
 }

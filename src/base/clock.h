@@ -2,7 +2,7 @@
 #ifndef SLUICE_BASE_CLOCK_H
 #define SLUICE_BASE_CLOCK_H
 
-#include "base/base.h"
+#include "base/slice.h"
 
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_wall_ns(void); /* since the Unix epoch */
@@ -13,5 +13,8 @@ void clock_write_iso8601(uint64_t wall_ns, char into[CLOCK_ISO8601_BYTES]);
 #define CLOCK_HTTP_DATE_BYTES 30
 /* "Sun, 06 Nov 1994 08:49:37 GMT" plus NUL; RFC 9110 5.6.7. */
 void clock_write_http_date(uint64_t wall_ns, char into[CLOCK_HTTP_DATE_BYTES]);
+/* Seconds since the Unix epoch of such a date, or of one in the two old forms that are still to be read: "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6
+ * 08:49:37 1994". Years of two digits are at most 50 ahead of now_s. False: another text, a time that there is not, or one before 1970. */
+bool clock_read_http_date(struct slice text, uint64_t now_s, uint64_t *seconds) MUST_USE;
 
 #endif

@@ -92,6 +92,9 @@ struct filter {
     bool
         on_response_allowed; /* may be written with on: response; then only the functions of the side written for run */
     bool answers_preflight;  /* cors */
+    /* Without it a client can't read an answer. So it sees also the one that the gateway makes in place of another when the response filters are
+     * through (a body stage has broken that off, its head can't be written): response_head is called again and begins anew; it doesn't wait. */
+    bool sees_late_failures;
     bool (*check)(struct schema_reading *, const struct node *,
                   const void *config); /* across fields, at load; NULL: none */
     /* Checked configuration -> immutable, shared by workers. NULL `compile`: the config itself is copied as the compiled form

@@ -35,7 +35,6 @@ enum tls_reading {
 struct tls_session {
     SSL *ssl;
     struct stream *stream; /* NULL: on none at the moment */
-    void *owner;
     struct task again;
     size_t offered;   /* by the write that found no room; 0: none did */
     int system_error; /* of the socket, met inside this call; 0: none */
@@ -192,12 +191,6 @@ void tls_detach(struct tls_session *session)
 }
 
 SSL *tls_session_ssl(const struct tls_session *session) { return session->ssl; }
-
-struct tls_session *tls_session_of(const SSL *ssl) { return session_of(SSL_get_rbio(ssl)); }
-
-void tls_session_set_owner(struct tls_session *session, void *owner) { session->owner = owner; }
-
-void *tls_session_owner(const struct tls_session *session) { return session->owner; }
 
 struct slice tls_session_protocol(const struct tls_session *session)
 {

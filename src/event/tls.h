@@ -28,11 +28,6 @@ void tls_session_destroy(struct tls_session *);
 
 /* For what is set before the handshake (server name, a session to resume, verification) and asked after it. The session's. */
 SSL *tls_session_ssl(const struct tls_session *);
-/* The session that an SSL belongs to, for OpenSSL's callbacks; NULL: none of ours. */
-struct tls_session *tls_session_of(const SSL *);
-/* Whatever the owner of the session wants its callbacks to find. */
-void tls_session_set_owner(struct tls_session *, void *owner);
-void *tls_session_owner(const struct tls_session *);
 /* What ALPN agreed on ("h2"); absent: nothing. Holds as long as the session. */
 struct slice tls_session_protocol(const struct tls_session *);
 /* "1.3", "1.2". Static. */

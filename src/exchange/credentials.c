@@ -23,13 +23,34 @@ static struct header *find_header(const struct headers *headers, const struct cr
     return headers_find(headers, source->name);
 }
 
+/* A field of which a client or a proxy in between has made one of two: "Bearer a, Bearer b". The grammar has room for one (RFC 9110 11.6.2): behind a
+ * comma stands a parameter, `name = value`, and no scheme with its credentials. Commas in quotes are texts of parameters. */
+static bool holds_several(struct slice value)
+{
+    bool is_quoted = false;
+    if (LIKELY(slice_find_byte(value, ',') == SLICE_NOT_FOUND)) return false;
+    for (size_t i = 0; i < value.length; i++) {
+        if (value.at[i] == '"') is_quoted = !is_quoted;
+        if (is_quoted && value.at[i] == '\\') i++;
+        if (is_quoted || value.at[i] != ',') continue;
+        struct slice rest = slice_trim(slice_after(value, i + 1));
+        size_t space = slice_find_byte(rest, ' ');
+        if (space == SLICE_NOT_FOUND || !header_name_is_valid(slice_before(rest, space))) continue;
+        struct slice behind = slice_trim(slice_after(rest, space));
+        if (behind.length > 0 && behind.at[0] != '=' && behind.at[0] != ',') return true;
+    }
+    return false;
+}
+
 static enum credential_found find_in_header(const struct headers *headers, const struct credential_source *source,
                                             struct slice *value)
 {
     const struct header *header = find_header(headers, source);
     if (!header) return CREDENTIAL_NONE;
     *value = header->value;
-    return headers_find_next(headers, header) ? CREDENTIAL_REPEATED : CREDENTIAL_FOUND;
+    bool is_repeated = headers_find_next(headers, header) != NULL ||
+                       (source->header_id == HEADER_AUTHORIZATION && holds_several(*value));
+    return is_repeated ? CREDENTIAL_REPEATED : CREDENTIAL_FOUND;
 }
 
 /* --- the query --- */

@@ -266,27 +266,56 @@ static void drop_answer(struct exchange *exchange)
     body_pipe_detach_consumer(exchange->response_body);
 }
 
+/* Puts the stages that the answer needs. False: they can't be put, or one of them has broken off an answer that was there as a whole (*error). */
+static bool put_response_stages(struct exchange *exchange, struct error *error)
+{
+    struct response_head *head = exchange->response;
+    if (!exchange->route || status_has_no_content(head->status) || !stages_are_needed(exchange, true)) return true;
+    head->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
+    if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body))
+        return error_set(error, BLAME_US, RETRY_NEVER, 503, "out-of-memory",
+                         "out of memory for an answer's body stages");
+    const struct body_pipe *body = exchange->response_body;
+    if (UNLIKELY(body && body->state == BODY_ABORTED)) {
+        *error = body->failure;
+        return false;
+    }
+    /* Behind a body of known length HTTP/1.1 has no place for trailers. */
+    if (body && body->state == BODY_FINISHED && !body->trailers) head->body_length = body->pushed;
+    return true;
+}
+
+/* One that took another's place, behind the response filters: those without which the client can't read it see it still. */
+static void send_late_answer(struct exchange *exchange)
+{
+    struct error error;
+    exchange->failed_late = true;
+    for (uint32_t i = exchange->route ? exchange->filters_begun : 0; i > 0; i--) {
+        const struct chain_link *link = &exchange->route->chain->links[i - 1];
+        if (!link->filter->sees_late_failures || !link->response_head) continue;
+        link->response_head(exchange, link->compiled, exchange_link_state(exchange, link));
+    }
+    if (!put_response_stages(exchange, &error) || !send_answer(exchange, &error)) server_stream_reset(exchange->stream);
+}
+
 /* The answer can't be written (a filter made a header with a line break in it): say so. */
 static void send_plain_failure(struct exchange *exchange, const struct error *error)
 {
-    struct error again;
     drop_answer(exchange);
     exchange_respond_problem(exchange, 500, "unwritable-header", SLICE_ABSENT,
                              "the gateway could not write its answer");
     exchange->error = *error;
-    if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
+    send_late_answer(exchange);
 }
 
-/* Its stages can't be put, or one of them has broken off an answer that was there as a whole. The head is still here, so the client can read
- * what happened. */
-static void send_stage_failure(struct exchange *exchange, const struct error *failure)
+/* The head is still here, so the client can read what happened. */
+static void send_stage_failure(struct exchange *exchange, const struct error *error)
 {
-    struct error error = *failure, again; /* it may be the body's own */
-    unsigned status = error.blame == BLAME_UPSTREAM ? 502 : 500;
-    if (error.status >= 500) status = error.status;
+    unsigned status = error->blame == BLAME_UPSTREAM ? 502 : 500;
+    if (error->status >= 500) status = error->status;
     drop_answer(exchange);
-    respond_failure(exchange, &error, status);
-    if (!send_answer(exchange, &again)) server_stream_reset(exchange->stream);
+    respond_failure(exchange, error, status);
+    send_late_answer(exchange);
 }
 
 /* The backend has gone since its 101, memory is short, or the head can't be written. */
@@ -307,23 +336,10 @@ static enum step_result step_reply(struct exchange *exchange)
         if (!exchange->became_tunnel) send_tunnel_failure(exchange, &error);
         return STEP_PAUSE;
     }
-    const struct compiled_route *route = exchange->route;
-    if (route && !status_has_no_content(exchange->response->status) && stages_are_needed(exchange, true)) {
-        exchange->response->body_length = BODY_LENGTH_UNKNOWN; /* also for HEAD: what GET would send is not known */
-        if (exchange->response_body && !stages_put(exchange, true, &exchange->response_body)) {
-            error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for an answer's body stages");
-            send_stage_failure(exchange, &error);
-            return STEP_PAUSE;
-        }
-        const struct body_pipe *body = exchange->response_body;
-        if (UNLIKELY(body && body->state == BODY_ABORTED)) {
-            send_stage_failure(exchange, &body->failure);
-            return STEP_PAUSE;
-        }
-        /* Behind a body of known length HTTP/1.1 has no place for trailers. */
-        if (body && body->state == BODY_FINISHED && !body->trailers) exchange->response->body_length = body->pushed;
-    }
-    if (!send_answer(exchange, &error)) send_plain_failure(exchange, &error);
+    if (UNLIKELY(!put_response_stages(exchange, &error)))
+        send_stage_failure(exchange, &error);
+    else if (!send_answer(exchange, &error))
+        send_plain_failure(exchange, &error);
     return STEP_PAUSE; /* until the stream says SENT or GONE */
 }
 

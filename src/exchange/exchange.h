@@ -168,7 +168,8 @@ struct exchange {
     /* Internal. */
     uint8_t step;
     bool answer_fields_added;
-    bool preflight; /* a CORS preflight: `route` is that of the method it asks for */
+    bool failed_late; /* the answer took another's place behind the response filters */
+    bool preflight;   /* a CORS preflight: `route` is that of the method it asks for */
     bool gone, answered, handler_started, handler_starting, sampled;
     bool has_tunnel_place, became_tunnel;
     uint32_t filters_begun; /* links whose request ran: finish and response run for these */

@@ -36,7 +36,10 @@ void identity_missing(struct exchange *exchange, struct slice challenge)
 
 void identity_allow_anonymous(struct exchange *exchange) { exchange->identity.anonymous_allowed = true; }
 
-void identity_not_anonymous(struct exchange *exchange) { exchange->identity.not_anonymous = true; }
+void identity_cannot_read(struct exchange *exchange, const struct identity_unread *unread)
+{
+    if (!exchange->identity.unread) exchange->identity.unread = unread;
+}
 
 void identity_postpone(struct exchange *exchange, struct identity_turn *turn)
 {
@@ -87,7 +90,11 @@ enum filter_result identity_refuse(struct exchange *exchange, unsigned status, c
 
 enum filter_result identity_demand(struct exchange *exchange, struct slice rule)
 {
-    exchange_respond_problem(exchange, 401, "no-credentials", rule, "the request brings no credentials");
+    const struct identity_unread *unread = exchange->identity.unread;
+    if (unread)
+        exchange_respond_problem(exchange, unread->status, unread->reason, unread->rule, "%s", unread->text);
+    else
+        exchange_respond_problem(exchange, 401, "no-credentials", rule, "the request brings no credentials");
     if (!add_noted_challenges(exchange)) answer_no_memory(exchange);
     return FILTER_RESPOND;
 }

@@ -49,11 +49,18 @@ struct identity_turn {
     struct identity_turn *next;
 };
 
+/* What is said of credentials that nobody could read. All static. */
+struct identity_unread {
+    uint16_t status;    /* 401, or 400: a request that can't be read (RFC 6750 3.1) */
+    const char *reason; /* kebab-case */
+    struct slice rule;  /* the policy that looked at them */
+    const char *text;
+};
+
 struct identity {
     uint8_t method;                        /* enum identity_method */
     int8_t tier;                           /* enum api_key_tier, or IDENTITY_TIER_NONE */
     bool anonymous_allowed;                /* internal */
-    bool not_anonymous;                    /* internal */
     bool challenge_lost;                   /* internal: memory was short */
     struct slice user_id;                  /* who it is: goes upstream as X-Authenticated-User; absent: not known */
     struct slice client_id;                /* the program that asks: goes upstream as X-Client-ID */
@@ -63,6 +70,7 @@ struct identity {
     struct slice scopes;                   /* separated by single spaces */
     const struct json_value *claims;       /* an object; NULL: none */
     struct identity_challenge *challenges; /* internal: in the order of policies */
+    const struct identity_unread *unread;  /* internal */
     struct identity_turn *postponed, **postponed_last; /* internal */
     const struct role_claims *role_claims;             /* internal, with all below */
     const uint64_t *role_bits;                         /* NULL: not looked for yet */
@@ -80,8 +88,8 @@ void identity_missing(struct exchange *, struct slice challenge);
 /* The policy lets in who has no credentials at all. */
 void identity_allow_anonymous(struct exchange *);
 /* There is something in this policy's place that is none of its credentials: where nobody takes it, the caller is not one without credentials,
- * whichever policy lets those in. */
-void identity_not_anonymous(struct exchange *);
+ * whichever policy lets those in, and hears this. The first such words count. */
+void identity_cannot_read(struct exchange *, const struct identity_unread *);
 /* After all policies have looked in their first places, in the order of the calls, and only while nobody was found. */
 void identity_postpone(struct exchange *, struct identity_turn *);
 
@@ -90,7 +98,8 @@ void identity_postpone(struct exchange *, struct identity_turn *);
  * client and log: it never holds credentials. FILTER_RESPOND. */
 enum filter_result identity_refuse(struct exchange *, unsigned status, const char *reason, struct slice rule,
                                    struct slice challenge, const char *format, ...) PRINTF_LIKE(6, 7);
-/* The same where it isn't known who asks and must be: 401 with the challenges of all policies that found nothing. FILTER_RESPOND. */
+/* The same where it isn't known who asks and must be: 401 with the challenges of all policies that found nothing, and what a policy could not
+ * read named if there was something. FILTER_RESPOND. */
 enum filter_result identity_demand(struct exchange *, struct slice rule);
 /* Would a caller without credentials be told how to bring some? */
 bool identity_can_be_proven(const struct exchange *);
@@ -141,7 +150,7 @@ struct credential_source credential_source_of(enum credential_place, struct slic
 enum credential_found {
     CREDENTIAL_NONE,
     CREDENTIAL_FOUND,
-    CREDENTIAL_REPEATED, /* it stands there twice: two readers could take different ones */
+    CREDENTIAL_REPEATED, /* it stands there twice: two readers could take different ones. Also "Bearer a, Bearer b" in an Authorization */
     CREDENTIAL_NO_MEMORY
 };
 

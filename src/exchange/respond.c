@@ -121,6 +121,8 @@ static struct slice detail_for_client(const struct exchange *exchange, const str
         { "tls-failure", "the service could not be reached" },
         { "reset", "the service broke off before it had answered" },
         { "stale-connection", "the service broke off before it had answered" },
+        { "truncated-body", "the service broke off inside its answer" },
+        { "bad-grpc-answer", "the service gave an answer that is not whole gRPC" },
         { "bad-response", "the service gave an answer that is not valid HTTP" },
         { "not-grpc", "the service gave an answer that is not gRPC" },
         { "timeout", "the service did not answer in time" },

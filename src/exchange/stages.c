@@ -62,6 +62,7 @@ static struct stage_runner *stage_put(struct exchange *exchange, const struct ch
 static filter_stage *needed_stage(const struct exchange *exchange, const struct chain_link *link, bool response)
 {
     filter_stage *run = response ? link->response_body : link->request_body;
+    if (response && UNLIKELY(exchange->failed_late) && !link->filter->sees_late_failures) return NULL;
     if (!run || !link->filter->stage_needed) return run;
     const void *state = exchange->filter_states + link->state_offset;
     enum filter_side side = response ? FILTER_ON_RESPONSE : FILTER_ON_REQUEST;

@@ -1,4 +1,5 @@
-/* expr/from_json.c: a tree of JSON as expressions see it: looked at where it is, nothing copied. Whole numbers are int, others double. */
+/* expr/from_json.c: a tree of JSON as expressions see it: looked at where it is, nothing copied. Whole numbers are int or uint, those beyond
+ * 64 bits texts of their digits, other numbers double. */
 #include "expr/value.h"
 
 #include "json/value.h"
@@ -47,7 +48,9 @@ void expression_from_json(const struct json_value *json, struct expression_value
     switch ((enum json_type)json->type) {
     case JSON_BOOLEAN: *into = expression_bool(json->boolean); break;
     case JSON_INTEGER: *into = expression_int(json->integer); break;
+    case JSON_UNSIGNED: *into = expression_uint(json->natural); break;
     case JSON_DOUBLE: *into = expression_double(json->number); break;
+    case JSON_LONG_NUMBER:
     case JSON_STRING: *into = expression_string(json->text); break;
     case JSON_ARRAY: *into = expression_list_by(&array_kind, json, json->count); break;
     case JSON_OBJECT: *into = expression_map(&object_kind, json); break;

@@ -395,7 +395,7 @@ static enum filter_result take(struct exchange *exchange, const struct api_key_f
     if (found == CREDENTIAL_NO_MEMORY) return answer_no_memory(exchange);
     if (found == CREDENTIAL_REPEATED) {
         return identity_refuse(exchange, 400, "repeated-credentials", RULE, filter->malformed,
-                               "the request brings several API keys");
+                               "the request brings several credentials in one place, send one");
     }
     if (text.length > KEY_BYTES_MAX) return refuse(exchange, filter, "unknown-api-key", "there is no such API key");
     api_key_hash(text, state->hash);
@@ -458,7 +458,7 @@ static void api_key_explain(struct exchange *exchange, const void *compiled, str
     if (found != CREDENTIAL_FOUND) {
         explanation_add(explanation, "%s",
                         found == CREDENTIAL_NONE ? "the request brings no API key"
-                                                 : "the request brings several API keys: 400");
+                                                 : "would refuse several credentials in one place (400)");
         return;
     }
     api_key_hash(text, hash);

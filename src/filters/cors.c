@@ -89,6 +89,7 @@ const struct filter filter_cors = {
     .fields = cors_fields,
     .config_size = sizeof(struct cors_config),
     .answers_preflight = true,
+    .sees_late_failures = true,
     .check = cors_check,
     .compile = cors_compile,
     .release = cors_release,

@@ -20,14 +20,17 @@
 struct grpc_web_state {
     bool translated;               /* the request is gRPC-Web */
     bool request_text, wants_text; /* base64 comes, base64 is to go back */
-    bool frame_written;
     struct slice message;          /* of the request's content type: "+proto" */
-    struct body_pipe *answer_body; /* of an answer that is gRPC; NULL: it isn't */
-    struct grpc_frames asked, answered;
+    struct grpc_frames asked;
     struct base64_reader reader;
-    struct base64_writer writer;
-    struct slice outcome[GRPC_OUTCOME_FIELDS]; /* what the answer's head said */
-    struct slice frame;                        /* what hasn't gone out of the trailers */
+    struct grpc_web_answer {
+        struct body_pipe *body; /* of an answer that is gRPC; NULL: it isn't */
+        struct grpc_frames frames;
+        struct base64_writer writer;
+        struct slice outcome[GRPC_OUTCOME_FIELDS]; /* what its head said */
+        struct slice frame;                        /* what hasn't gone out of the trailers */
+        bool frame_written;
+    } answer; /* begins anew where another takes its place */
 };
 
 static const struct field grpc_web_fields[] = { FIELDS_END };
@@ -43,6 +46,7 @@ const struct filter filter_grpc_web = {
     .phase = PHASE_TRANSFORM,
     .fields = grpc_web_fields,
     .state_size = sizeof(struct grpc_web_state),
+    .sees_late_failures = true,
     .request = grpc_web_request,
     .response_head = grpc_web_response_head,
     .request_body = grpc_web_request_body,
@@ -122,7 +126,7 @@ static void take_outcome(struct grpc_web_state *call, struct headers *headers)
     for (int i = 0; i < GRPC_OUTCOME_FIELDS; i++) {
         const struct header *field = headers_find(headers, grpc_outcome_name((enum grpc_outcome_field)i));
         if (!field) continue;
-        call->outcome[i] = field->value;
+        call->answer.outcome[i] = field->value;
         headers_remove(headers, grpc_outcome_name((enum grpc_outcome_field)i));
     }
 }
@@ -132,6 +136,7 @@ static enum filter_result grpc_web_response_head(struct exchange *exchange, cons
     struct grpc_web_state *call = state;
     struct response_head *head = exchange->response;
     struct slice message;
+    call->answer = (struct grpc_web_answer){ 0 };
     if (!call->translated || status_has_no_content(head->status)) return FILTER_NEXT;
     if (!grpc_type_parse(headers_value(&head->headers, HEADER_CONTENT_TYPE), &message)) return FILTER_NEXT;
     if (is_encoded(&head->headers)) return FILTER_NEXT;
@@ -144,7 +149,7 @@ static enum filter_result grpc_web_response_head(struct exchange *exchange, cons
         return FILTER_NEXT;
     }
     take_outcome(call, &head->headers);
-    call->answer_body = body;
+    call->answer.body = body;
     return FILTER_NEXT;
 }
 
@@ -154,7 +159,7 @@ static bool grpc_web_stage_needed(const struct exchange *exchange, const void *c
 {
     const struct grpc_web_state *call = state;
     if (side == FILTER_ON_REQUEST) return call->translated;
-    return call->answer_body && call->answer_body == exchange->response_body;
+    return call->answer.body && call->answer.body == exchange->response_body;
 }
 
 /* --- bodies --- */
@@ -208,7 +213,7 @@ static enum passing decode(struct grpc_web_state *call, struct slab_pool *slabs,
 static bool push_text(struct grpc_web_state *call, struct slab_pool *slabs, struct slice content, struct body_pipe *out)
 {
     char text[BASE64_WRITTEN_BYTES_MAX(CONTENT_BYTES + 2)];
-    size_t length = base64_write(&call->writer, content, text);
+    size_t length = base64_write(&call->answer.writer, content, text);
     return body_pipe_push_copy(out, slabs, slice_of(text, length));
 }
 
@@ -218,7 +223,7 @@ static enum passing encode(struct grpc_web_state *call, struct slab_pool *slabs,
     for (struct slice run; (run = first_run(in)).length > 0;) {
         if (body_pipe_credit(out) == 0) return PASSING_WAITS;
         run = slice_before(run, CONTENT_BYTES);
-        if (!grpc_frames_follow(&call->answered, run)) return PASSING_BAD_FRAME;
+        if (!grpc_frames_follow(&call->answer.frames, run)) return PASSING_BAD_FRAME;
         if (!push_text(call, slabs, run, out)) return PASSING_NO_MEMORY;
         body_pipe_consume(in, run.length);
     }
@@ -229,9 +234,9 @@ static enum passing encode(struct grpc_web_state *call, struct slab_pool *slabs,
 static enum passing flush(struct grpc_web_state *call, struct slab_pool *slabs, struct body_pipe *out)
 {
     char text[4];
-    if (call->writer.count == 0) return PASSING_ALL;
+    if (call->answer.writer.count == 0) return PASSING_ALL;
     if (body_pipe_credit(out) == 0) return PASSING_WAITS;
-    size_t length = base64_flush(&call->writer, text);
+    size_t length = base64_flush(&call->answer.writer, text);
     return body_pipe_push_copy(out, slabs, slice_of(text, length)) ? PASSING_ALL : PASSING_NO_MEMORY;
 }
 
@@ -295,14 +300,14 @@ static enum stage_result cut_for_memory(struct stage *stage, struct body_pipe *i
 
 static enum passing push_frame(struct grpc_web_state *call, struct slab_pool *slabs, struct body_pipe *out)
 {
-    while (call->frame.length > 0) {
+    while (call->answer.frame.length > 0) {
         if (body_pipe_credit(out) == 0) return PASSING_WAITS;
-        struct slice part = call->wants_text ? slice_before(call->frame, CONTENT_BYTES) : call->frame;
+        struct slice part = call->wants_text ? slice_before(call->answer.frame, CONTENT_BYTES) : call->answer.frame;
         if (!call->wants_text)
             body_pipe_push(out, NULL, part.at, part.length); /* the arena outlives the pipe */
         else if (!push_text(call, slabs, part, out))
             return PASSING_NO_MEMORY;
-        call->frame = slice_after(call->frame, part.length);
+        call->answer.frame = slice_after(call->answer.frame, part.length);
     }
     return flush(call, slabs, out);
 }
@@ -310,14 +315,15 @@ static enum passing push_frame(struct grpc_web_state *call, struct slab_pool *sl
 static enum stage_result end_answer(struct stage *stage, struct body_pipe *in, struct body_pipe *out)
 {
     struct grpc_web_state *call = stage->state;
-    if (!call->frame_written) {
-        if (!grpc_frames_at_border(&call->answered)) return cut(stage, in, out, "ended within a message");
-        switch (grpc_web_write_trailers(in->trailers, call->outcome, stage->exchange->arena, &call->frame)) {
+    if (!call->answer.frame_written) {
+        if (!grpc_frames_at_border(&call->answer.frames)) return cut(stage, in, out, "ended within a message");
+        switch (
+            grpc_web_write_trailers(in->trailers, call->answer.outcome, stage->exchange->arena, &call->answer.frame)) {
         case GRPC_WEB_FRAME_WRITTEN: break;
         case GRPC_WEB_FRAME_UNWRITABLE: return cut(stage, in, out, "has trailers that can't be written");
         case GRPC_WEB_FRAME_NO_MEMORY: return cut_for_memory(stage, in, out);
         }
-        call->frame_written = true;
+        call->answer.frame_written = true;
     }
     switch (push_frame(call, stage->exchange->worker->slabs, out)) {
     case PASSING_ALL: break;
@@ -332,9 +338,10 @@ static enum stage_result grpc_web_response_body(struct stage *stage, struct body
 {
     struct grpc_web_state *call = stage->state;
     struct slab_pool *slabs = stage->exchange->worker->slabs;
-    enum passing passing = call->wants_text ? encode(call, slabs, in, out) : pass_content(&call->answered, in, out);
+    enum passing passing = call->wants_text ? encode(call, slabs, in, out)
+                                            : pass_content(&call->answer.frames, in, out);
     /* Within a message the client can't use what is held back; behind one it waits for it. */
-    if (passing == PASSING_ALL && !body_pipe_is_drained(in) && grpc_frames_at_border(&call->answered))
+    if (passing == PASSING_ALL && !body_pipe_is_drained(in) && grpc_frames_at_border(&call->answer.frames))
         passing = flush(call, slabs, out);
     switch (passing) {
     case PASSING_ALL: break;

@@ -36,7 +36,7 @@ static enum filter_result identity_gate_request(struct exchange *exchange, const
     struct identity *identity = &exchange->identity;
     enum filter_result result = run_turns(exchange);
     if (result != FILTER_NEXT || identity_is_known(exchange)) return result;
-    if (!identity->anonymous_allowed || identity->not_anonymous) return identity_demand(exchange, SLICE("identity"));
+    if (!identity->anonymous_allowed || identity->unread) return identity_demand(exchange, SLICE("identity"));
     identity->method = IDENTITY_ANONYMOUS;
     return FILTER_NEXT;
 }

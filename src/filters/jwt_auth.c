@@ -17,14 +17,16 @@ struct jwt_auth_kept {
     struct jwt_verifier *verifier;
 };
 
+enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_MALFORMED, LOOK_REPEATED, LOOK_NO_MEMORY };
+
 struct jwt_auth_state {
     struct exchange_wait wait;
     struct identity_turn turn;
     const struct jwt_place *place; /* of the token; NULL: none was found yet */
     struct slice token;
     struct jwt_entry *entry; /* what the identity's texts belong to; NULL: the arena */
+    enum look unread;        /* in the first places: LOOK_NONE, LOOK_NOT_ONE, LOOK_MALFORMED */
     bool has_asked, was_away;
-    bool saw_another; /* a token that is no JWT */
 };
 
 static bool jwt_auth_worker_start(struct exchange_worker *, void **kept);
@@ -99,7 +101,24 @@ static bool take_scheme(struct slice *value)
     return true;
 }
 
-enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_REPEATED, LOOK_NO_MEMORY };
+/* Two fields of one name that were joined on the way (RFC 9110 5.3), or a list: a token has no comma. */
+static bool is_list_of_tokens(struct slice text)
+{
+    size_t comma = slice_find_byte(text, ',');
+    return comma != SLICE_NOT_FOUND && jwt_is_one(slice_trim(slice_before(text, comma)));
+}
+
+/* RFC 6750 2.1: b64token. */
+static bool has_characters_of_token(struct slice text)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        char c = text.at[i];
+        bool is_good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       (c != '\0' && strchr("-._~+/=", c));
+        if (!is_good) return false;
+    }
+    return true;
+}
 
 /* Somebody else's scheme may stand beside others of its kind; two tokens in one place are two readings. */
 static enum look look_in_place(const struct exchange *exchange, const struct jwt_place *place, struct slice *token)
@@ -111,7 +130,9 @@ static enum look look_in_place(const struct exchange *exchange, const struct jwt
     case CREDENTIAL_FOUND: break;
     }
     if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
-    return jwt_is_one(*token) ? LOOK_FOUND : LOOK_NOT_ONE;
+    if (UNLIKELY(is_list_of_tokens(*token))) return LOOK_REPEATED;
+    if (LIKELY(jwt_is_one(*token))) return LOOK_FOUND;
+    return has_characters_of_token(*token) ? LOOK_NOT_ONE : LOOK_MALFORMED;
 }
 
 /* --- answers --- */
@@ -148,7 +169,7 @@ static enum filter_result refuse(struct exchange *exchange, const struct jwt_pol
 
 static enum filter_result refuse_repeated(struct exchange *exchange, const struct jwt_policy *policy)
 {
-    static const char text[] = "the request brings more than one token in one place";
+    static const char text[] = "the request brings several credentials in one place, send one";
     struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_request"), text);
     if (slice_is_absent(challenge)) return answer_no_memory(exchange);
     return identity_refuse(exchange, 400, "token-repeated", JWT_AUTH_RULE, challenge, "%s", text);
@@ -369,17 +390,21 @@ static enum look look_in_places(const struct exchange *exchange, const struct jw
         enum look look = look_in_place(exchange, &places[i], &state->token);
         if (look == LOOK_NONE) continue;
         state->place = look == LOOK_FOUND ? &places[i] : NULL;
-        if (look != LOOK_NOT_ONE) return look;
+        if (look != LOOK_NOT_ONE && look != LOOK_MALFORMED) return look;
         result = look;
     }
     return result;
 }
 
 /* Nothing for us in any place. Who brought something that is no JWT has credentials: nobody's word makes them no matter. */
-static enum filter_result find_nobody(struct exchange *exchange, const struct jwt_policy *policy, bool is_other)
+static enum filter_result find_nobody(struct exchange *exchange, const struct jwt_policy *policy, enum look unread)
 {
-    identity_missing(exchange, is_other ? policy->not_one : policy->missing);
-    if (is_other) identity_not_anonymous(exchange);
+    static const struct identity_unread not_one = { 401, "token-malformed", { "jwt-auth", 8 }, JWT_IS_NONE },
+                                        malformed = { 400, "token-malformed", { "jwt-auth", 8 }, JWT_AUTH_MALFORMED };
+    identity_missing(exchange, unread == LOOK_NOT_ONE     ? policy->not_one
+                               : unread == LOOK_MALFORMED ? policy->malformed
+                                                          : policy->missing);
+    if (unread != LOOK_NONE) identity_cannot_read(exchange, unread == LOOK_NOT_ONE ? &not_one : &malformed);
     if (policy->allows_anonymous) identity_allow_anonymous(exchange);
     return FILTER_NEXT;
 }
@@ -403,8 +428,9 @@ static enum filter_result look_in_late_places(struct exchange *exchange, const v
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
-    case LOOK_NOT_ONE: return find_nobody(exchange, policy, true);
-    default: return find_nobody(exchange, policy, state->saw_another);
+    case LOOK_NOT_ONE: return find_nobody(exchange, policy, LOOK_NOT_ONE);
+    case LOOK_MALFORMED: return find_nobody(exchange, policy, LOOK_MALFORMED);
+    default: return find_nobody(exchange, policy, state->unread);
     }
 }
 
@@ -418,10 +444,11 @@ static enum filter_result jwt_auth_request(struct exchange *exchange, const void
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
-    case LOOK_NOT_ONE: state->saw_another = true; break;
+    case LOOK_NOT_ONE: state->unread = LOOK_NOT_ONE; break;
+    case LOOK_MALFORMED: state->unread = LOOK_MALFORMED; break;
     case LOOK_NONE: break;
     }
-    if (policy->place_count == policy->first_place_count) return find_nobody(exchange, policy, state->saw_another);
+    if (policy->place_count == policy->first_place_count) return find_nobody(exchange, policy, state->unread);
     state->turn = (struct identity_turn){ .run = look_in_late_places, .compiled = compiled, .state = memory };
     identity_postpone(exchange, &state->turn);
     return FILTER_NEXT;
@@ -473,8 +500,9 @@ static void jwt_auth_explain(struct exchange *exchange, const void *compiled, st
     }
     switch (look_in_places(exchange, policy->places, policy->place_count, &state)) {
     case LOOK_FOUND: explain_token(exchange, policy, state.token, explanation); break;
-    case LOOK_REPEATED: explanation_add(explanation, "would refuse two tokens in one place (400)"); break;
-    case LOOK_NOT_ONE: explanation_add(explanation, "finds a token that is no JWT, and leaves it to others"); break;
+    case LOOK_REPEATED: explanation_add(explanation, "would refuse several credentials in one place (400)"); break;
+    case LOOK_NOT_ONE: explanation_add(explanation, "leaves it to others: " JWT_IS_NONE); break;
+    case LOOK_MALFORMED: explanation_add(explanation, "leaves them to others: " JWT_AUTH_MALFORMED); break;
     case LOOK_NO_MEMORY: explanation_add(explanation, "is short of memory"); break;
     case LOOK_NONE:
         explanation_add(explanation,

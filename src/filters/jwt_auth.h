@@ -9,6 +9,7 @@
 #include "keys/key_sets.h"
 
 #define JWT_AUTH_RULE SLICE("jwt-auth")
+#define JWT_AUTH_MALFORMED "the credentials are malformed (a token has no spaces, commas or quotes)"
 
 /* What a worker has taken of a source last; its alone. */
 struct jwt_keys_seen {
@@ -40,7 +41,7 @@ struct jwt_policy {
     struct jwt_place *places; /* in the order in which they are looked at */
     size_t place_count, first_place_count;
     struct jwt_policy_digest digest;
-    struct slice missing, not_one; /* challenges */
+    struct slice missing, not_one, malformed; /* challenges */
     struct slice realm;
     bool allows_anonymous, allows_on_failure, forwards;
 };

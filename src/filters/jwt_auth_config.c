@@ -414,7 +414,8 @@ bool jwt_auth_compile(const struct filter_compile *compile, const void *value, v
     keep_places(policy, &settings->sources);
     policy->realm = keep(policy, settings->realm);
     policy->missing = write_challenge(policy, SLICE_ABSENT, SLICE_ABSENT);
-    policy->not_one = write_challenge(policy, SLICE("invalid_token"), SLICE("the token is no JWT"));
+    policy->not_one = write_challenge(policy, SLICE("invalid_token"), SLICE(JWT_IS_NONE));
+    policy->malformed = write_challenge(policy, SLICE("invalid_request"), SLICE(JWT_AUTH_MALFORMED));
     policy->allows_anonymous = settings->anonymous == 1;
     policy->allows_on_failure = settings->on_failure == 1;
     policy->forwards = settings->forwards;

@@ -72,9 +72,9 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .read = read_url,                                                                                            \
           .write = write_text,                                                                                         \
           .type_text = "URL",                                                                                          \
-          .summary = "Where it publishes its JWK set. Fetched ahead of its end by Cache-Control, and when a token "    \
-                     "names a key that is not in it; kept while the issuer is away. Also `${env:NAME}` or "            \
-                     "`${file:PATH}`." },                                                                              \
+          .summary = "Where it publishes its JWK set. Fetched ahead of its end by Cache-Control or Expires, and "      \
+                     "when a token names a key that is not in it; kept while the issuer is away. Also "                \
+                     "`${env:NAME}` or `${file:PATH}`." },                                                             \
         { .name = "jwksCa",                                                                                            \
           .type = FIELD_CUSTOM,                                                                                        \
           .into = (base) + offsetof(struct jwt_issuer_settings, jwks_authorities),                                     \

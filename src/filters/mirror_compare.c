@@ -120,6 +120,8 @@ static struct slice kind_of(const struct json_value *value)
     case JSON_NULL: return SLICE("null");
     case JSON_BOOLEAN: return SLICE("boolean");
     case JSON_INTEGER:
+    case JSON_UNSIGNED:
+    case JSON_LONG_NUMBER:
     case JSON_DOUBLE: return SLICE("number");
     case JSON_STRING: return SLICE("string");
     case JSON_ARRAY: return SLICE("array");
@@ -135,6 +137,8 @@ static struct slice text_of(struct walk *walk, const struct json_value *value)
     case JSON_BOOLEAN: return value->boolean ? SLICE("true") : SLICE("false");
     case JSON_INTEGER: return arena_format(walk->arena, "%lld", (long long)value->integer);
     case JSON_DOUBLE: return slice_before(slice_of(value->written, value->count), VALUE_BYTES_MAX);
+    case JSON_UNSIGNED: return arena_format(walk->arena, "%llu", (unsigned long long)value->natural);
+    case JSON_LONG_NUMBER:
     case JSON_STRING: return slice_before(value->text, VALUE_BYTES_MAX);
     case JSON_ARRAY: return arena_format(walk->arena, "%u items", value->count);
     case JSON_OBJECT: return arena_format(walk->arena, "%u members", value->count);
@@ -204,14 +208,9 @@ static bool arrays_are_alike(struct walk *walk, const struct json_value *primary
     return true;
 }
 
-static bool is_number(const struct json_value *value)
-{
-    return value->type == JSON_INTEGER || value->type == JSON_DOUBLE;
-}
-
 static bool scalars_are_alike(const struct json_value *primary, const struct json_value *mirror)
 {
-    if (is_number(primary) && is_number(mirror)) return json_numbers_equal(primary, mirror); /* 1 is 1.0 */
+    if (json_is_number(primary) && json_is_number(mirror)) return json_numbers_equal(primary, mirror); /* 1 is 1.0 */
     if (primary->type != mirror->type) return false;
     switch ((enum json_type)primary->type) {
     case JSON_BOOLEAN: return primary->boolean == mirror->boolean;

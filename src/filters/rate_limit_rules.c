@@ -268,12 +268,22 @@ static struct slice value_of(const struct rate_rule *rule, const struct exchange
     return SLICE_ABSENT;
 }
 
+/* Two issuers may call a client or a user the same, and they are two: a token's ids count within its issuer, those of API keys by themselves. */
+static uint64_t hash_of_caller(const struct hash_key *key, struct slice issuer, struct slice id)
+{
+    uint64_t hash = hash_keyed(key, id);
+    if (issuer.length == 0) return hash;
+    const uint64_t both[] = { hash_keyed(key, issuer), hash };
+    return hash_keyed(key, slice_of((const char *)both, sizeof both));
+}
+
 uint64_t rate_rule_hash(const struct rate_rule *rule, const struct exchange *exchange)
 {
     if (rule->key == RATE_LIMIT_BY_GLOBAL || rule->key == RATE_LIMIT_BY_ROUTE) return rule->fixed_hash;
     struct slice value = value_of(rule, exchange);
     if (slice_is_absent(value) || value.length == 0) return hash_of_address(&rule->state->keys[1], &exchange->client);
-    return hash_keyed(&rule->state->keys[0], value);
+    bool is_caller = rule->key == RATE_LIMIT_BY_CLIENT_ID || rule->key == RATE_LIMIT_BY_USER_ID;
+    return hash_of_caller(&rule->state->keys[0], is_caller ? exchange->identity.issuer : SLICE_ABSENT, value);
 }
 
 /* What comes to nothing counts as one. */

@@ -73,6 +73,9 @@ static bool orders_equal(const struct decimal *a, const struct decimal *b)
 static struct slice text_of(const struct json_value *value, char room[static 24])
 {
     if (value->type == JSON_DOUBLE) return slice_of(value->written, value->count);
+    if (value->type == JSON_LONG_NUMBER) return value->text;
+    if (value->type == JSON_UNSIGNED)
+        return slice_of(room, (size_t)snprintf(room, 24, "%llu", (unsigned long long)value->natural));
     return slice_of(room, (size_t)snprintf(room, 24, "%lld", (long long)value->integer));
 }
 

@@ -164,6 +164,25 @@ static bool skip_digits(struct reader *reader)
     return reader->next > start;
 }
 
+/* Of a whole number that a double can hold. */
+#define WHOLE_NUMBER_BYTES_MAX 310
+
+double json_number(const struct json_value *number)
+{
+    char text[WHOLE_NUMBER_BYTES_MAX + 1];
+    switch ((enum json_type)number->type) {
+    case JSON_INTEGER: return (double)number->integer;
+    case JSON_UNSIGNED: return (double)number->natural;
+    case JSON_DOUBLE: return number->number;
+    case JSON_LONG_NUMBER: break;
+    default: return 0;
+    }
+    if (number->text.length >= sizeof text) return number->text.at[0] == '-' ? -INFINITY : INFINITY;
+    memcpy(text, number->text.at, number->text.length);
+    text[number->text.length] = '\0';
+    return strtod(text, NULL);
+}
+
 /* strtod() wants a NUL. The process stays in the C locale. */
 static bool read_double(struct reader *reader, struct slice text, struct json_value *into)
 {
@@ -185,6 +204,23 @@ static bool read_double(struct reader *reader, struct slice text, struct json_va
     return true;
 }
 
+static bool read_integer(struct reader *reader, struct slice text, struct json_value *into)
+{
+    int64_t integer;
+    uint64_t natural;
+    if (LIKELY(slice_parse_int64(text, &integer))) {
+        *into = (struct json_value){ .type = JSON_INTEGER, .integer = integer };
+        return true;
+    }
+    if (slice_parse_uint64(text, &natural)) {
+        *into = (struct json_value){ .type = JSON_UNSIGNED, .natural = natural };
+        return true;
+    }
+    if (!read_double(reader, text, into)) return false;
+    *into = (struct json_value){ .type = JSON_LONG_NUMBER, .text = text };
+    return true;
+}
+
 static bool read_number(struct reader *reader, struct json_value *into)
 {
     const char *start = reader->next;
@@ -201,10 +237,7 @@ static bool read_number(struct reader *reader, struct json_value *into)
         if (!skip_digits(reader)) return refuse(reader, reader->next, "no digit in the exponent of a number");
     }
     struct slice text = slice_of(start, (size_t)(reader->next - start));
-    int64_t integer;
-    if (!is_integer || !slice_parse_int64(text, &integer)) return read_double(reader, text, into);
-    *into = (struct json_value){ .type = JSON_INTEGER, .integer = integer };
-    return true;
+    return is_integer ? read_integer(reader, text, into) : read_double(reader, text, into);
 }
 
 /* --- lists and objects --- */
@@ -409,7 +442,7 @@ static size_t rounded(size_t bytes) { return (bytes + 7) & ~(size_t)7; }
 size_t json_copied_bytes(const struct json_value *value)
 {
     size_t bytes = 0;
-    if (value->type == JSON_STRING) return rounded(value->text.length + 1);
+    if (value->type == JSON_STRING || value->type == JSON_LONG_NUMBER) return rounded(value->text.length + 1);
     if (value->type == JSON_ARRAY) {
         bytes = value->count * sizeof value->items[0];
         for (uint32_t i = 0; i < value->count; i++) bytes += json_copied_bytes(&value->items[i]);
@@ -443,7 +476,7 @@ static void copy_value(const struct json_value *value, char **block, struct json
     if (value->type == JSON_DOUBLE) {
         into->written = NULL;
         into->count = 0;
-    } else if (value->type == JSON_STRING) {
+    } else if (value->type == JSON_STRING || value->type == JSON_LONG_NUMBER) {
         into->text = copy_text(block, value->text);
     } else if (value->type == JSON_ARRAY && value->count > 0) {
         struct json_value *items = cut(block, value->count * sizeof *items);

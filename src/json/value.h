@@ -12,7 +12,18 @@
 
 #define JSON_DEPTH_MAX 32
 
-enum json_type { JSON_NULL, JSON_BOOLEAN, JSON_INTEGER, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+/* A number that is written without fraction and exponent is whole and stays exact, however large: others' ids are not to be rounded into each other. */
+enum json_type {
+    JSON_NULL,
+    JSON_BOOLEAN,
+    JSON_INTEGER,
+    JSON_UNSIGNED,    /* beyond the largest int64_t */
+    JSON_LONG_NUMBER, /* beyond 64 bits */
+    JSON_DOUBLE,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 struct json_member;
 
@@ -21,13 +32,14 @@ struct json_value {
     uint32_t count; /* items, members; of a double, bytes of `written` */
     union {
         bool boolean;
-        int64_t integer; /* written without fraction and exponent, and fits; any other number is a double */
+        int64_t integer;
+        uint64_t natural;
         struct {
             double number; /* finite, but for json_parse_any_number() */
             const char
                 *written; /* its `count` bytes in the text; NULL in a copy, which keeps what a double holds of it */
         };
-        struct slice text;
+        struct slice text;                 /* also of a LONG_NUMBER: its digits, with '-' in front if it is negative */
         const struct json_value *items;    /* in order; NULL where count is 0 */
         const struct json_member *members; /* in order; NULL where count is 0 */
     };
@@ -47,6 +59,13 @@ bool json_parse_few(struct slice text, uint32_t values_max, struct arena *, stru
 
 /* The same for who compares numbers as they are written: one that no double holds is no error, but infinite. */
 bool json_parse_any_number(struct slice text, struct arena *, struct json_value *into, struct error *) MUST_USE;
+
+static inline bool json_is_number(const struct json_value *value)
+{
+    return value->type >= JSON_INTEGER && value->type <= JSON_DOUBLE;
+}
+/* The nearest double; finite, but for json_parse_any_number(). */
+double json_number(const struct json_value *number);
 
 /* Of two numbers of parsed texts: are they the same by value, with all their digits? 1 is 1.0 and 1e0, and 9007199254740993 isn't 9007199254740992.0.
  * Costs by their length, whatever their exponents. */

@@ -101,8 +101,6 @@ void api_keys_distrust(struct api_keys *);
  * `complete` and nothing had to be left out. Doesn't touch what is believed meanwhile. */
 void api_keys_load_begin(struct api_keys *);
 void api_keys_load_end(struct api_keys *, bool complete);
-/* False: no room for one more without another's going. */
-bool api_keys_has_room(struct api_keys *);
 bool api_keys_is_whole(const struct api_keys *);
 /* Frees what no reader can see any more; the other calls do so too. */
 void api_keys_reclaim(struct api_keys *);

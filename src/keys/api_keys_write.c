@@ -245,8 +245,6 @@ void api_keys_reclaim(struct api_keys *keys)
 
 void api_keys_reserve(struct api_keys *keys, uint64_t count) { key_memory_reserve(keys, count); }
 
-bool api_keys_has_room(struct api_keys *keys) { return key_memory_make_room(keys, 0); }
-
 /* --- doubt --- */
 
 bool api_keys_doubt(struct api_keys *keys, struct slice id)

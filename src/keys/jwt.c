@@ -172,7 +172,7 @@ bool jwt_parse(struct slice token, struct arena *arena, struct jwt *jwt, struct 
     if (token.length > JWT_BYTES_MAX) return jwt_refuse(error, "token-too-large", "the token is larger than 16 KiB");
     size_t count = split(token, parts);
     if (count == 5) return jwt_refuse(error, "token-encrypted", "encrypted tokens are not taken");
-    if (count != 3) return jwt_refuse(error, "token-malformed", "the token has not three parts");
+    if (count != 3) return jwt_refuse(error, "token-malformed", JWT_IS_NONE);
     jwt->signing_input = slice_before(token, parts[0].length + 1 + parts[1].length);
     struct slice header = SLICE_ABSENT;
     jwt->claims = (struct json_value){ .type = JSON_NULL };

@@ -29,6 +29,8 @@ struct jwt {
 /* Is it one at all, signed or encrypted: three or five parts, of which the first begins as a JSON object does,
  * to whoever reads it as leniently as can be? Costs next to nothing. */
 bool jwt_is_one(struct slice token);
+/* What is said of the others. */
+#define JWT_IS_NONE "the token is not a JSON Web Token (three parts separated by dots)"
 /* All but the claims. The header's tree lives in the arena and points into it; signing_input points into the token. Takes at most 64 KiB beyond
  * the token's length, whoever made it. False: *error (401, or 503 without memory). */
 bool jwt_parse(struct slice token, struct arena *, struct jwt *, struct error *) MUST_USE;

@@ -12,13 +12,8 @@
 /* A NumericDate (RFC 7519 2), which may have a fraction: `round` says which way that goes. False: there, and no number. */
 static bool read_time(const struct json_value *value, double (*round)(double), int64_t *seconds)
 {
-    double number;
-    if (value->type == JSON_INTEGER)
-        number = (double)value->integer;
-    else if (value->type == JSON_DOUBLE)
-        number = round(value->number);
-    else
-        return false;
+    if (!json_is_number(value)) return false;
+    double number = round(json_number(value));
     if (number > (double)TIME_MAX) number = (double)TIME_MAX;
     if (number < (double)-TIME_MAX) number = (double)-TIME_MAX;
     *seconds = (int64_t)number;
@@ -88,6 +83,10 @@ static bool is_value(const struct json_value *value, struct slice wanted)
     case JSON_INTEGER:
         length = snprintf(text, sizeof text, "%lld", (long long)value->integer);
         return slice_equal(wanted, slice_of(text, (size_t)length));
+    case JSON_UNSIGNED:
+        length = snprintf(text, sizeof text, "%llu", (unsigned long long)value->natural);
+        return slice_equal(wanted, slice_of(text, (size_t)length));
+    case JSON_LONG_NUMBER: return slice_equal(value->text, wanted);
     default: return false;
     }
 }

@@ -2,6 +2,7 @@
  *
  * Loaded when the first one is wanted and not linked, as by all who speak through it (base/library.h). Bounded in time, in bytes and in redirects, which
  * never lead from https to http; no cookies, no user from .netrc, no content coding. */
+#include "base/clock.h"
 #include "base/library.h"
 #include "base/memory.h"
 #include "keys/key_sets_private.h"
@@ -11,6 +12,7 @@
 
 #define REDIRECTS_MAX 3L
 #define HEADER_BYTES_MAX 512
+#define NS_PER_SECOND UINT64_C(1000000000)
 
 static struct {
     __typeof__(curl_global_init) *curl_global_init;
@@ -100,7 +102,8 @@ struct key_set_fetch {
     char *body; /* grows up to KEY_SET_BYTES_MAX */
     size_t length, capacity;
     bool is_too_large;
-    struct header_value cache_control, age, etag;
+    struct header_value cache_control, expires, date, age, etag;
+    uint64_t asked_s;
     char details[CURL_ERROR_SIZE];
 };
 
@@ -121,28 +124,42 @@ static size_t take_body(const char *at, size_t one, size_t count, void *argument
     return length;
 }
 
-/* The first of its name counts; one that is too long is none. */
-static bool take_value(struct slice line, struct slice name, struct header_value *value)
+/* The first of its name counts, but of Cache-Control all, as one list (RFC 9110 5.3). One that is too long is none. */
+static void take_value(struct slice text, struct header_value *value, bool is_list)
 {
-    if (!slice_equal_ignore_case(slice_before(line, name.length), name)) return false;
-    struct slice text = slice_trim(slice_after(line, name.length));
-    if (value->is_there || text.length > sizeof value->text) return true;
-    memcpy(value->text, text.at, text.length);
-    value->length = text.length;
+    if (value->is_there && !is_list) return;
+    if (!value->is_there) value->length = 0;
+    if (text.length + 1 > sizeof value->text - value->length) return;
+    if (value->is_there) value->text[value->length++] = ',';
+    memcpy(value->text + value->length, text.at, text.length);
+    value->length += text.length;
     value->is_there = true;
-    return true;
 }
 
 static size_t take_header(const char *at, size_t one, size_t count, void *argument)
 {
     struct key_set_fetch *fetch = argument;
+    const struct {
+        struct slice name;
+        struct header_value *value;
+    } fields[] = {
+        { SLICE("cache-control"), &fetch->cache_control },
+        { SLICE("expires"), &fetch->expires },
+        { SLICE("date"), &fetch->date },
+        { SLICE("age"), &fetch->age },
+        { SLICE("etag"), &fetch->etag },
+    };
     struct slice line = slice_of(at, one * count), text = line;
     while (text.length > 0 && (text.at[text.length - 1] == '\n' || text.at[text.length - 1] == '\r')) text.length--;
-    if (slice_starts_with(text, SLICE("HTTP/")))
-        fetch->cache_control.is_there = fetch->age.is_there = fetch->etag.is_there = false; /* behind a redirect */
-    else if (!take_value(text, SLICE("cache-control:"), &fetch->cache_control) &&
-             !take_value(text, SLICE("age:"), &fetch->age))
-        (void)take_value(text, SLICE("etag:"), &fetch->etag);
+    bool is_new = slice_starts_with(text, SLICE("HTTP/")); /* behind a redirect */
+    struct slice name = slice_before(text, slice_find_byte(text, ':'));
+    struct slice value = slice_trim(slice_after(text, name.length + 1));
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        if (is_new)
+            fields[i].value->is_there = false;
+        else if (name.length < text.length && slice_equal_ignore_case(name, fields[i].name))
+            take_value(value, fields[i].value, fields[i].value == &fetch->cache_control);
+    }
     return line.length;
 }
 
@@ -173,6 +190,7 @@ struct key_set_fetch *key_set_fetch_begin(struct key_set_fetcher *fetcher, const
     CURL *easy = fetch->easy = libcurl.curl_easy_init();
     PROMISE(easy != NULL);
     fetch->argument = argument;
+    fetch->asked_s = clock_wall_ns() / NS_PER_SECOND;
     add_header(fetch, "Accept: application/jwk-set+json, application/json");
     if (*etag) {
         char *line = memory_format("If-None-Match: %s", etag);
@@ -217,10 +235,18 @@ static struct slice value_of(const struct header_value *value)
 
 static void fill_answer(struct key_set_fetch *fetch, CURLcode code, struct key_set_answer *answer)
 {
+    const struct key_set_freshness freshness = {
+        .cache_control = value_of(&fetch->cache_control),
+        .expires = value_of(&fetch->expires),
+        .date = value_of(&fetch->date),
+        .age = value_of(&fetch->age),
+        .asked_s = fetch->asked_s,
+        .came_s = clock_wall_ns() / NS_PER_SECOND,
+    };
     *answer = (struct key_set_answer){
         .body = slice_of(fetch->body ? fetch->body : "", fetch->length),
         .etag = value_of(&fetch->etag),
-        .lifetime_ms = key_set_lifetime_ms(value_of(&fetch->cache_control), value_of(&fetch->age)),
+        .lifetime_ms = key_set_lifetime_ms(&freshness),
     };
     if (code == CURLE_OK)
         libcurl.curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &answer->status);

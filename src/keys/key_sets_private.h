@@ -23,8 +23,14 @@
 #define KEY_SET_LIFETIME_MS_MIN 5000
 #define KEY_SET_LIFETIME_MS_MAX 86400000
 
-/* How long an answer is fresh, by its Cache-Control and Age (absent: none), within the bounds. */
-uint64_t key_set_lifetime_ms(struct slice cache_control, struct slice age);
+/* What an answer says of its freshness (absent: nothing), and when it was asked for and came, in seconds of the wall clock. */
+struct key_set_freshness {
+    struct slice cache_control; /* of several fields, joined by commas */
+    struct slice expires, date, age;
+    uint64_t asked_s, came_s;
+};
+/* How long it still is fresh when it comes, within the bounds. */
+uint64_t key_set_lifetime_ms(const struct key_set_freshness *);
 /* When it is fetched again: at a time between three quarters and nine tenths of it. */
 uint64_t key_set_refresh_after_ms(uint64_t lifetime_ms, struct random *);
 /* After so many failures in a row, at least one. */

@@ -1,4 +1,5 @@
 /* keys/key_sets_rules.c: how long a key set is fresh (RFC 9111 4.2, 5.2.2), and when an issuer is asked again. Pure. */
+#include "base/clock.h"
 #include "keys/key_sets_private.h"
 
 #define RETRY_MS_MIN 1000
@@ -24,22 +25,58 @@ static uint64_t within_bounds(uint64_t ms)
     return ms > KEY_SET_LIFETIME_MS_MAX ? KEY_SET_LIFETIME_MS_MAX : ms;
 }
 
-uint64_t key_set_lifetime_ms(struct slice cache_control, struct slice age)
+enum told { TOLD_NOTHING, TOLD_LIFETIME, TOLD_NONE };
+
+/* s-maxage is for caches that are shared, and this is none. The first max-age counts; of one that is no number it is as if it was over (4.2.1). */
+static enum told read_cache_control(struct slice cache_control, uint64_t *lifetime_s)
 {
     static const struct slice max_age = { "max-age=", 8 };
-    uint64_t lifetime_s = 0, age_s = 0;
-    bool is_told = false;
+    enum told told = TOLD_NOTHING;
     struct slice directive;
     while (slice_next(&cache_control, ',', &directive)) {
         if (slice_equal_ignore_case(directive, SLICE("no-store")) ||
             slice_equal_ignore_case(directive, SLICE("no-cache")))
-            return KEY_SET_LIFETIME_MS_MIN;
-        if (!is_told && slice_equal_ignore_case(slice_before(directive, max_age.length), max_age))
-            is_told = read_seconds(slice_after(directive, max_age.length), &lifetime_s);
+            return TOLD_NONE;
+        if (told == TOLD_NOTHING && slice_equal_ignore_case(slice_before(directive, max_age.length), max_age))
+            told = read_seconds(slice_after(directive, max_age.length), lifetime_s) ? TOLD_LIFETIME : TOLD_NONE;
     }
-    if (!is_told) return KEY_SET_LIFETIME_MS_DEFAULT;
-    if (slice_is_absent(age) || !read_seconds(slice_trim(age), &age_s)) age_s = 0;
-    return within_bounds(lifetime_s > age_s ? (lifetime_s - age_s) * 1000 : 0);
+    return told;
+}
+
+/* By when the issuer says it was made: its own clock, so that a difference from ours doesn't count. What is no date, as "0", is over (RFC 9111 5.3). */
+static uint64_t lifetime_by_expires(const struct key_set_freshness *answer, uint64_t made_s)
+{
+    uint64_t ends_s;
+    if (!clock_read_http_date(slice_trim(answer->expires), answer->came_s, &ends_s)) return 0;
+    return ends_s > made_s ? ends_s - made_s : 0;
+}
+
+/* How old it is already (4.2.3): as its Date says or, where caches in between have had it longer, their Age and what the fetch took. */
+static uint64_t age_of(const struct key_set_freshness *answer, uint64_t made_s)
+{
+    uint64_t told_s = 0, by_date_s = answer->came_s > made_s ? answer->came_s - made_s : 0;
+    if (slice_is_absent(answer->age) || !read_seconds(slice_trim(answer->age), &told_s)) told_s = 0;
+    if (answer->came_s > answer->asked_s) told_s += answer->came_s - answer->asked_s;
+    return told_s > by_date_s ? told_s : by_date_s;
+}
+
+uint64_t key_set_lifetime_ms(const struct key_set_freshness *answer)
+{
+    uint64_t lifetime_s = 0, made_s;
+    if (slice_is_absent(answer->date) || !clock_read_http_date(slice_trim(answer->date), answer->came_s, &made_s))
+        made_s = answer->came_s;
+    switch (read_cache_control(answer->cache_control, &lifetime_s)) {
+    case TOLD_LIFETIME: break;
+    case TOLD_NONE: return KEY_SET_LIFETIME_MS_MIN;
+    case TOLD_NOTHING:
+        if (slice_is_absent(answer->expires)) return KEY_SET_LIFETIME_MS_DEFAULT;
+        lifetime_s = lifetime_by_expires(answer, made_s);
+        break;
+    }
+    uint64_t age_s = age_of(answer, made_s);
+    if (lifetime_s <= age_s) return KEY_SET_LIFETIME_MS_MIN;
+    return lifetime_s - age_s > KEY_SET_LIFETIME_MS_MAX / 1000 ? KEY_SET_LIFETIME_MS_MAX
+                                                               : within_bounds((lifetime_s - age_s) * 1000);
 }
 
 uint64_t key_set_refresh_after_ms(uint64_t lifetime_ms, struct random *random)

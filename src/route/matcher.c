@@ -294,8 +294,6 @@ void route_matcher_drop(struct route_matcher *matcher)
     free(matcher);
 }
 
-void *route_matcher_target(const struct route_matcher *matcher) { return matcher->target; }
-
 bool route_matcher_captures(const struct route_matcher *matcher, struct slice name)
 {
     for (uint32_t i = 0, group; matcher->has_regex && i < matcher->regex.name_count; i++) {

@@ -57,7 +57,6 @@ struct route_matcher;
 struct route_matcher *route_matcher_create(const struct route_rule *, void *target, struct error *) MUST_USE;
 void route_matcher_retain(struct route_matcher *);
 void route_matcher_drop(struct route_matcher *);
-void *route_matcher_target(const struct route_matcher *);
 /* Does the pattern capture this name? For checking ${path.NAME} at load. */
 bool route_matcher_captures(const struct route_matcher *, struct slice name);
 /* How many bytes of a path that matched `stripPrefix` removes (DESIGN 11, Path): what stands before the last '/' that

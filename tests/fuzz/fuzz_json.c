@@ -38,9 +38,9 @@ static void require_equal(const struct json_value *ours, const json_t *theirs)
     case JSON_NULL: PROMISE(json_typeof(theirs) == JANSSON_NULL); break;
     case JSON_BOOLEAN: PROMISE(json_typeof(theirs) == (ours->boolean ? JSON_TRUE : JSON_FALSE)); break;
     case JSON_INTEGER: /* jansson was told to read all numbers as doubles */
-        PROMISE(json_typeof(theirs) == JSON_REAL && json_real_value(theirs) == (double)ours->integer);
-        break;
-    case JSON_DOUBLE: PROMISE(json_typeof(theirs) == JSON_REAL && json_real_value(theirs) == ours->number); break;
+    case JSON_UNSIGNED:
+    case JSON_LONG_NUMBER:
+    case JSON_DOUBLE: PROMISE(json_typeof(theirs) == JSON_REAL && json_real_value(theirs) == json_number(ours)); break;
     case JSON_STRING:
         PROMISE(json_typeof(theirs) == JANSSON_STRING && json_string_length(theirs) == ours->text.length &&
                 ours->text.at);

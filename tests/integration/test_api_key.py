@@ -206,7 +206,7 @@ HOSTILE = [
     (b"Authorization: Basic a\r\nAuthorization: Bearer k\r\n", {400}),
     (b"Authorization: Bearer\r\n", {401}),
     (b"Authorization: Bearer " + b" " * 3000 + b"k\r\n", {401}),
-    (b"Authorization: bearer k, Bearer l\r\n", {401}),
+    (b"Authorization: bearer k, Bearer l\r\n", {400}),
     (b"X_API_Key: k\r\n", {401}),
     (b"Connection: X-API-Key\r\nX-API-Key: k\r\n", {401}),
     (b"Cookie: X-API-Key=k\r\n", {401}),

@@ -14,6 +14,7 @@ import pytest
 
 from backend import answer, close, drip, echo, hang, reset, send, send_with_fin, wait, wait_for
 from gateway import proxy
+from h2_client import H2Client
 from measuring import stop_process
 from wire import WireError, chunked, request_bytes, response_bytes
 
@@ -119,6 +120,45 @@ def test_a_body_cut_short_is_cut_for_the_client_too(running, module_backend, cut
         rest = wire.read_until_close(5)
         assert not rest.endswith(b"0\r\n\r\n")
     running.gauges_at_zero()
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+@pytest.mark.parametrize("cut", ["fin", "reset"])
+@pytest.mark.parametrize("beginning", [
+    response_bytes(headers={"Content-Length": "100"}, length=False),
+    response_bytes(headers={"Content-Length": "100"}, length=False) + b"half of it",
+    response_bytes(headers={"Transfer-Encoding": "chunked"}, length=False) + b"5\r\nhello\r\n",
+    response_bytes(headers={"Transfer-Encoding": "chunked"}, length=False) + b"5\r\nhello\r\n0\r\n",
+], ids=["a head", "half a body", "a chunk", "all but the last line"])
+def test_an_answer_that_breaks_as_it_comes_is_told_in_words(running, module_backend, beginning, cut, protocol):
+    """Head and break are there together: nothing has gone to the client, so it gets a whole 502 and not a cut answer (RFC 9110 15.6.3). A reset may be
+    noticed a turn later than what came before it: then what has gone is visibly cut (RFC 9112 8). Never does it look whole."""
+    module_backend.on("/breaks", *([send_with_fin(beginning)] if cut == "fin" else [send(beginning), reset()]))
+    for _ in range(5):
+        if protocol == "h2":
+            with H2Client(running.address) as client:
+                answer = client.get("/breaks")
+            status, told, was_cut = answer.status, bytes(answer.body), answer.reset is not None
+        else:
+            with running.send(request_bytes(target="/breaks", headers={"Connection": "close"})) as wire:
+                status, told, was_cut = read_what_came(wire)
+        assert status == 502 or (cut == "reset" and status in (200, None) and was_cut), (status, told)
+        if status == 502:
+            assert b"the service broke off inside its answer" in told and not was_cut
+    running.gauges_at_zero()
+
+
+def read_what_came(wire):
+    """Status, body and whether that was cut."""
+    try:
+        head = wire.read_response_head()
+    except WireError:
+        return None, b"", True
+    try:
+        wire.read_response_body(head)
+        return head.status, bytes(head.body), False
+    except WireError:
+        return head.status, b"", True
 
 
 BAD_BODIES = {

@@ -124,6 +124,26 @@ def test_tokens_that_bring_keys_along_are_refused_though_our_key_signed_them(gat
     assert len(backend.requests) == 1
 
 
+def test_what_is_no_token_and_what_is_several_is_said_in_answer_and_log(gateway, backend):
+    running = gateway(guarded(backend, secret=SECRET))
+    good = jwt.encode(in_an_hour(), SECRET, "HS256")
+    rows = [
+        (bearer("an-opaque-one"), 401, "invalid_token", "the token is not a JSON Web Token (three parts separated by dots)", "token-malformed"),
+        (bearer("two words"), 400, "invalid_request", "malformed", "token-malformed"),
+        (bearer(f"{good}, Bearer {good}"), 400, "invalid_request", "several credentials", "token-repeated"),
+        ([("Authorization", "Basic YTpi"), ("Authorization", f"Bearer {good}")], 400, "invalid_request", "several credentials", "token-repeated"),
+    ]
+    for fields, status, code, words, _reason in rows:
+        refused = running.get("/", fields)
+        assert refused.status == status and words in refused.problem["detail"] and refused.problem["rule"] == "jwt-auth"
+        challenge = refused.headers["WWW-Authenticate"]
+        assert f'error="{code}", error_description="' in challenge and words in challenge
+    lines = running.log_lines(len(rows))
+    assert [line["error"]["type"] for line in lines] == [reason for *_, reason in rows]
+    assert all(words in line["error"]["text"] for line, (_, _, _, words, _) in zip(lines, rows))
+    assert backend.requests == []
+
+
 def test_nothing_of_a_token_stands_in_answers_logs_and_figures(gateway, backend):
     running = gateway(guarded(backend, secret=SECRET, sources=["bearer", "query:access_token"]))
     good, bad = jwt.encode(in_an_hour(), SECRET, "HS256"), jwt.encode(in_an_hour(), "another-secret-of-thirty-two-bytes!", "HS256")

@@ -16,6 +16,7 @@ from load import EventStream, Load, NewConnections, numbered_events
 from measuring import open_descriptors, stop_process, threads
 from plain_http import PLAIN_HTTP
 from upgrading import install, install_script, runs, status, upgrade, wait_until_drained
+from websocket import echo_frames, open_websocket, switch
 from wire import connect, request_bytes
 
 
@@ -151,6 +152,105 @@ def test_a_slow_answer_is_finished_by_the_old_gateway(upgradable, backend):
     assert response.body == b"finished" and not response.keeps_alive
     wait_until_drained(running)
     assert before not in running.gateway_processes()
+
+
+# Limits: what has been counted where it was opened is given back there
+
+def concurrent(limit):
+    return [{"name": "r", "key": "global", "algorithm": "concurrency", "limit": limit}]
+
+
+def kept(running, count):
+    """Idle connections, which may each ask the old gateway once more behind an upgrade."""
+    wires = [running.send(request_bytes(target="/plain")) for _ in range(count)]
+    for wire in wires:
+        assert wire.read_response().status == 200
+    return wires
+
+
+def ask_again(wire):
+    response = wire.send(request_bytes(target="/plain")).read_response()
+    assert not response.keeps_alive, "the old gateway's"
+    return response.status
+
+
+def test_requests_and_sockets_keep_their_places_in_a_limit(upgradable, backend):
+    """In the old gateway they count until they end, and then their places are free for others there. The new one begins with none."""
+    done = threading.Event()
+    backend.on("/slow", wait_for(done), answer(200, body=b"finished")).on("/chat", switch(echo_frames)).on("/plain", answer(200))
+    running = upgradable(proxy(backend, rateLimits=concurrent(3)))
+    first, second, third = kept(running, 3)
+    slow, ws = running.send(request_bytes(target="/slow")), open_websocket(running, "/chat")
+    backend.wait_for_requests(5)
+    extra = running.send(request_bytes(target="/slow"))
+    backend.wait_for_requests(6)
+    assert running.get("/plain").status == 429
+    upgrade(running)
+    assert [running.get("/plain").status for _ in range(4)] == [200] * 4
+    assert ask_again(first) == 429
+    done.set()
+    for wire in (slow, extra):
+        assert wire.read_response().body == b"finished"
+    ws.send(b"still here").expect(b"still here")
+    assert ask_again(second) == 200
+    ws.close(1000).expect_close(1000)
+    ws.wire.close()
+    assert ask_again(third) == 200
+    wait_until_drained(running)
+    assert running.get("/plain").status == 200 and running.gauges_at_zero()
+
+
+def test_a_place_of_who_goes_away_in_an_upgrade_is_given_back(upgradable, backend):
+    backend.on("/hang", hang()).on("/chat", switch(echo_frames)).on("/plain", answer(200))
+    running = upgradable(proxy(backend, rateLimits=concurrent(2)))
+    first, second = kept(running, 2)
+    hanging, ws = running.send(request_bytes(target="/hang")), open_websocket(running, "/chat")
+    backend.wait_for_requests(4)
+    upgrade(running)
+    assert ask_again(first) == 429
+    hanging.reset()
+    ws.wire.reset()
+    deadline = time.monotonic() + 10
+    while not all(getattr(request, "abandoned_at", None) for request in backend.requests if request.target == "/hang"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert ask_again(second) == 200
+    wait_until_drained(running)
+
+
+@pytest.mark.slow
+def test_who_waits_in_a_limits_queue_gets_its_turn(upgradable, backend):
+    """Three wait, one of them goes away; the others are answered in order by the gateway that let them wait, and the new one has no queue yet."""
+    backend.on("/plain", answer(200))
+    rule = {"name": "r", "key": "global", "limit": 1, "window": 8, "action": "queue", "queueMaxWaitMs": 60000}
+    running = upgradable(proxy(backend, rateLimits=[rule], route={"timeoutMs": 60000}))
+    began = time.monotonic()
+    assert running.get("/plain").status == 200
+    waiting = [running.send(request_bytes(target=f"/plain?{number}")) for number in range(3)]
+    running.wait_for_metric("sluice_rate_limit_waiting", 3)
+    upgrade(running)
+    assert running.metric("sluice_rate_limit_waiting") == 0 and status(running)["gatewaysDraining"] == 1
+    assert running.get("/plain?new").status == 200
+    waiting.pop().close()
+    for wire in waiting:
+        assert wire.read_response().status == 200
+    assert time.monotonic() - began > 15
+    wait_until_drained(running)
+    assert sorted(backend.targets()) == ["/plain", "/plain?0", "/plain?1", "/plain?new"], "who went away was not asked for"
+    running.gauges_at_zero()
+
+
+def test_a_queue_does_not_hold_the_old_gateway_beyond_its_drain(upgradable, backend):
+    backend.on("/plain", answer(200))
+    rule = {"name": "r", "key": "global", "limit": 1, "window": 20, "action": "queue", "queueMaxWaitMs": 25000}
+    running = upgradable(proxy(backend, rateLimits=[rule], drainTimeout=1))
+    assert running.get("/plain").status == 200
+    waiting = running.send(request_bytes(target="/plain"))
+    running.wait_for_metric("sluice_rate_limit_waiting", 1)
+    upgrade(running)
+    assert waiting.is_closed(timeout=10)
+    wait_until_drained(running)
+    assert len(backend.requests) == 1
 
 
 def test_draining_is_bounded(upgradable, backend):

@@ -117,6 +117,53 @@ static void the_example_date_of_the_rfc_is_written_as_there(void **state)
     assert_string_equal(iso, "2026-01-31T12:00:00.123Z");
 }
 
+static void dates_are_read_in_all_three_forms_and_nothing_else_is_one(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t seconds; /* 0: none */
+    } rows[] = {
+        { "Sun, 06 Nov 1994 08:49:37 GMT", 784111777 },
+        { "Sunday, 06-Nov-94 08:49:37 GMT", 784111777 },
+        { "Sun Nov  6 08:49:37 1994", 784111777 },
+        { "Thu, 01 Jan 1970 00:00:01 GMT", 1 },
+        { "Thu, 29 Feb 2024 23:59:60 GMT", 1709251200 },
+        { "Friday, 01-Jan-76 00:00:00 GMT", 3345062400 }, /* 50 years ahead of 2026 */
+        { "Saturday, 01-Jan-77 00:00:00 GMT", 220924800 },
+        { "Sun Nov 16 08:49:37 1994", 784975777 },
+        { "", 0 },
+        { "0", 0 },
+        { "-1", 0 },
+        { "Sun, 06 Nov 1994 08:49:37", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 UTC", 0 },
+        { "Sun, 06 Nov 1994 08:49:37 GMT ", 0 },
+        { "Sun, 6 Nov 1994 08:49:37 GMT", 0 },
+        { "Sun, 06 nov 1994 08:49:37 GMT", 0 },
+        { "Sun, 31 Nov 1994 08:49:37 GMT", 0 },
+        { "Wed, 29 Feb 2023 00:00:00 GMT", 0 },
+        { "Sun, 00 Nov 1994 08:49:37 GMT", 0 },
+        { "Sun, 06 Nov 1994 24:00:00 GMT", 0 },
+        { "Sun, 06 Nov 1994 08:60:00 GMT", 0 },
+        { "Wed, 31 Dec 1969 23:59:59 GMT", 0 },
+        { "Sun, 06-Nov 1994 08:49:37 GMT", 0 },
+        { "Sun Nov  6 08:49:37 19", 0 },
+        { "1994-11-06T08:49:37Z", 0 },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        uint64_t seconds = 0;
+        bool is_date = clock_read_http_date(slice_from_cstring(rows[i].text), 1790000000, &seconds);
+        if (is_date != (rows[i].seconds != 0) || (is_date && seconds != rows[i].seconds))
+            fail_msg("\"%s\": %llu", rows[i].text, (unsigned long long)seconds);
+    }
+    for (uint64_t second = 0; second < UINT64_C(4102444800); second += 7654321) { /* there and back */
+        char text[CLOCK_HTTP_DATE_BYTES];
+        uint64_t again;
+        clock_write_http_date(second * 1000000000, text);
+        assert_true(clock_read_http_date(slice_from_cstring(text), 0, &again));
+        assert_true(again == second);
+    }
+}
+
 static void monotonic_time_never_goes_back(void **state)
 {
     uint64_t before = clock_monotonic_ns();
@@ -332,6 +379,7 @@ int main(void)
         cmocka_unit_test(numbers_are_digits_and_nothing_else),
         cmocka_unit_test(dates_agree_with_the_c_library_over_five_centuries),
         cmocka_unit_test(the_example_date_of_the_rfc_is_written_as_there),
+        cmocka_unit_test(dates_are_read_in_all_three_forms_and_nothing_else_is_one),
         cmocka_unit_test(monotonic_time_never_goes_back),
         cmocka_unit_test(the_hash_is_siphash_1_3),
         cmocka_unit_test(the_key_of_the_process_is_random_but_stays),

@@ -85,6 +85,8 @@ static const struct row rows[] = {
     { "headers: Authorization", "GET /a", "Authorization: Bearer\r\n", 401, "no credentials" },
     { "headers: Authorization", "GET /a", "Authorization: Bearer key 0\r\nAuthorization: Bearer key 3\r\n", 400,
       "several" },
+    { "headers: Authorization", "GET /a", "Authorization: ApiKey key 0, ApiKey key 3\r\n", 400, "several" },
+    { "headers: Authorization", "GET /a", "Authorization: Basic YTpi, Bearer key 0\r\n", 400, "several" },
 };
 
 static void ask(struct testbed *bed, struct client *client, const char *line, const char *fields)

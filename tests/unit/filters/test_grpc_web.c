@@ -1,4 +1,5 @@
 /* grpc-web: what the service gets of a call from a browser, and what the browser gets back; broken bodies either way. */
+#include "base/memory.h"
 #include "exchange/testbed.h"
 
 #define BINARY "Content-Type: application/grpc-web+proto\r\n"
@@ -282,6 +283,56 @@ static void what_the_gateway_itself_says_is_translated(void **state)
     }
 }
 
+/* Behind the response filters too: the answer was there as a whole and a stage found it broken, or its head can't be written. A page of another
+ * origin may read what happened. */
+static void a_failure_behind_the_filters_is_translated_too(void **state)
+{
+    static const struct {
+        const char *filters;
+        struct slice body;
+        const char *status, *words;
+    } rows[] = {
+        { "",
+          { "\0\0\0\0\3ab", 7 },
+          "grpc-status: 14",
+          "grpc-message: the service gave an answer that is not whole gRPC" },
+        { "",
+          { "\0\0\0\0\3abc\x80\0\0\0\0", 13 },
+          "grpc-status: 14",
+          "grpc-message: the service gave an answer that is not whole gRPC" },
+        { ", { type: test-refuse, on: response, bytes: 3 }",
+          { "\0\0\0\0\3abc", 8 },
+          "grpc-status: 2",
+          "grpc-message: a body stage" },
+        { ", { type: test-line-break }", { "\0\0\0\0\3abc", 8 }, "grpc-status: 2", "could not write its answer" },
+    };
+    for (size_t i = 0; i < 2 * COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        bool in_text = i % 2;
+        char *filters = memory_format("{ type: cors, allowedOrigins: 'https://app.example.com' }, { type: grpc-web }%s",
+                                      rows[i / 2].filters);
+        testbed_start_filtered(&bed, "/a", filters);
+        bed.service.after_body = true;
+        bed.service.headers = GRPC_ANSWER;
+        bed.service.body = rows[i / 2].body.at;
+        bed.service.body_length = rows[i / 2].body.length;
+        bed.service.trailers = TRAILERS;
+        call(&bed, &client,
+             in_text ? TEXT "Origin: https://app.example.com\r\n" : BINARY "Origin: https://app.example.com\r\n",
+             in_text ? SLICE(MESSAGES_TEXT) : MESSAGES, 100);
+        assert_true(client.sent);
+        assert_outcome(&client, in_text, rows[i / 2].status, rows[i / 2].words);
+        assert_slice_is(client_header(&client, "Content-Type"),
+                        in_text ? "application/grpc-web-text" : "application/grpc-web+proto");
+        assert_slice_is(client_header(&client, "Access-Control-Allow-Origin"), "https://app.example.com");
+        assert_int_equal(client_count_header(&client, "grpc-status"), 0);
+        client_release(&client);
+        testbed_stop(&bed);
+        free(filters);
+    }
+}
+
 static void a_broken_request_fails_and_says_why(void **state)
 {
     static const struct {
@@ -467,6 +518,7 @@ int main(void)
         cmocka_unit_test(what_is_no_grpc_web_passes_untouched),
         cmocka_unit_test(an_answer_that_is_no_grpc_passes_untouched),
         cmocka_unit_test(what_the_gateway_itself_says_is_translated),
+        cmocka_unit_test(a_failure_behind_the_filters_is_translated_too),
         cmocka_unit_test(a_broken_request_fails_and_says_why),
         cmocka_unit_test(a_compressed_message_passes),
         cmocka_unit_test(a_body_that_is_compressed_as_a_whole_is_refused),

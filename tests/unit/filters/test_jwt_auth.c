@@ -66,9 +66,20 @@ static void the_flat_form_lets_in_whose_token_is_good(void **state)
     expect(&bed, NULL, 401, "no credentials");
     expect(&bed, "Authorization: Basic YTpi\r\n", 401, "no credentials");
     char *repeated = memory_format("%s%s", good, good);
-    expect(&bed, repeated, 400, "more than one token");
+    expect(&bed, repeated, 400, "several credentials");
     testbed_stop(&bed);
     free(claims), free(good), free(other_algorithm), free(old), free(repeated);
+}
+
+/* '@' stands for a good token, '#' for a wrong one. */
+static void fill_in(const char *text, const char *good, const char *wrong, char *into, size_t size)
+{
+    size_t length = 0;
+    for (; *text; text++)
+        length += (size_t)(*text == '@'   ? snprintf(into + length, size - length, "%s", good)
+                           : *text == '#' ? snprintf(into + length, size - length, "%s", wrong)
+                                          : snprintf(into + length, size - length, "%c", *text));
+    into[length] = '\0';
 }
 
 static void challenges_say_what_rfc_6750_says(void **state)
@@ -89,22 +100,58 @@ static void challenges_say_what_rfc_6750_says(void **state)
     ask(&bed, &client, "GET /a", "Authorization: Bearer an-opaque-one\r\n");
     assert_int_equal(client.status, 401);
     challenge = client_header(&client, "WWW-Authenticate");
-    assert_true(slice_find(challenge, SLICE("error=\"invalid_token\"")) != SLICE_NOT_FOUND);
+    assert_true(
+        slice_find(challenge, SLICE("error=\"invalid_token\", error_description=\"the token is not a JSON Web Token "
+                                    "(three parts separated by dots)\"")) != SLICE_NOT_FOUND);
+    assert_non_null(strstr(client.body, "is not a JSON Web Token (three parts"));
+    assert_non_null(strstr(client.body, "\"rule\":\"jwt-auth\""));
     assert_null(strstr(client.body, "opaque"));
     client_release(&client);
     testbed_stop(&bed);
     free(bad);
 }
 
-/* '@' stands for a good token, '#' for a wrong one. */
-static void fill_in(const char *text, const char *good, const char *wrong, char *into, size_t size)
+/* '@' stands for a good token. What can't be read is a bad request (RFC 6750 3.1), and no reader behind us gets to choose from it. */
+static void several_credentials_and_malformed_ones_are_bad_requests(void **state)
 {
-    size_t length = 0;
-    for (; *text; text++)
-        length += (size_t)(*text == '@'   ? snprintf(into + length, size - length, "%s", good)
-                           : *text == '#' ? snprintf(into + length, size - length, "%s", wrong)
-                                          : snprintf(into + length, size - length, "%c", *text));
-    into[length] = '\0';
+    static const struct {
+        const char *fields;
+        unsigned status;
+        const char *words;
+    } rows[] = {
+        { "Authorization: Bearer @, Bearer @\r\n", 400, "several credentials" },
+        { "Authorization: Bearer a, Bearer b\r\n", 400, "several credentials" },
+        { "Authorization: Bearer @,Basic YTpi\r\n", 400, "several credentials" },
+        { "Authorization: Basic YTpi, Bearer @\r\n", 400, "several credentials" },
+        { "Authorization: Bearer @, @\r\n", 400, "several credentials" },
+        { "Authorization: Bearer @,\r\n", 400, "several credentials" },
+        { "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400, "several credentials" },
+        { "Authorization: Bearer a b\r\n", 400, "malformed" },
+        { "Authorization: Bearer \"a\"\r\n", 400, "malformed" },
+        { "Authorization: Bearer \xc3\xa4\r\n", 400, "malformed" },
+        { "Authorization: Bearer a\r\n", 401, "JSON Web Token" },
+        { "Authorization: Bearer a.b\r\n", 401, "JSON Web Token" },
+        { "Authorization: Digest username=\"Doe, John \\\" x\", realm=\"a, b c\", nonce = \"n\"\r\n", 401,
+          "no credentials" },
+    };
+    struct testbed bed;
+    struct client client;
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER " }, { type: test-tell-identity }");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char fields[4096];
+        fill_in(rows[i].fields, token, "", fields, sizeof fields);
+        ask(&bed, &client, "GET /a", fields);
+        if (client.status != rows[i].status || !strstr(client.body, rows[i].words))
+            fail_msg("row %zu: %u %s", i, client.status, client.body);
+        bool is_bad_request = slice_find(client_header(&client, "WWW-Authenticate"),
+                                         SLICE("error=\"invalid_request\"")) != SLICE_NOT_FOUND;
+        assert_true(is_bad_request == (rows[i].status == 400));
+        client_release(&client);
+    }
+    assert_int_equal(bed.service.requests, 0);
+    testbed_stop(&bed);
+    free(token);
 }
 
 static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
@@ -156,6 +203,35 @@ static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
         testbed_stop(&bed);
     }
     free(token), free(wrong);
+}
+
+/* What a service or a rule gets of an id is the id, however long, and not a double near it. */
+static void long_numbers_of_a_token_stay_exact(void **state)
+{
+    static const struct {
+        const char *claim, *condition; /* holds */
+    } rows[] = {
+        { "9007199254740993", "auth.claims.n == 9007199254740993" },
+        { "-9223372036854775808", "auth.claims.n < 0 && type(auth.claims.n) == int" },
+        { "9223372036854775808", "auth.claims.n == 9223372036854775808u && auth.claims.n > 9223372036854775807" },
+        { "18446744073709551615", "auth.claims.n == 18446744073709551615u && auth.claims.n != 18446744073709551614u" },
+        { "18446744073709551617", "auth.claims.n == '18446744073709551617'" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        char *claims = memory_format("{\"sub\":\"bob\",\"n\":%s}", rows[i].claim), *good = bearer(&hs512, claims);
+        char *filters = memory_format("{ " SECRET_FILTER
+                                      " }, { type: access, rules: [{ name: r, effect: allow, when: \"%s\" }] }, "
+                                      "{ type: set-header, name: X-N, value: '${string(auth.claims.n)}' }",
+                                      rows[i].condition);
+        testbed_start_filtered(&bed, "/a", filters);
+        for (int again = 0; again < 2; again++) { /* then out of the cache */
+            expect(&bed, good, 200, NULL);
+            assert_slice_is(service_header(&bed, "X-N"), rows[i].claim);
+        }
+        testbed_stop(&bed);
+        free(claims), free(good), free(filters);
+    }
 }
 
 static void forwarded_credentials_reach_the_service(void **state)
@@ -466,7 +542,9 @@ int main(void)
         cmocka_unit_test(an_opaque_bearer_is_not_nobody_to_any_policy),
         cmocka_unit_test(the_flat_form_lets_in_whose_token_is_good),
         cmocka_unit_test(challenges_say_what_rfc_6750_says),
+        cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
+        cmocka_unit_test(long_numbers_of_a_token_stay_exact),
         cmocka_unit_test(forwarded_credentials_reach_the_service),
         cmocka_unit_test(anonymous_callers_are_let_in_but_not_bad_tokens),
         cmocka_unit_test(an_issuer_is_chosen_by_iss),

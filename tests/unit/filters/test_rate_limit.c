@@ -295,12 +295,14 @@ static void expressions_are_keys_and_costs(void **state)
 static enum filter_result identify(struct exchange *exchange, const void *compiled, void *state)
 {
     const struct header *client = headers_find(&exchange->request->headers, SLICE("X-Test-Client"));
+    const struct header *issuer = headers_find(&exchange->request->headers, SLICE("X-Test-Issuer"));
     const struct header *tier = headers_find(&exchange->request->headers, SLICE("X-Test-Tier"));
     if (!client) {
         identity_missing(exchange, SLICE("Test"));
         return FILTER_NEXT;
     }
     exchange->identity.client_id = exchange->identity.user_id = exchange->identity.key_id = client->value;
+    exchange->identity.issuer = issuer ? issuer->value : SLICE_ABSENT;
     exchange->identity.tier = tier ? (int8_t)(tier->value.at[0] - '0') : IDENTITY_TIER_NONE;
     exchange->identity.method = IDENTITY_API_KEY;
     return FILTER_NEXT;
@@ -346,6 +348,30 @@ static void callers_are_told_apart_by_who_they_are(void **state)
         assert_int_equal(status_of(&bed, "192.0.2.2", "GET /a", "X-Test-Client: x\r\n"), 429);
         assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", "X-Test-Client: y\r\n"), 200);
         assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 401);
+        testbed_stop(&bed);
+    }
+}
+
+/* Two issuers and the owner of an API key may have one name; of keys the id is one of a kind. */
+static void namesakes_of_other_issuers_count_by_themselves(void **state)
+{
+    static const char *const callers[] = { "X-Test-Client: x\r\n", "X-Test-Client: x\r\nX-Test-Issuer: a\r\n",
+                                           "X-Test-Client: x\r\nX-Test-Issuer: b\r\n",
+                                           "X-Test-Client: a\r\nX-Test-Issuer: x\r\n" };
+    static const char *const keys[] = { "client_id", "user_id", "api_key" };
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        struct testbed bed;
+        char text[400];
+        snprintf(text, sizeof text,
+                 "routes: [{ name: a, path: /a, serviceId: one, filters: [{ type: test-identify },\n"
+                 "  { type: rate-limit, limit: 1, window: 600, key: %s }] }]\n",
+                 keys[i]);
+        start_with_identity(&bed, text);
+        for (size_t j = 0; j < COUNT_OF(callers); j++) {
+            bool is_known = strcmp(keys[i], "api_key") == 0 && (j == 1 || j == 2);
+            assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", callers[j]), is_known ? 429 : 200);
+            assert_int_equal(status_of(&bed, "192.0.2.2", "GET /a", callers[j]), 429);
+        }
         testbed_stop(&bed);
     }
 }
@@ -812,6 +838,7 @@ int main(void)
         TEST(routes_are_counted_apart),
         TEST(expressions_are_keys_and_costs),
         TEST(callers_are_told_apart_by_who_they_are),
+        TEST(namesakes_of_other_issuers_count_by_themselves),
         TEST(a_tier_has_its_own_limit),
         TEST(a_tiers_burst_is_in_proportion_to_its_limit),
         TEST(a_rule_before_identity_counts_bad_credentials),

@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "json/value.h"
 
+#include <math.h>
+
 /* From the heap without a byte to spare, so that a sanitizer sees a read beyond the end. */
 static bool parse(const char *text, size_t length, struct arena *arena, struct json_value *value, struct error *error)
 {
@@ -108,14 +110,7 @@ static void integers_are_whole_up_to_64_bits(void **state)
         const char *text;
         double number;
     } doubles[] = {
-        { "9223372036854775808", 9223372036854775808.0 },
-        { "-9223372036854775809", -9223372036854775809.0 },
-        { "1.0", 1 },
-        { "1e3", 1000 },
-        { "1E+3", 1000 },
-        { "25e-1", 2.5 },
-        { "0.1", 0.1 },
-        { "1e-400", 0 },
+        { "1.0", 1 }, { "1e3", 1000 }, { "1E+3", 1000 }, { "25e-1", 2.5 }, { "0.1", 0.1 }, { "1e-400", 0 },
     };
     for (size_t i = 0; i < COUNT_OF(doubles); i++) {
         assert_true(parse(doubles[i].text, strlen(doubles[i].text), *state, &value, &error));
@@ -151,6 +146,10 @@ static void numbers_are_equal_as_they_are_written(void **state)
         { "9223372036854775808", "9223372036854775809", false },
         { "-9223372036854775808", "-9223372036854775808.0", true },
         { "18446744073709551616", "1844674407370955161.6e1", true },
+        { "18446744073709551615", "1844674407370955161.5e1", true },
+        { "18446744073709551615", "18446744073709551614", false },
+        { "9223372036854775807", "9223372036854775808", false },
+        { "18446744073709551616", "18446744073709551617", false },
         { "123456789012345678901234567890", "123456789012345678901234567891", false },
         { "1e400", "1e401", false },
         { "1e400", "0.1e401", true },
@@ -169,6 +168,47 @@ static void numbers_are_equal_as_they_are_written(void **state)
         if (json_numbers_equal(&a, &b) != rows[i].equal) fail_msg("%s and %s", rows[i].a, rows[i].b);
         if (json_numbers_equal(&b, &a) != rows[i].equal) fail_msg("%s and %s", rows[i].b, rows[i].a);
     }
+}
+
+/* Neighbours stay two, of whatever length, and in a copy as well. */
+static void larger_whole_numbers_stay_exact(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t natural; /* 0: it is kept by its digits */
+        double number;
+    } rows[] = {
+        { "9223372036854775808", UINT64_C(9223372036854775808), 9223372036854775808.0 },
+        { "18446744073709551615", UINT64_MAX, 18446744073709551616.0 },
+        { "18446744073709551616", 0, 18446744073709551616.0 },
+        { "18446744073709551617", 0, 18446744073709551616.0 },
+        { "-9223372036854775809", 0, -9223372036854775809.0 },
+        { "340282366920938463463374607431768211456", 0, 0x1p128 },
+    };
+    struct json_value value, copy;
+    struct error error;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        assert_true(parse(rows[i].text, strlen(rows[i].text), *state, &value, &error));
+        assert_true(json_is_number(&value) && json_number(&value) == rows[i].number);
+        if (rows[i].natural) {
+            assert_true(value.type == JSON_UNSIGNED && value.natural == rows[i].natural);
+            continue;
+        }
+        assert_int_equal(value.type, JSON_LONG_NUMBER);
+        size_t bytes = json_copied_bytes(&value);
+        char *block = malloc(bytes);
+        json_copy_tree(&value, block, &copy);
+        assert_true(copy.type == JSON_LONG_NUMBER && copy.text.at == block);
+        assert_slice_is(copy.text, rows[i].text);
+        free(block);
+    }
+    char longest[400];
+    memset(longest, '9', sizeof longest);
+    assert_true(parse(longest, 308, *state, &value, &error));
+    assert_true(value.text.length == 308 && json_number(&value) > 9e307);
+    assert_false(parse(longest, sizeof longest, *state, &value, &error));
+    assert_true(json_parse_any_number(slice_of(longest, sizeof longest), *state, &value, &error));
+    assert_true(value.type == JSON_LONG_NUMBER && isinf(json_number(&value)));
 }
 
 static void what_is_not_json_is_refused_with_its_place(void **state)
@@ -297,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(strings_are_decoded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nul_in_a_string_stays_one_byte_of_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(integers_are_whole_up_to_64_bits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(larger_whole_numbers_stay_exact, set_up, tear_down),
         cmocka_unit_test_setup_teardown(numbers_are_equal_as_they_are_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_json_is_refused_with_its_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nesting_ends_at_32_levels, set_up, tear_down),

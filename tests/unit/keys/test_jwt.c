@@ -580,6 +580,22 @@ static void required_claims_are_there_and_what_they_must_be(void **state)
     assert_string_equal(judge("{\"n\":7,\"b\":true}", &typed_rules, 1000), "good");
     assert_string_equal(judge("{\"n\":7,\"b\":false}", &typed_rules, 1000), "token-claim");
     assert_string_equal(judge("{\"n\":7.5,\"b\":true}", &typed_rules, 1000), "token-claim");
+    /* Whole numbers are compared digit by digit, whatever their length. */
+    static const char *const numbers[] = { "9007199254740993", "18446744073709551615", "18446744073709551617" };
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        char claims[64];
+        struct jwt_required_claim one = { SLICE("n"), slice_from_cstring(numbers[i]) };
+        const struct jwt_rules one_rule = { .required = &one, .required_count = 1 };
+        snprintf(claims, sizeof claims, "{\"n\":%s}", numbers[i]);
+        assert_string_equal(judge(claims, &one_rule, 1000), "good");
+        claims[strlen(claims) - 2] = '9';
+        assert_string_equal(judge(claims, &one_rule, 1000), "token-claim");
+    }
+    static const struct jwt_rules none = { 0 };
+    assert_string_equal(judge("{\"exp\":18446744073709551615}", &none, 1000), "good");
+    assert_string_equal(judge("{\"exp\":184467440737095516150}", &none, 1000), "good");
+    assert_string_equal(judge("{\"nbf\":184467440737095516150}", &none, 1000), "token-not-yet-valid");
+    assert_string_equal(judge("{\"exp\":-184467440737095516150}", &none, 1000), "token-expired");
 }
 
 static bool read_subject(const char *claims, struct jwt_subject *subject, struct error *error)

@@ -12,34 +12,69 @@
 
 /* --- rules --- */
 
+#define CAME_S 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
+
 static void an_answer_is_fresh_as_long_as_it_says(void **state)
 {
+    static const char at_once[] = "Sun, 06 Nov 1994 08:49:37 GMT", in_two_minutes[] = "Sun, 06 Nov 1994 08:51:37 GMT",
+                      a_minute_ago[] = "Sun, 06 Nov 1994 08:48:37 GMT",
+                      in_ten_years[] = "Sat, 06 Nov 2004 08:49:37 GMT";
     static const struct {
-        const char *cache_control, *age; /* NULL: none */
-        uint64_t lifetime_ms;
+        const char *cache_control, *age, *date, *expires; /* NULL: none */
+        uint64_t took_s, lifetime_ms;
     } rows[] = {
-        { NULL, NULL, 300000 },
-        { "", NULL, 300000 },
-        { "public", NULL, 300000 },
-        { "max-age=60", NULL, 60000 },
-        { "public, MAX-AGE=60, must-revalidate", NULL, 60000 },
-        { "max-age=\"60\"", NULL, 60000 },
-        { "max-age=60", "20", 40000 },
-        { "max-age=60", "100", 5000 },
-        { "max-age=60", "soon", 60000 },
-        { "max-age=0", NULL, 5000 },
-        { "no-store", NULL, 5000 },
-        { "max-age=600, no-cache", NULL, 5000 },
-        { "max-age=99999999", NULL, 86400000 },
-        { "max-age=99999999999999999999999999", NULL, 86400000 },
-        { "max-age=-5", NULL, 300000 },
-        { "max-age=", NULL, 300000 },
-        { "s-maxage=5", NULL, 300000 },
-        { "max-age=60, max-age=90", NULL, 60000 },
+        { NULL, NULL, NULL, NULL, 0, 300000 },
+        { "", NULL, NULL, NULL, 0, 300000 },
+        { "public", NULL, NULL, NULL, 0, 300000 },
+        { "max-age=60", NULL, NULL, NULL, 0, 60000 },
+        { "public, MAX-AGE=60, must-revalidate", NULL, NULL, NULL, 0, 60000 },
+        { "max-age=\"60\"", NULL, NULL, NULL, 0, 60000 },
+        { "max-age=60", "20", NULL, NULL, 0, 40000 },
+        { "max-age=60", "100", NULL, NULL, 0, 5000 },
+        { "max-age=60", "soon", NULL, NULL, 0, 60000 },
+        { "max-age=0", NULL, NULL, NULL, 0, 5000 },
+        { "no-store", NULL, NULL, NULL, 0, 5000 },
+        { "max-age=600, no-cache", NULL, NULL, NULL, 0, 5000 },
+        { "max-age=99999999", NULL, NULL, NULL, 0, 86400000 },
+        { "max-age=99999999999999999999999999", NULL, NULL, NULL, 0, 86400000 },
+        { "max-age=-5", NULL, NULL, NULL, 0, 5000 },
+        { "max-age=", NULL, NULL, NULL, 0, 5000 },
+        { "s-maxage=5", NULL, NULL, NULL, 0, 300000 },
+        { "max-age=60, max-age=90", NULL, NULL, NULL, 0, 60000 },
+        /* max-age before Expires before nothing at all */
+        { NULL, NULL, at_once, in_two_minutes, 0, 120000 },
+        { NULL, NULL, NULL, in_two_minutes, 0, 120000 },
+        { "max-age=60", NULL, at_once, in_two_minutes, 0, 60000 },
+        { "max-age=60", NULL, at_once, "0", 0, 60000 },
+        { "s-maxage=5", NULL, at_once, in_two_minutes, 0, 120000 },
+        { "no-cache", NULL, at_once, in_two_minutes, 0, 5000 },
+        { NULL, NULL, at_once, in_ten_years, 0, 86400000 },
+        { NULL, NULL, at_once, "0", 0, 5000 },
+        { NULL, NULL, at_once, "-1", 0, 5000 },
+        { NULL, NULL, at_once, "", 0, 5000 },
+        { NULL, NULL, at_once, "Sun, 06 Nov 1994 08:51:37 CET", 0, 5000 },
+        { NULL, NULL, at_once, a_minute_ago, 0, 5000 },
+        /* The issuer's clock: ahead of ours, it counts between Date and Expires alone; behind, the answer may have lain somewhere. */
+        { NULL, NULL, in_two_minutes, in_two_minutes, 0, 5000 },
+        { NULL, NULL, a_minute_ago, in_two_minutes, 0, 120000 },
+        { "max-age=100", NULL, a_minute_ago, NULL, 0, 40000 },
+        { "max-age=100", "20", a_minute_ago, NULL, 0, 40000 },
+        { "max-age=100", "80", a_minute_ago, NULL, 0, 20000 },
+        { "max-age=100", NULL, in_two_minutes, NULL, 0, 100000 },
+        { "max-age=100", NULL, "yesterday", NULL, 0, 100000 },
+        { "max-age=100", "20", NULL, NULL, 10, 70000 },
+        { "max-age=100", NULL, at_once, NULL, 10, 90000 },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        uint64_t got = key_set_lifetime_ms(slice_from_cstring(rows[i].cache_control), slice_from_cstring(rows[i].age));
-        if (got != rows[i].lifetime_ms) fail_msg("%s: %llu", rows[i].cache_control, (unsigned long long)got);
+        const struct key_set_freshness answer = { .cache_control = slice_from_cstring(rows[i].cache_control),
+                                                  .expires = slice_from_cstring(rows[i].expires),
+                                                  .date = slice_from_cstring(rows[i].date),
+                                                  .age = slice_from_cstring(rows[i].age),
+                                                  .asked_s = CAME_S - rows[i].took_s,
+                                                  .came_s = CAME_S };
+        uint64_t got = key_set_lifetime_ms(&answer);
+        if (got != rows[i].lifetime_ms)
+            fail_msg("row %zu: %s: %llu", i, rows[i].cache_control, (unsigned long long)got);
     }
 }
 
@@ -233,6 +268,37 @@ static void a_set_is_fetched_once_for_all_who_use_it(void **state)
     key_set_source_drop(source);
     key_sets_stop(sets);
     key_sets_destroy(sets);
+    signer_release(&signer);
+}
+
+/* When it is fetched next says what was read of the answer's head. */
+static void what_the_answers_head_says_of_its_end_is_followed(void **state)
+{
+    static const struct {
+        const char *fields;
+        uint64_t lifetime_ms;
+    } rows[] = {
+        { "", 300000 },
+        { "Expires: 0\r\n", 5000 },
+        { "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nexpires: Sun, 06 Nov 1994 09:49:37 GMT\r\n", 5000 }, /* long over */
+        { "Expires: Fri, 31 Dec 2100 00:00:00 GMT\r\n", 86400000 },
+        { "Cache-Control: public\r\nExpires: 0\r\nCache-Control: max-age=3600\r\n", 3600000 },
+        { "Age: 3000\r\nCache-Control: max-age=3600\r\n", 600000 },
+    };
+    struct signer signer = signer_make(JWT_ES256, "one");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct key_sets *sets = start();
+        uint64_t before_ms = key_sets_now_ms();
+        issuer_publishes(rows[i].fields, &signer);
+        struct key_set_source *source = use_url(sets, "/fresh", 1000);
+        WAIT_FOR(key_set_source_version(source) != 0);
+        key_sets_stop(sets);
+        uint64_t after_ms = source->next_ms - before_ms;
+        if (after_ms < rows[i].lifetime_ms / 2 || after_ms > rows[i].lifetime_ms + 5000)
+            fail_msg("row %zu: %llu ms", i, (unsigned long long)after_ms);
+        key_set_source_drop(source);
+        key_sets_destroy(sets);
+    }
     signer_release(&signer);
 }
 
@@ -472,6 +538,7 @@ int main(void)
         cmocka_unit_test(an_answer_is_fresh_as_long_as_it_says),
         cmocka_unit_test(it_is_fetched_ahead_of_its_end_and_again_with_growing_pauses),
         cmocka_unit_test(a_set_is_fetched_once_for_all_who_use_it),
+        cmocka_unit_test(what_the_answers_head_says_of_its_end_is_followed),
         cmocka_unit_test(a_name_holds_no_password_and_no_query),
         cmocka_unit_test(a_missing_key_is_looked_for_once_within_the_cool_down),
         cmocka_unit_test(what_has_not_changed_stays_with_a_304),
