@@ -115,8 +115,9 @@ size_t api_keys_take_uses(struct api_keys *, struct api_key_use into[API_KEY_USE
 
 /* --- any thread --- */
 
-/* Who follows the store's changes says once a second or oftener whether it can: revocations before now_us have been told. */
-void api_keys_store_heard(struct api_keys *, uint64_t now_us, bool is_there);
+/* Who follows the store's changes says once a second or oftener whether it can: revocations before heard_us have been told, that is when
+ * the store was asked last what there is, and answered. */
+void api_keys_store_heard(struct api_keys *, uint64_t heard_us, bool is_there);
 /* Whether look-ups in the store are answered at present: false makes ASK AWAY. */
 void api_keys_set_answering(struct api_keys *, bool answering);
 
