@@ -182,6 +182,7 @@ void changes_ask(struct changes *, struct change_question *);
 /* For /admin/health; any thread. */
 struct changes_health {
     bool store_is_there;      /* false also after changes_stop(): nothing is heard of it any more */
+    uint64_t heard_us;        /* wall clock: what others had done by then is known here, and was told; 0: nothing yet */
     char store[256];          /* location without password; "file" */
     char problem[256];        /* why it is not there; "" */
     uint64_t revision;        /* in the catalog */

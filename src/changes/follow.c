@@ -33,6 +33,15 @@ static void note_health(struct changes *changes)
     pthread_mutex_unlock(&changes->health_lock);
 }
 
+/* When the store was asked, not when it answered, let alone when it was last believed to be there: an answer may be long on its way, and
+ * nobody knows what others did meanwhile. */
+static void note_heard(struct changes *changes, uint64_t asked_us)
+{
+    pthread_mutex_lock(&changes->health_lock);
+    changes->health.heard_us = asked_us;
+    pthread_mutex_unlock(&changes->health_lock);
+}
+
 /* From here on nobody hears of what others do, whether the store is there or not. */
 static void note_stopped(struct changes *changes)
 {
@@ -313,12 +322,14 @@ static bool look(struct changes *changes, struct error *error)
 static void try_to_return(struct changes *changes)
 {
     struct error error;
+    uint64_t asked_us = now_us();
     if (look(changes, &error)) {
         changes->is_away = false;
         log_info("store: it is there again, revision %llu", (unsigned long long)catalog_revision(changes->catalog));
+        changes_tell_keys(changes, NULL, 0); /* first: keys that were believed before must not be so once more */
+        note_heard(changes, asked_us);
         note_health(changes);
         watch_store(changes);
-        changes_tell_keys(changes, NULL, 0);
         return;
     }
     changes->why_away = error;
@@ -330,7 +341,7 @@ static void look_around(struct timer *timer)
 {
     struct changes *changes = CONTAINER_OF(timer, struct changes, poll);
     struct error error;
-    uint64_t head;
+    uint64_t head, asked_us = now_us();
     if (changes->is_away) {
         try_to_return(changes);
     } else if (!store_read_head(changes->store, &head, &error)) {
@@ -340,7 +351,10 @@ static void look_around(struct timer *timer)
             log_error("store: %s", error.text);
     } else {
         watch_store(changes);
-        if (take_head(changes, head)) try_left_out_again(changes);
+        if (take_head(changes, head)) {
+            note_heard(changes, asked_us);
+            try_left_out_again(changes);
+        }
     }
     loop_update_time(&changes->loop);
     timer_set(&changes->loop.timers, &changes->poll,
@@ -414,8 +428,12 @@ bool follow_open(struct changes *changes, struct error *error)
     note_store_name(changes);
     if (!changes->options.store) return true;
     struct store_settings settings = { .location = changes->options.store, .timeout_ms = STATEMENT_MS };
+    uint64_t asked_us = now_us();
     changes->store = store_open(&settings, error);
-    if (changes->store && fill(changes, read_everything, error)) return true;
+    if (changes->store && fill(changes, read_everything, error)) {
+        note_heard(changes, asked_us);
+        return true;
+    }
     return strcmp(error->reason, "store-unavailable") == 0 && open_copy(changes, error);
 }
 

@@ -66,7 +66,7 @@ void key_index_heard(struct key_index *index, struct changes *changes)
     struct changes_health health;
     if (!index->lookups) return;
     changes_health(changes, &health);
-    api_keys_store_heard(index->keys, clock_wall_ns() / 1000, health.store_is_there);
+    api_keys_store_heard(index->keys, health.heard_us, health.store_is_there);
 }
 
 /* --- a file's keys --- */

@@ -172,10 +172,10 @@ struct slice api_key_id(const struct api_key *key, char into[API_KEY_UUID_BYTES]
 
 /* --- any thread --- */
 
-void api_keys_store_heard(struct api_keys *keys, uint64_t now_us, bool is_there)
+void api_keys_store_heard(struct api_keys *keys, uint64_t heard_us, bool is_there)
 {
     if (is_there) {
-        atomic_store_explicit(&keys->heard_us, now_us, memory_order_relaxed);
+        atomic_store_explicit(&keys->heard_us, heard_us, memory_order_relaxed);
         atomic_fetch_and_explicit(&keys->store_trouble, ~STORE_LOST, memory_order_relaxed);
     } else {
         atomic_fetch_or_explicit(&keys->store_trouble, STORE_LOST, memory_order_relaxed);

@@ -6,12 +6,13 @@
  * pushes no real one out. With the store away, a cache's answers are used for at most 60 s beyond the last time the store was heard of;
  * a whole index goes on.
  *
- * Threads: readers are the workers, each by its own index. A look-up takes no lock, touches two cache lines of shared memory that
- * nobody writes meanwhile, and what it returns holds until the reader's next api_keys_quiesce(), once a loop turn. The writer is one
- * thread at a time: with a store that of key_lookups.h, else the builder. A worker never waits for it, nor it for a worker: memory that
- * a reader may look at is used again once all readers have been quiet.
+ * Threads: readers are the workers, each by its own index. A look-up takes no lock, reads shared memory that nobody writes meanwhile,
+ * waits for that once as a rule (key_place.c), and what it returns holds until the reader's next api_keys_quiesce(), once a loop turn. The
+ * writer is one thread at a time: with a store that of key_lookups.h, else the builder. A worker never waits for it, nor it for a
+ * worker: memory that a reader may look at is used again once all readers have been quiet.
  *
- * About 93 bytes a key whose client id is a UUID or short; each distinct longer text (client ids, sets of scopes) once.
+ * 92 to 115 bytes a key whose client id is a UUID or short (the more where there is room: see key_place.c); each distinct longer text
+ * (client ids, sets of scopes) once.
  *
  * Secrets: the index holds hashes only. They are compared with memcmp: how long that takes tells at most how much of SHA-256(guess)
  * agrees with a stored hash, and who learned a whole hash that way would still need a text that has it. The table is keyed by the
@@ -112,8 +113,9 @@ size_t api_keys_take_uses(struct api_keys *, struct api_key_use into[API_KEY_USE
 
 /* --- any thread --- */
 
-/* Who follows the store's changes says once a second or oftener whether it can: revocations before now_us have been told. */
-void api_keys_store_heard(struct api_keys *, uint64_t now_us, bool is_there);
+/* Who follows the store's changes says once a second or oftener whether it can: revocations before heard_us have been told, that is when
+ * the store was asked last what there is, and answered. */
+void api_keys_store_heard(struct api_keys *, uint64_t heard_us, bool is_there);
 /* Whether look-ups in the store are answered at present: false makes ASK AWAY. */
 void api_keys_set_answering(struct api_keys *, bool answering);
 

@@ -145,6 +145,32 @@ static void put_in(struct api_keys *keys, uint32_t number, uint32_t before)
     mark_seen(keys, number);
 }
 
+/* What is remembered of a key's use outlives a change of it. */
+static void copy_uses(struct key_record *record, const struct key_record *before)
+{
+    struct key_record *from = (struct key_record *)before;
+    uint16_t noted_s = atomic_load_explicit(&from->noted_s, memory_order_relaxed);
+    uint8_t uses = atomic_load_explicit(&from->uses, memory_order_relaxed);
+    atomic_store_explicit(&record->noted_s, noted_s, memory_order_relaxed);
+    atomic_store_explicit(&record->uses, uses, memory_order_relaxed);
+}
+
+void key_take_over(struct api_keys *keys, uint32_t number, uint32_t before)
+{
+    struct key_record *record = &keys->records[number];
+    const struct key_record *from = &keys->records[before];
+    memcpy(record, from, offsetof(struct key_record, noted_s));
+    memcpy(keys->ids[number], keys->ids[before], sizeof keys->ids[number]);
+    key_texts_retain(&keys->texts, record->scopes);
+    if (record->client_kind == CLIENT_TEXT) key_texts_retain(&keys->texts, record->client.text);
+    copy_uses(record, from);
+    set_generation(record, record_generation(from));
+    key_slot_replace(key_table_slot(writers_table(keys), key_hash(keys, record->hash), before), number);
+    id_table_replace(&keys->id_table, keys->ids, keys->secret, before, number);
+    mark_seen(keys, number);
+    key_memory_retire(keys, before);
+}
+
 static uint32_t find_id(const struct api_keys *keys, struct slice id)
 {
     key_uuid uuid;
@@ -153,19 +179,16 @@ static uint32_t find_id(const struct api_keys *keys, struct slice id)
 
 /* --- keys --- */
 
-/* What is remembered of a key's use outlives a change of it. (Of one used 18 hours ago, to the minute, a first use may be taken for the
- * same one: the next minute's is noted.) */
+/* (Of one used 18 hours ago, to the minute, a first use may be taken for the same one: the next minute's is noted.) */
 static void start_uses(const struct api_keys *keys, struct key_record *record, uint32_t before,
                        const struct api_key_row *row)
 {
-    uint16_t noted_s = (uint16_t)(row->last_used_us / 1000000);
-    uint8_t uses = 0;
     if (before != 0) {
-        noted_s = atomic_load_explicit(&keys->records[before].noted_s, memory_order_relaxed);
-        uses = atomic_load_explicit(&keys->records[before].uses, memory_order_relaxed);
+        copy_uses(record, &keys->records[before]);
+    } else {
+        atomic_store_explicit(&record->noted_s, (uint16_t)(row->last_used_us / 1000000), memory_order_relaxed);
+        atomic_store_explicit(&record->uses, 0, memory_order_relaxed);
     }
-    atomic_store_explicit(&record->noted_s, noted_s, memory_order_relaxed);
-    atomic_store_explicit(&record->uses, uses, memory_order_relaxed);
 }
 
 static bool not_kept(struct api_keys *keys, uint32_t of_id, uint32_t of_hash)
@@ -185,13 +208,16 @@ bool api_keys_put(struct api_keys *keys, const struct api_key_row *row, enum api
         log_error("API key \"%.*s\": its id is no UUID; it is not in force", SLICE_PRINT(row->id));
         return not_kept(keys, 0, 0);
     }
+    uint64_t keyed = key_hash(keys, row->hash);
+    key_prefetch(keys, key_table_home(writers_table(keys), keyed), keyed);
     uint32_t of_id = id_table_find(&keys->id_table, keys->ids, keys->secret, facts.id);
     if (of_id != 0 && is_same(keys, &keys->records[of_id], row, &facts)) {
         set_generation(&keys->records[of_id], generation_now(keys));
         mark_seen(keys, of_id);
+        key_place_move_some(keys);
         return true;
     }
-    uint32_t number = key_make_place(keys, text_bytes(row, &facts), of_id != 0 ? API_KEY_KEEP : keep);
+    uint32_t number = key_make_place(keys, keyed, text_bytes(row, &facts), of_id != 0 ? API_KEY_KEEP : keep);
     /* Looked up after that, as who had to go may have been these. */
     of_id = id_table_find(&keys->id_table, keys->ids, keys->secret, facts.id);
     uint32_t of_hash = key_number(keys, writers_table(keys), row->hash);
@@ -202,6 +228,7 @@ bool api_keys_put(struct api_keys *keys, const struct api_key_row *row, enum api
     start_uses(keys, record, of_id, row);
     if (of_id != 0 && of_id != of_hash) key_take_out(keys, of_id);
     put_in(keys, number, of_hash);
+    key_place_move_some(keys);
     key_memory_count_bytes(keys);
     return true;
 }
@@ -209,7 +236,8 @@ bool api_keys_put(struct api_keys *keys, const struct api_key_row *row, enum api
 void api_keys_put_absent(struct api_keys *keys, const uint8_t hash[API_KEY_HASH_BYTES], bool failed, uint64_t now_us)
 {
     /* Where all are here, one that isn't is unknown without a record of that. */
-    uint32_t number = api_keys_is_whole(keys) && !failed ? 0 : key_make_absent_place(keys, now_us);
+    uint32_t number = api_keys_is_whole(keys) && !failed ? 0
+                                                         : key_make_absent_place(keys, key_hash(keys, hash), now_us);
     uint32_t of_hash = key_number(keys, writers_table(keys), hash);
     if (number == 0) {
         if (of_hash != 0) key_take_out(keys, of_hash);
@@ -287,7 +315,7 @@ void api_keys_load_begin(struct api_keys *keys)
     keys->load_left_out = false;
 }
 
-static bool was_seen(const struct api_keys *keys, uint32_t number)
+bool key_was_seen(const struct api_keys *keys, uint32_t number)
 {
     return number >= keys->load_count || keys->load_seen[number / 8] >> number % 8 & 1;
 }
@@ -297,7 +325,7 @@ static void take_out_unseen(struct api_keys *keys)
 {
     for (uint32_t number = 1; number < keys->record_count; number++) {
         if (!is_linked(keys, number)) continue;
-        if (keys->records[number].is_absent || !was_seen(keys, number)) key_take_out(keys, number);
+        if (keys->records[number].is_absent || !key_was_seen(keys, number)) key_take_out(keys, number);
         if (number % 1024 == 0) key_memory_reclaim(keys);
     }
     keys->absent_count = 0;
@@ -313,5 +341,6 @@ void api_keys_load_end(struct api_keys *keys, bool complete)
     free(keys->load_seen);
     keys->load_seen = NULL;
     keys->load_count = 0;
+    keys->expected = 0; /* it came, or it didn't */
     api_keys_reclaim(keys);
 }

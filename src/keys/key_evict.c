@@ -75,14 +75,14 @@ static void evict_for(struct api_keys *keys, uint64_t text_bytes)
     }
 }
 
-uint32_t key_make_place(struct api_keys *keys, uint64_t text_bytes, enum api_key_keep keep)
+uint32_t key_make_place(struct api_keys *keys, uint64_t keyed, uint64_t text_bytes, enum api_key_keep keep)
 {
     if (!key_memory_make_room(keys, text_bytes)) {
         if (keep == API_KEY_KEEP_IF_ROOM) return 0;
         evict_for(keys, text_bytes);
         if (!key_memory_make_room(keys, text_bytes)) return 0;
     }
-    return key_memory_take(keys);
+    return key_place_take(keys, keyed);
 }
 
 /* --- hashes without a key --- */
@@ -97,7 +97,7 @@ static void oldest_goes(struct api_keys *keys)
     if (record_generation(record) != GENERATION_NONE && record->is_absent) key_take_out(keys, number);
 }
 
-uint32_t key_make_absent_place(struct api_keys *keys, uint64_t now_us)
+uint32_t key_make_absent_place(struct api_keys *keys, uint64_t keyed, uint64_t now_us)
 {
     while (keys->absent_count > 0) {
         const struct key_record *oldest = &keys->records[keys->absent_ring[keys->absent_first]];
@@ -106,7 +106,7 @@ uint32_t key_make_absent_place(struct api_keys *keys, uint64_t now_us)
         if (!is_over && keys->absent_count < keys->absent_max) break;
         oldest_goes(keys);
     }
-    return key_make_place(keys, 0, API_KEY_KEEP);
+    return key_make_place(keys, keyed, 0, API_KEY_KEEP);
 }
 
 void key_absent_came(struct api_keys *keys, uint32_t number)

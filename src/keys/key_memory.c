@@ -1,4 +1,4 @@
-/* keys/key_memory.c: where records live, how much room there is, and when what readers may still look at is free again.
+/* keys/key_memory.c: how much room there is, and when what readers may still look at is free again.
  *
  * A reader says in which epoch it began to look, and that it is quiet when it holds nothing. The writer first takes away what leads to
  * a thing, then opens a new epoch: who began to look in it or later can't have found the thing. Both sides put a fence between their two
@@ -8,7 +8,6 @@
 
 #include <malloc.h>
 
-#define RECORD_BYTES (sizeof(struct key_record) + sizeof(key_uuid))
 #define BYTES_MAX_LEAST (1u << 20)
 #define TABLE_BUCKETS_FIRST 64
 #define RETIRED_FIRST 1024
@@ -19,11 +18,10 @@ bool key_memory_init(struct api_keys *keys, struct error *error)
     if (keys->bytes_max < BYTES_MAX_LEAST) keys->bytes_max = BYTES_MAX_LEAST;
     uint64_t limit = keys->bytes_max / RECORD_BYTES + 2;
     keys->record_limit = limit < UINT32_MAX / 2 ? (uint32_t)limit : UINT32_MAX / 2;
-    keys->record_count = 1;
     keys->records = key_pages_map(keys->record_limit * sizeof(struct key_record));
     keys->ids = key_pages_map(keys->record_limit * sizeof(key_uuid));
     struct key_table *table = key_table_create(TABLE_BUCKETS_FIRST);
-    if (!keys->records || !keys->ids || !table) {
+    if (!keys->records || !keys->ids || !key_place_init(keys) || !table) {
         key_table_destroy(table);
         return error_format(error, "apiKeyMemory: no address space for %llu bytes",
                             (unsigned long long)keys->bytes_max);
@@ -56,6 +54,7 @@ void key_memory_release(struct api_keys *keys)
     key_table_destroy(writers_table(keys));
     key_pages_unmap(keys->records, keys->record_limit * sizeof(struct key_record));
     key_pages_unmap(keys->ids, keys->record_limit * sizeof(key_uuid));
+    key_place_release(keys);
     free(keys->id_table.numbers);
     free(keys->retired);
     free(keys->absent_ring);
@@ -63,18 +62,17 @@ void key_memory_release(struct api_keys *keys)
 
 static uint64_t bytes_now(const struct api_keys *keys)
 {
-    return keys->record_count * RECORD_BYTES + key_table_bytes(writers_table(keys)->bucket_count) +
-           keys->id_table.capacity * sizeof(uint32_t) + keys->texts.bytes + keys->retired_bytes +
-           keys->retired_capacity * sizeof(struct retired_record) + keys->absent_max * sizeof(uint32_t) +
-           (keys->load_seen ? keys->load_count / 8 : 0);
+    return keys->record_count * RECORD_BYTES + keys->record_count / 8 +
+           key_table_bytes(writers_table(keys)->bucket_count) + keys->id_table.capacity * sizeof(uint32_t) +
+           keys->texts.bytes + keys->retired_bytes + keys->retired_capacity * sizeof(struct retired_record) +
+           keys->absent_max * sizeof(uint32_t) + (keys->load_seen ? keys->load_count / 8 : 0);
 }
 
 void key_memory_count_bytes(struct api_keys *keys) { gauge_set(&keys->bytes, (int64_t)bytes_now(keys)); }
 
 static bool fits(const struct api_keys *keys, uint64_t more) { return bytes_now(keys) + more <= keys->bytes_max; }
 
-/* Records and tables stay as large as they ever were, so a sixteenth is left to texts, which come and go. */
-static bool fits_beside_texts(const struct api_keys *keys, uint64_t more)
+bool key_memory_fits_beside_texts(const struct api_keys *keys, uint64_t more)
 {
     return bytes_now(keys) + more <= keys->bytes_max - keys->bytes_max / 16;
 }
@@ -108,7 +106,7 @@ void key_memory_retire_array(void *owner, void *memory)
 static bool grow_table(struct api_keys *keys, uint32_t bucket_count)
 {
     struct key_table *old = writers_table(keys);
-    if (!fits_beside_texts(keys, key_table_bytes(bucket_count))) return false;
+    if (!key_memory_fits_beside_texts(keys, key_table_bytes(bucket_count))) return false;
     struct key_table *table = key_table_create(bucket_count);
     if (!table) return false;
     for (uint32_t number = 1; number < keys->record_count; number++) {
@@ -123,7 +121,7 @@ static bool grow_table(struct api_keys *keys, uint32_t bucket_count)
 
 static bool grow_id_table(struct api_keys *keys, uint32_t capacity)
 {
-    if (!fits_beside_texts(keys, capacity * sizeof(uint32_t))) return false;
+    if (!key_memory_fits_beside_texts(keys, capacity * sizeof(uint32_t))) return false;
     struct id_table old = keys->id_table;
     keys->id_table = (struct id_table){ .numbers = memory_allocate_array(capacity, sizeof(uint32_t)),
                                         .capacity = capacity };
@@ -136,16 +134,12 @@ static bool grow_id_table(struct api_keys *keys, uint32_t capacity)
 
 static uint64_t grown(uint64_t size) { return size < SLOW_GROWTH_FROM ? size + size / 2 : size + size / 4; }
 
-static bool may_add_record(const struct api_keys *keys)
-{
-    return keys->record_count < keys->record_limit && fits_beside_texts(keys, RECORD_BYTES);
-}
-
 bool key_memory_make_room(struct api_keys *keys, uint64_t text_bytes)
 {
     key_memory_reclaim(keys);
+    key_place_widen(keys);
+    if (!key_place_has_room(keys)) return false;
     uint64_t record_bytes = keys->free_count > 0 ? 0 : RECORD_BYTES;
-    if (record_bytes > 0 && !may_add_record(keys)) return false;
     const struct key_table *table = writers_table(keys);
     if (keys->live + 1 > key_table_room(table) && !grow_table(keys, (uint32_t)grown(table->bucket_count))) return false;
     if (keys->id_table.count + 1 > id_table_room(&keys->id_table) &&
@@ -157,41 +151,16 @@ bool key_memory_make_room(struct api_keys *keys, uint64_t text_bytes)
 
 void key_memory_reserve(struct api_keys *keys, uint64_t count)
 {
-    uint64_t each = RECORD_BYTES + 13; /* with both tables' share */
-    uint64_t most = (keys->bytes_max - keys->bytes_max / 10) / each;
+    uint64_t most = (keys->bytes_max - keys->bytes_max / 10) / (RECORD_BYTES + TABLE_BYTES_A_KEY);
     if (count > most) count = most;
+    keys->expected = count;
     uint32_t bucket_count = key_table_buckets_for(count), capacity = id_table_capacity_for(count);
     if (bucket_count > writers_table(keys)->bucket_count) grow_table(keys, bucket_count);
     if (capacity > keys->id_table.capacity) grow_id_table(keys, capacity);
     key_memory_count_bytes(keys);
 }
 
-/* --- records --- */
-
-static uint32_t *free_link(struct api_keys *keys, uint32_t number)
-{
-    return (uint32_t *)(void *)keys->records[number].hash;
-}
-
-uint32_t key_memory_take(struct api_keys *keys)
-{
-    uint32_t number = keys->first_free;
-    if (number != 0) {
-        keys->first_free = *free_link(keys, number);
-        keys->free_count--;
-    } else {
-        if (!may_add_record(keys)) return 0;
-        number = keys->record_count++;
-    }
-    return number;
-}
-
-void key_memory_give_back(struct api_keys *keys, uint32_t number)
-{
-    *free_link(keys, number) = keys->first_free;
-    keys->first_free = number;
-    keys->free_count++;
-}
+/* --- what goes --- */
 
 static void grow_retired(struct api_keys *keys)
 {
@@ -234,7 +203,7 @@ static void free_record(struct api_keys *keys, uint32_t number)
     struct key_record *record = &keys->records[number];
     key_texts_give(&keys->texts, record->scopes);
     if (record->client_kind == CLIENT_TEXT) key_texts_give(&keys->texts, record->client.text);
-    key_memory_give_back(keys, number);
+    key_place_give(keys, number);
 }
 
 /* After many went at once. */

@@ -125,6 +125,11 @@ static void index_remove(struct key_texts *texts, uint32_t number)
     texts->index_count--;
 }
 
+void key_texts_retain(struct key_texts *texts, uint32_t number)
+{
+    if (number != 0) array_of(texts)[number]->references++;
+}
+
 void key_texts_give(struct key_texts *texts, uint32_t number)
 {
     if (number == 0) return;

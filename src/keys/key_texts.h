@@ -30,6 +30,7 @@ void key_texts_init(struct key_texts *, void (*retire)(void *owner, void *memory
 void key_texts_release(struct key_texts *);
 /* One reference more. An empty or absent text is 0 and needs none. */
 uint32_t key_texts_take(struct key_texts *, struct slice);
+void key_texts_retain(struct key_texts *, uint32_t number); /* one more, of a number that has some */
 void key_texts_give(struct key_texts *, uint32_t number);
 /* What a text would add at most, if it is not there yet. */
 uint64_t key_texts_cost(struct slice);

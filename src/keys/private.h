@@ -1,5 +1,5 @@
-/* keys/private.h: the index's inside: what api_keys.c (readers, life), api_keys_write.c (writer), key_memory.c (records, room, quiet
- * readers) and key_uses.c share.
+/* keys/private.h: the index's inside: what api_keys.c (readers, life), api_keys_write.c (writer), key_memory.c (room, quiet readers),
+ * key_place.c (which record a key gets) and key_uses.c share.
  *
  * A record is a cache line and never changes once a table's slot leads to it, but for its atomic bytes: a change of a key is another
  * record in the same slot. The ids stand beside the records: a look-up doesn't touch them. */
@@ -44,6 +44,10 @@ struct key_record {
     _Atomic uint8_t generation;
 };
 _Static_assert(sizeof(struct key_record) == CACHE_LINE, "a record is a cache line");
+#define RECORD_BYTES (sizeof(struct key_record) + sizeof(key_uuid))
+#define TABLE_BYTES_A_KEY 13 /* of both */
+#define KEY_GROUP 4          /* numbers; their ids are a cache line */
+_Static_assert(KEY_GROUP * sizeof(key_uuid) == CACHE_LINE, "the ids of a group are a cache line");
 
 struct use_ring; /* key_uses.c */
 
@@ -77,6 +81,7 @@ struct api_keys {
     struct key_record *records;
     key_uuid *ids;
     uint64_t secret[2];
+    _Atomic uint32_t group_count; /* see key_place.c; 0: records aren't in groups */
     _Atomic uint64_t heard_us;
     _Atomic uint32_t store_trouble;
     atomic_bool is_copy;        /* see api_keys_trust_copy() */
@@ -87,11 +92,16 @@ struct api_keys {
     /* The writer's. */
     _Alignas(CACHE_LINE) _Atomic uint64_t epoch;
     struct id_table id_table;
-    uint32_t record_limit;           /* address space */
-    uint32_t record_count;           /* numbers used so far; 0 is none */
-    uint32_t first_free, free_count; /* a list through the records */
-    uint32_t hand;                   /* of the clock that chooses who goes */
-    uint32_t live;                   /* in the table: keys and absent ones */
+    uint32_t record_limit;      /* address space */
+    uint32_t record_count;      /* numbers are below that; 0 is none */
+    uint64_t *free_numbers;     /* a bit a number, for record_limit of them; its pages come with use */
+    uint32_t free_count;        /* bits that are set */
+    uint32_t free_word;         /* where the next is looked for */
+    uint32_t move_at, move_end; /* records that may not be in their groups yet */
+    uint32_t move_rounds;
+    uint64_t expected; /* keys that a load will bring; 0: not known */
+    uint32_t hand;     /* of the clock that chooses who goes */
+    uint32_t live;     /* in the table: keys and absent ones */
     struct gauge keys, absent, bytes;
     struct counter evicted;
     uint64_t bytes_max;
@@ -117,12 +127,31 @@ static inline uint64_t key_hash(const struct api_keys *keys, const uint8_t hash[
     return key_mix(keys->secret, words[0], words[1]);
 }
 
+/* The first number of the group in which the record with this hash is, more often than not. By other bits than the bucket: keys go in the
+ * order of their numbers, and must leave buckets evenly. */
+static inline uint32_t key_group_first(uint32_t group_count, uint64_t keyed)
+{
+    return (uint32_t)((keyed & UINT32_MAX) * group_count >> 32) * KEY_GROUP;
+}
+
+/* Memory is far: the bucket, and where its number most likely leads to, are fetched together instead of one after the other. */
+static inline void key_prefetch(const struct api_keys *keys, const struct key_bucket *bucket, uint64_t keyed)
+{
+    uint32_t group_count = atomic_load_explicit(&((struct api_keys *)keys)->group_count, memory_order_relaxed);
+    if (group_count == 0) return;
+    uint32_t first = key_group_first(group_count, keyed);
+    __builtin_prefetch(bucket);
+    for (unsigned i = 0; i < KEY_GROUP; i++) __builtin_prefetch(&keys->records[first + i]);
+    __builtin_prefetch(keys->ids[first]);
+}
+
 /* The number of the record with this hash; 0: none. Readers and writer. */
 static inline uint32_t key_number(const struct api_keys *keys, const struct key_table *table,
                                   const uint8_t hash[API_KEY_HASH_BYTES])
 {
     uint64_t keyed = key_hash(keys, hash);
     const struct key_bucket *bucket = key_table_home(table, keyed);
+    key_prefetch(keys, bucket, keyed);
     for (;;) {
         struct key_candidates candidates = key_bucket_candidates(bucket, key_table_tag(keyed));
         unsigned index;
@@ -148,31 +177,47 @@ static inline struct key_table *writers_table(const struct api_keys *keys)
     return atomic_load_explicit(&((struct api_keys *)keys)->table, memory_order_relaxed);
 }
 
-/* key_memory.c: records, room and what waits for quiet readers. The writer's. */
+/* key_memory.c: room and what waits for quiet readers. The writer's. */
 bool key_memory_init(struct api_keys *, struct error *);
 void key_memory_release(struct api_keys *);
 /* True: one more fits, texts and tables included; these grow if they must. */
 bool key_memory_make_room(struct api_keys *, uint64_t text_bytes);
+/* So much more fits, and leaves to texts, which come and go, a sixteenth of all: records and tables stay as large as they ever were. */
+bool key_memory_fits_beside_texts(const struct api_keys *, uint64_t more);
 void key_memory_reserve(struct api_keys *, uint64_t count);
-/* A record's number with nothing in it; 0: none is free at present. It is not in the tables yet. */
-uint32_t key_memory_take(struct api_keys *);
 /* Nothing leads to it any more; used again when all readers have been quiet. */
 void key_memory_retire(struct api_keys *, uint32_t number);
-/* Was never led to. */
-void key_memory_give_back(struct api_keys *, uint32_t number);
 void key_memory_reclaim(struct api_keys *);
 void key_memory_count_bytes(struct api_keys *);
 void key_memory_retire_array(void *owner, void *memory); /* of key_texts */
 
+/* key_place.c: which record a key gets. The writer's. */
+bool key_place_init(struct api_keys *);
+void key_place_release(struct api_keys *);
+/* One more number can be taken. */
+bool key_place_has_room(const struct api_keys *);
+/* More groups, if there are more keys, or will be, than those that there are were meant for. */
+void key_place_widen(struct api_keys *);
+/* A record's number with nothing in it, for this (keyed) hash if it may be; 0: none is free at present. It is not in the tables yet. */
+uint32_t key_place_take(struct api_keys *, uint64_t keyed);
+/* Nobody can look at it any more. */
+void key_place_give(struct api_keys *, uint32_t number);
+/* Moves a few records to where they are looked for first. */
+void key_place_move_some(struct api_keys *);
+
 /* api_keys_write.c */
 /* Takes a key, or an absent one, out of the tables and retires it. */
 void key_take_out(struct api_keys *, uint32_t number);
+/* The record is that of a key from here on, instead of `before`, which goes and has all it needs but `generation`. */
+void key_take_over(struct api_keys *, uint32_t number, uint32_t before);
+/* True also where no load is under way. */
+bool key_was_seen(const struct api_keys *, uint32_t number);
 
 /* key_evict.c: who goes for others, and the hashes known to have no key. */
-/* A record's number, with or without room for it. 0: there is none at present. */
-uint32_t key_make_place(struct api_keys *, uint64_t text_bytes, enum api_key_keep);
+/* A record's number for this (keyed) hash, with or without room for it. 0: there is none at present. */
+uint32_t key_make_place(struct api_keys *, uint64_t keyed, uint64_t text_bytes, enum api_key_keep);
 /* The same for a hash without a key; key_absent_came() follows when it is in. */
-uint32_t key_make_absent_place(struct api_keys *, uint64_t now_us);
+uint32_t key_make_absent_place(struct api_keys *, uint64_t keyed, uint64_t now_us);
 void key_absent_came(struct api_keys *, uint32_t number);
 void key_set_whole(struct api_keys *, bool);
 

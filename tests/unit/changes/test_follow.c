@@ -265,6 +265,40 @@ static void a_locked_store_is_away_and_comes_back(void **state)
     assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a")), CHANGE_CREATED);
 }
 
+static uint64_t heard_us(void)
+{
+    struct changes_health health = { 0 };
+    changes_health(bed.changes, &health);
+    return health.heard_us;
+}
+
+/* While a question is on its way nothing is heard, however much the store is taken to be there. */
+static void what_was_heard_is_of_when_it_was_asked_for(void **state)
+{
+    if (bed.is_postgres) skip();
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    uint64_t at_start_us = heard_us();
+    assert_in_range(at_start_us, 1, clock_wall_ns() / 1000);
+    for (unsigned i = 0; i < 2000 && heard_us() == at_start_us; i++) usleep(5000);
+    assert_in_range(heard_us(), at_start_us + 1, clock_wall_ns() / 1000);
+
+    sqlite3 *lock = lock_store();
+    struct change_order *order = bed_order(CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a"));
+    struct bed_answer answer;
+    bed_submit(&bed, order, &answer);
+    usleep(400000); /* now it waits for the lock */
+    uint64_t waits_us = clock_wall_ns() / 1000;
+    usleep(1200000);
+    assert_true(heard_us() <= waits_us);
+    assert_true(bed_wait(&answer, 30000));
+    assert_int_equal(order->outcome, CHANGE_STORE_AWAY);
+    change_order_destroy(order);
+    sqlite3_exec(lock, "ROLLBACK", NULL, NULL, NULL);
+    sqlite3_close(lock);
+    for (unsigned i = 0; i < 2000 && heard_us() <= waits_us; i++) usleep(5000);
+    assert_true(heard_us() > waits_us);
+}
+
 static void wait_for_copy(void)
 {
     struct stat status;
@@ -455,6 +489,7 @@ int main(void)
         TEST_TWO(a_history_with_holes_is_read_over),
         TEST_TWO(followers_have_what_writers_have_whatever_is_written),
         TEST(a_locked_store_is_away_and_comes_back),
+        TEST(what_was_heard_is_of_when_it_was_asked_for),
         TEST(a_start_without_the_store_is_from_the_copy),
         TEST(without_store_and_copy_there_is_no_start),
         TEST(the_file_store_is_read_only_but_for_dry_runs),

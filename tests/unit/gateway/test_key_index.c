@@ -1,7 +1,11 @@
-/* The gateway's index of API keys without a store: what a file says is in force as a whole. */
+/* The gateway's index of API keys: without a store, what a file says is in force as a whole; with one, how long it is believed. */
 #include "unit_test.h"
 
+#include "base/memory.h"
 #include "gateway/key_index.h"
+
+#include <stdlib.h>
+#include <unistd.h>
 
 #define NOW_US UINT64_C(1767225600000000)
 #define A_HASH "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" /* of "abc" */
@@ -100,12 +104,47 @@ static void odd_keys_let_nobody_in(void **state)
     key_index_release(&index);
 }
 
+/* --- with a store --- */
+
+/* The control thread comes by at any time: what counts is when the store was asked, which a gateway that lost it did long ago. */
+static void keys_in_memory_are_believed_from_when_the_store_was_asked(void **state)
+{
+    char folder[] = "/tmp/sluice-key-index-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *store = memory_format("sqlite:%s/store.db", folder);
+    struct configuration configuration = { .api_key_memory_bytes = 1u << 20 };
+    struct policy_kinds kinds = { 0 };
+    struct changes_options options = { .store = store, .folder = folder, .kinds = &kinds };
+    struct changes_health health;
+    struct key_index index = { 0 };
+    struct error error;
+    struct changes *changes = changes_create(&options, &error);
+    if (!changes) fail_msg("%s", error.text);
+    changes_health(changes, &health);
+    assert_true(key_index_create(&index, &configuration, 1, store, NULL, &error));
+    usleep(20000);
+    key_index_heard(&index, changes);
+    uint8_t hash[API_KEY_HASH_BYTES];
+    struct api_key key;
+    api_key_hash(SLICE("abc"), hash);
+    uint64_t end_us = health.heard_us + 60000000;
+    assert_int_equal(api_keys_find(index.keys, 0, hash, end_us, &key), API_KEY_ASK);
+    assert_int_equal(api_keys_find(index.keys, 0, hash, end_us + 1, &key), API_KEY_AWAY);
+    key_index_release(&index);
+    changes_destroy(changes);
+    char *remove = memory_format("rm -rf %s", folder);
+    assert_int_equal(system(remove), 0);
+    free(remove);
+    free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_files_keys_are_found_and_all_others_unknown),
         cmocka_unit_test(what_the_next_file_does_not_say_is_gone),
         cmocka_unit_test(odd_keys_let_nobody_in),
+        cmocka_unit_test(keys_in_memory_are_believed_from_when_the_store_was_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,7 +284,7 @@ static void a_load_that_was_not_finished_takes_nothing_out(void **state)
     api_keys_destroy(keys);
 }
 
-/* 256 MiB hold 2.8 million keys; here it is 1 MiB and 20,000. */
+/* 256 MiB hold 2.6 million keys; here it is 1 MiB and 20,000. */
 static void beyond_its_bytes_the_index_is_a_cache_and_stays_within(void **state)
 {
     struct api_keys *keys = new_keys(MIB, 1);
@@ -500,10 +500,10 @@ static void uses_that_nobody_fetches_are_forgotten_and_counted(void **state)
     api_keys_destroy(keys);
 }
 
-/* DESIGN: a million keys in 120 MB of the whole process. */
-static void a_key_takes_less_than_110_bytes(void **state)
+/* DESIGN: a million keys in 120 MB of the whole process. (Among few there is what an index has however few they are.) */
+static void a_key_takes_little_more_than_100_bytes(void **state)
 {
-    static const uint64_t counts[] = { 20000, 100000, 300000 };
+    static const uint64_t counts[] = { 20000, 100000, 300000 }, bytes_max[] = { 116, 106, 104 };
     for (size_t i = 0; i < COUNT_OF(counts); i++) {
         struct api_keys *keys = new_keys(256 * MIB, 1);
         struct api_keys_figures figures;
@@ -514,7 +514,7 @@ static void a_key_takes_less_than_110_bytes(void **state)
             put(keys, &row);
         }
         api_keys_figures(keys, &figures);
-        assert_in_range(figures.bytes / counts[i], 85, 110);
+        assert_in_range(figures.bytes / counts[i], 85, bytes_max[i]);
         api_keys_destroy(keys);
     }
 }
@@ -645,7 +645,7 @@ int main(void)
         cmocka_unit_test(a_store_that_is_away_bounds_a_cache_but_not_the_whole),
         cmocka_unit_test(a_use_is_noted_once_a_minute),
         cmocka_unit_test(uses_that_nobody_fetches_are_forgotten_and_counted),
-        cmocka_unit_test(a_key_takes_less_than_110_bytes),
+        cmocka_unit_test(a_key_takes_little_more_than_100_bytes),
         cmocka_unit_test(coming_and_going_uses_no_more_and_more_memory),
         cmocka_unit_test(what_was_found_holds_until_the_reader_is_quiet),
         cmocka_unit_test(a_hash_is_sha_256),

@@ -2,6 +2,7 @@
 #include "unit_test.h"
 
 #include "base/random.h"
+#include "keys/private.h"
 #include "keys/rows.h"
 
 #include <pthread.h>
@@ -10,10 +11,11 @@
 
 #define NOW_US UINT64_C(1767225600000000)
 #define READERS 4
-#define STEADY 500   /* never touched */
-#define CHANGING 500 /* replaced all the time: scopes and client change together */
-#define PASSING 4000 /* come and go */
-#define WRITES 10000
+#define STEADY 500     /* never touched */
+#define CHANGING 500   /* replaced all the time: scopes and client change together */
+#define PASSING 4000   /* come and go */
+#define ARRIVING 15000 /* come and stay: so many that records are put in groups, and those that were there are moved */
+#define WRITES 20000
 #define LOOKS 50000 /* at least; the writer goes on until then */
 
 struct shared {
@@ -95,6 +97,8 @@ static void write_all_the_time(struct shared *shared)
             assert_true(api_keys_put(keys, &row.row, API_KEY_KEEP));
         else
             api_keys_remove(keys, row.row.id);
+        test_row(&row, STEADY + CHANGING + PASSING + i);
+        if (i < ARRIVING) assert_true(api_keys_put(keys, &row.row, API_KEY_KEEP));
         if (i % 64 == 0) api_keys_take_uses(keys, uses), sched_yield();
     }
 }
@@ -127,6 +131,7 @@ static void readers_hold_what_they_found_while_the_writer_changes_it(void **stat
     api_keys_figures(shared.keys, &figures);
     assert_true(figures.is_whole);
     assert_true(figures.bytes < 8u << 20);
+    assert_true(atomic_load(&shared.keys->group_count) > 0);
     api_keys_destroy(shared.keys);
 }
 
