@@ -352,7 +352,7 @@ static void the_quick_proxy_needs_no_file(void **state)
     struct problems problems;
     problems_init(&problems, NULL);
     struct configuration *configuration = configuration_for_proxy(
-        "127.0.0.1:8080", "127.0.0.1:9001, users.internal:9002", &test_kinds, &problems);
+        "127.0.0.1:8080", "127.0.0.1:9001, users.internal:9002", NULL, &test_kinds, &problems);
     assert_non_null(configuration);
     assert_true(slice_is_absent(configuration->file));
     const struct instance_config *instances = service_at(configuration, 0)->instances.items;
@@ -369,11 +369,30 @@ static void the_quick_proxy_needs_no_file(void **state)
     problems_release(&problems);
 }
 
+static void the_quick_proxy_logs_where_it_is_told_to(void **state)
+{
+    static const struct {
+        const char *option;
+        int target;
+    } rows[] = { { NULL, ACCESS_LOG_OFF }, { "-", ACCESS_LOG_STDOUT }, { "/var/log/access.log", ACCESS_LOG_FILE } };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct problems problems;
+        problems_init(&problems, NULL);
+        struct configuration *configuration = configuration_for_proxy("127.0.0.1:8080", "127.0.0.1:9001",
+                                                                      rows[i].option, &test_kinds, &problems);
+        assert_non_null(configuration);
+        assert_int_equal(configuration->access_log.target, rows[i].target);
+        if (rows[i].target == ACCESS_LOG_FILE) assert_string_equal(configuration->access_log.path.at, rows[i].option);
+        configuration_destroy(configuration);
+        problems_release(&problems);
+    }
+}
+
 static void the_quick_proxy_names_the_option_that_is_wrong(void **state)
 {
     struct problems problems;
     problems_init(&problems, NULL);
-    assert_null(configuration_for_proxy("8080", "127.0.0.1:9001,,users", &test_kinds, &problems));
+    assert_null(configuration_for_proxy("8080", "127.0.0.1:9001,,users", NULL, &test_kinds, &problems));
     char *told = problems_to_text(&problems);
     assert_string_equal(told,
                         "--listen: not an address to listen on: \"8080\" (an IP and a port, like 127.0.0.1:8080)\n"
@@ -417,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_file_is_read_and_its_folder_is_where_paths_begin),
         cmocka_unit_test(a_file_that_is_not_there_is_a_problem),
         cmocka_unit_test(the_quick_proxy_needs_no_file),
+        cmocka_unit_test(the_quick_proxy_logs_where_it_is_told_to),
         cmocka_unit_test(the_quick_proxy_names_the_option_that_is_wrong),
         cmocka_unit_test(large_files_load),
     };
