@@ -94,6 +94,16 @@ def test_two_editors_do_not_overwrite_each_other(admin):
     problem(admin.api.put("/admin/services/u", json=service("u"), headers={"If-Match": "*"}), 412, "changed-meanwhile")
 
 
+def test_a_path_that_hardly_means_what_was_meant_is_warned_of(admin):
+    admin.api.post("/admin/services", json=service("s"))
+    made = admin.api.post("/admin/routes", json=route("r", "/users/", "s")).json()
+    assert made["warnings"] == ['"/users/" takes that path alone; "/users/*" takes all below it']
+    changed = admin.api.patch("/admin/routes/r", json={"path": "/users/:id"}).json()
+    assert changed["warnings"] == ['":id" in a path is literal text; "{id}" captures a segment']
+    assert "warnings" not in admin.api.get("/admin/routes/r").json()
+    assert "warnings" not in admin.api.put("/admin/routes/r", json={**changed, "path": "/users/{id}"}).json()
+
+
 def test_many_editors_with_if_match_lose_no_change(admin):
     """Eight editors count a service's connect timeout up, each step by read, change and conditional write."""
     admin.api.post("/admin/services", json=service("s", connectTimeoutMs=1000)).raise_for_status()

@@ -299,6 +299,13 @@ def test_proxy_needs_no_file_at_all(tmp_path, backends):
         assert process.wait(20) == 0
 
 
+def test_check_warns_of_paths_that_hardly_mean_what_was_meant(tmp_path):
+    done = check(tmp_path, "routes:\n  - { path: /pfx/, respond: { status: 200 } }\n  - { path: '/users/:id', respond: { status: 200 } }\n")
+    assert done.returncode == 0 and "good, 2 routes" in done.stdout
+    assert done.stderr == ('sluice.yaml:2:13: warning: "/pfx/" takes that path alone; "/pfx/*" takes all below it\n'
+                           'sluice.yaml:3:13: warning: ":id" in a path is literal text; "{id}" captures a segment\n')
+
+
 def quick_proxy(tmp_path, port, to, *options):
     with open(tmp_path / "stdout.txt", "w") as out, open(tmp_path / "stderr.txt", "w") as told:
         return subprocess.Popen([BINARY, "proxy", "--listen", f"127.0.0.1:{port}", "--to", to, "--control", str(tmp_path / "control.sock"), *options],
