@@ -379,6 +379,10 @@ def test_wrong_methods_and_paths_say_what_is_right(admin):
         assert admin.api.options(path).headers["allow"] == allow
     for path in ("/", "/admin/", "/admin/service", "/admin/services/", "/admin/services/a/b", "/admin/routes/a/rotate"):
         problem(admin.api.get(path), 404, "no-endpoint")
+    for path, hint in (("/metrics", "it is /admin/metrics"), ("/routes", "it is /admin/routes"), ("/services/a", "it is /admin/services/a"),
+                       ("/validate", "it is /admin/validate"), ("/", "GET /admin lists what there is"), ("/nothing", "GET /admin lists what there is"),
+                       ("/routes/", "leave the slash at the end out")):
+        assert problem(admin.api.get(path), 404, "no-endpoint")["hint"] == hint
     index = admin.api.get("/admin").json()
     assert {"method": "POST", "path": "/admin/validate"}.items() <= next(
         one for one in index["endpoints"] if one["path"] == "/admin/validate").items()
