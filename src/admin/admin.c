@@ -1,14 +1,33 @@
 /* admin/admin.c: a request's way: guard -> endpoint -> query -> body -> answer; and what goes when the exchange ends. */
 #include "admin/private.h"
 
+/* "/metrics": people forget that all but the probes is below /admin. Absent: there is no such path either. */
+static struct slice path_below_admin(struct admin_request *request, struct slice path)
+{
+    struct admin_place place;
+    struct slice allow = SLICE_ABSENT;
+    struct slice below = arena_join(&request->arena, (struct slice[]){ SLICE("/admin"), path }, 2);
+    if (slice_is_absent(below) || path.length < 2) return SLICE_ABSENT;
+    bool is_there = admin_endpoint_find(&request->arena, below, METHOD_GET, &place, &allow) != NULL;
+    return is_there || !slice_is_absent(allow) ? below : SLICE_ABSENT;
+}
+
+static const char *hint_for_path(struct admin_request *request, struct slice path)
+{
+    if (path.length > 1 && slice_ends_with(path, SLICE("/"))) return "leave the slash at the end out";
+    struct slice meant = path_below_admin(request, path);
+    if (slice_is_absent(meant)) return "GET /admin lists what there is";
+    struct excerpt shown = problems_excerpt(meant);
+    struct slice words = arena_format(&request->arena, "it is %s", shown.text);
+    return slice_is_absent(words) ? NULL : words.at;
+}
+
 static enum admin_step refuse_path(struct exchange *exchange, struct admin_request *request, struct slice allow)
 {
     struct slice path = exchange->request->target.path;
     if (slice_is_absent(allow)) {
-        bool has_slash = path.length > 1 && slice_ends_with(path, SLICE("/"));
         struct excerpt shown = problems_excerpt(path);
-        return admin_refuse(exchange, request, 404, "no-endpoint",
-                            has_slash ? "leave the slash at the end out" : "GET /admin lists what there is",
+        return admin_refuse(exchange, request, 404, "no-endpoint", hint_for_path(request, path),
                             "the admin API has no path \"%s\"", shown.text);
     }
     if (exchange->request->method == METHOD_OPTIONS) {

@@ -1,6 +1,7 @@
 /* admin/resources.c: one resource: shown as it is in the catalog, changed by an order to the changes thread. */
 #include "admin/private.h"
 #include "base/clock.h"
+#include "config/path_warning.h"
 
 #include <inttypes.h>
 
@@ -66,6 +67,18 @@ static void write_warnings(struct admin_text *text, const struct resource_type *
     if (type->is_acted_on) return;
     admin_text_add_key(text, "warnings"), admin_text_add(text, SLICE("["));
     admin_add_warning(text, type);
+    admin_text_add(text, SLICE("]"));
+}
+
+/* Of a path that hardly means what was meant. */
+static void write_path_warning(struct admin_text *text, const struct catalog_entry *entry)
+{
+    char words[PATH_WARNING_BYTES];
+    if (entry->kind != RESOURCE_ROUTE) return;
+    struct slice path = document_string(document_member(entry->document, SLICE("path")));
+    if (slice_find_byte(path, '\\') != SLICE_NOT_FOUND || !path_warning(path, words)) return;
+    admin_text_add_key(text, "warnings"), admin_text_add(text, SLICE("["));
+    admin_text_add_string(text, slice_from_cstring(words));
     admin_text_add(text, SLICE("]"));
 }
 
@@ -258,6 +271,7 @@ static enum admin_step answer_entry(struct exchange *exchange, struct admin_requ
     write_open_document(text, exchange->worker->admin, entry);
     write_times(text, entry);
     write_warnings(text, request->place.type);
+    write_path_warning(text, entry);
     admin_text_add(text, SLICE("}"));
     admin_answer_json(exchange, request, status);
     changes_etag(entry->hash, etag);

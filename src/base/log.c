@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/slice.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -49,6 +50,13 @@ void log_write(enum log_level level, const char *format, ...)
     line[used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used);
     (void)written; /* a log that can't be written is no reason to stop serving */
+}
+
+/* A pipe that is ready has room for PIPE_BUF, which is more than a line. */
+bool log_takes_a_line(void)
+{
+    struct pollfd log = { .fd = STDERR_FILENO, .events = POLLOUT };
+    return poll(&log, 1, 0) == 1 && log.revents == POLLOUT;
 }
 
 void log_lines(enum log_level level, const char *text)

@@ -11,6 +11,9 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 void log_set_process_name(const char *name);
 void log_set_level(enum log_level);
 void log_write(enum log_level, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Whether a line would be taken at once. For what traffic causes and a worker says: a reader of the log that has stopped reading must not stop
+ * that worker too. */
+bool log_takes_a_line(void);
 /* Each line of a text as an event of its own. */
 void log_lines(enum log_level, const char *text);
 

@@ -63,7 +63,8 @@ struct filter_compile {
     void *service_argument;
     const struct policy_surroundings *surroundings; /* never NULL; what is in it may be */
     enum filter_side side;
-    struct slice route_id, route_name; /* while compiled; absent: no route */
+    struct slice route_id, route_name;      /* while compiled; absent: no route */
+    const struct slice_list *route_methods; /* while compiled; empty: all. NULL: no route */
 };
 
 /* A text of the configuration with ${…} in it. NULL: a problem was added, at the field's value where it is there. */

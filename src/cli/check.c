@@ -1,6 +1,7 @@
 /* cli/check.c: `sluice check FILE`: everything a start would refuse, without starting; with --test what the file's own tests say, too. */
 #include "base/memory.h"
 #include "cli/private.h"
+#include "config/path_warning.h"
 #include "gateway/entrance.h"
 #include "snapshot/snapshot.h"
 
@@ -49,9 +50,14 @@ static int check(const struct command_line *line, const struct registries *regis
                  struct problems *problems)
 {
     size_t routes = 0;
+    struct problems warnings;
+    problems_init(&warnings, line->file);
     struct configuration *configuration = configuration_load_file(line->file, kinds, problems);
     bool good = configuration && can_be_entered(configuration, problems);
+    if (configuration) path_warnings_add(configuration, &warnings);
     if (configuration) good &= compiles(configuration, registries->policies, problems, &routes);
+    if (good && warnings.count > 0) print_problems(&warnings);
+    problems_release(&warnings);
     if (good) printf("%s: good, %zu routes\n", line->file, routes);
     return good ? 0 : 1;
 }

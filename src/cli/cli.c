@@ -10,6 +10,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Bits of what a command takes. */
 enum {
@@ -42,16 +43,32 @@ static int refuse(const struct command *, const char *format, const char *subjec
 
 /* --- commands --- */
 
+/* The gateway may be started anew from any folder. "-" stays: standard output. The caller's. */
+static char *absolute_log(const char *path)
+{
+    if (!path) return NULL;
+    char *folder = path[0] == '/' || strcmp(path, "-") == 0 ? NULL : getcwd(NULL, 0);
+    char *absolute = folder ? memory_format("%s/%s", folder, path) : memory_format("%s", path);
+    free(folder);
+    return absolute;
+}
+
 static int command_proxy(const struct command_line *line, const struct registries *registries)
 {
     (void)registries;
-    return master_run(&(struct master_options){
+    if (line->access_log && line->access_log[0] == '\0')
+        return refuse(NULL, "--access-log \"%s\": neither a file nor - (standard output)", line->access_log);
+    char *access_log = absolute_log(line->access_log);
+    int status = master_run(&(struct master_options){
         .program = line->program,
         .proxy_listen = line->listen,
         .proxy_to = line->to,
+        .proxy_access_log = access_log,
         .control_path = line->control,
         .handover = -1,
     });
+    free(access_log);
+    return status;
 }
 
 /* The master writes them; anything else is no descriptor. */
@@ -72,6 +89,7 @@ static int command_master(const struct command_line *line, const struct registri
         .config_path = line->config,
         .proxy_listen = line->listen,
         .proxy_to = line->to,
+        .proxy_access_log = line->access_log,
         .control_path = line->control,
         .handover = handover,
     });
@@ -93,6 +111,7 @@ static int command_gateway(const struct command_line *line, const struct registr
         .config_path = line->config,
         .proxy_listen = line->listen,
         .proxy_to = line->to,
+        .proxy_access_log = line->access_log,
         .link = descriptor_of(line->link),
         .fallback = line->fallback ? descriptor_of(line->fallback) : -1,
         .log = line->log ? descriptor_of(line->log) : -1,
@@ -153,7 +172,7 @@ static const struct command commands[] = {
       TAKES_CONFIG | TAKES_CONTROL,
       0,
       command_run },
-    { { "proxy", "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--control PATH]",
+    { { "proxy", "proxy --listen ADDRESS --to ADDRESS[,ADDRESS...] [--access-log FILE|-] [--control PATH]",
         "balance everything over these instances, without a file" },
       TAKES_PROXY | TAKES_CONTROL,
       TAKES_PROXY,
@@ -309,6 +328,7 @@ static const struct option options[] = {
     { "--control", TAKES_CONTROL, offsetof(struct command_line, control), false },
     { "--listen", TAKES_PROXY, offsetof(struct command_line, listen), false },
     { "--to", TAKES_PROXY, offsetof(struct command_line, to), false },
+    { "--access-log", TAKES_PROXY, offsetof(struct command_line, access_log), false },
     { "--link", TAKES_LINK, offsetof(struct command_line, link), false },
     { "--fallback", TAKES_LINK, offsetof(struct command_line, fallback), false },
     { "--log", TAKES_LINK, offsetof(struct command_line, log), false },

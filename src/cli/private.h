@@ -8,7 +8,7 @@
 /* What may follow a command; NULL where it was not given. */
 struct command_line {
     const char *program; /* argv[0] */
-    const char *config, *control, *listen, *to, *link, *fallback, *log, *handover, *timeout;
+    const char *config, *control, *listen, *to, *access_log, *link, *fallback, *log, *handover, *timeout;
     const char *admin, *store, *tag, *if_match, *overlap, *role;
     const char *request, *claims, *client_ip, *status;
     bool json, cascade, replace, dry_run, with_secrets, test, explain;

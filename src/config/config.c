@@ -200,8 +200,17 @@ static void proxy_route(struct schema_reading *reading, struct configuration *co
     configuration->routes = (struct object_list){ route, 1 };
 }
 
+static void proxy_access_log(struct schema_reading *reading, struct configuration *configuration,
+                             const char *access_log)
+{
+    struct access_log_config *log = &configuration->access_log;
+    log->target = strcmp(access_log, "-") == 0 ? ACCESS_LOG_STDOUT : ACCESS_LOG_FILE;
+    if (log->target == ACCESS_LOG_FILE) log->path = arena_keep(reading->arena, slice_from_cstring(access_log));
+}
+
 struct configuration *configuration_for_proxy(const char *listen, const char *instances_comma_list,
-                                              const struct policy_kinds *kinds, struct problems *problems)
+                                              const char *access_log, const struct policy_kinds *kinds,
+                                              struct problems *problems)
 {
     size_t before = problems->count;
     struct configuration *configuration = configuration_create();
@@ -214,6 +223,7 @@ struct configuration *configuration_for_proxy(const char *listen, const char *in
     problems->file = "--to";
     proxy_service(&reading, configuration, instances_comma_list);
     problems->file = NULL;
+    if (access_log) proxy_access_log(&reading, configuration, access_log);
     proxy_route(&reading, configuration);
     return complete_or_nothing(configuration, problems, before);
 }

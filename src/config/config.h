@@ -24,9 +24,11 @@ struct configuration *configuration_load_file_to_import(const char *path, const 
 /* configuration_load_file() from memory; `name` stands for the file's name in problems, `folder` is where relative paths start. */
 struct configuration *configuration_load_text(struct slice text, const char *name, const char *folder,
                                               const struct policy_kinds *kinds, struct problems *problems);
-/* `sluice proxy`: one listener, one service of these instances, one route that takes everything. */
+/* `sluice proxy`: one listener, one service of these instances, one route that takes everything. `access_log`: an absolute path, or "-" for
+ * standard output; NULL: none. */
 struct configuration *configuration_for_proxy(const char *listen, const char *instances_comma_list,
-                                              const struct policy_kinds *kinds, struct problems *problems);
+                                              const char *access_log, const struct policy_kinds *kinds,
+                                              struct problems *problems);
 void configuration_destroy(struct configuration *);
 /* The text of an open file; one that is too large for a document is refused by whoever reads the document. Absent and errno where reading
  * fails. Free its `at`. */

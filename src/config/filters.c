@@ -56,6 +56,7 @@ static bool refuse_kind(struct schema_reading *reading, const struct node *node,
     if (nearest) snprintf(hint, sizeof hint, "did you mean \"%s\"?", nearest);
     for (size_t i = 0; i < reading->kinds->count && !nearest && length < sizeof hint; i++)
         length += (size_t)snprintf(hint + length, sizeof hint - length, "%s %s", i ? "," : "", names[i]);
+    hint_of_kind_elsewhere(name, names, reading->kinds->count, hint, sizeof hint);
     free(names);
     problems_add(reading->problems, node, hint, "unknown policy \"%s\"", problems_excerpt(name).text);
     return false;
@@ -84,7 +85,9 @@ static bool read_filter(struct schema_reading *reading, const struct node *node,
     const struct node *type = node_find(node, "type");
     struct slice name;
     if (!type) {
-        problems_add_missing(reading->problems, node, "type", "a filter says what it is: { type: KIND, ... }");
+        problems_add_missing(reading->problems, node, "type",
+                             node_find(node, "config") ? "a filter's kind is its \"type\", its fields stand beside it"
+                                                       : "a filter says what it is: { type: KIND, ... }");
         return false;
     }
     if (!schema_read_text(reading, "type", type, &name)) return false;

@@ -202,10 +202,11 @@ static void add_read_only(json_t *schema, const struct resource_type *type)
     if (!required) json_object_set_new(schema, "required", required = json_array());
     json_array_append_new(required, json_string("id"));
     json_array_append_new(required, json_string(type->name_field));
-    if (!type->is_acted_on)
+    if (!type->is_acted_on || resource_kind_of(type) == RESOURCE_ROUTE)
         json_object_set_new(properties, "warnings",
                             json_pack("{s:s,s:{s:s},s:b,s:s}", "type", "array", "items", "type", "string", "readOnly",
-                                      true, "description", "What is stored, but not acted on in this version."));
+                                      true, "description",
+                                      "What is stored all the same, and may not be what was meant."));
     if (resource_kind_of(type) == RESOURCE_SERVICE)
         json_object_set_new(properties, "instanceHealth",
                             json_pack("{s:s,s:o,s:b}", "type", "array", "items", reference("schemas", "InstanceHealth"),

@@ -69,6 +69,11 @@ bool schema_read_name(struct schema_reading *, const struct field *, const struc
 bool schema_refuse(struct schema_reading *, const struct field *, const struct node *, const char *hint,
                    const char *wanted);
 
+/* elsewhere.c: what a name that other gateways use is called here, if that is among the `count` names known at its place: `here it is
+ * "instances", ...`. False: `hint` stays. */
+bool hint_of_field_elsewhere(struct slice theirs, const char *const *known, size_t count, char *hint, size_t size);
+bool hint_of_kind_elsewhere(struct slice theirs, const char *const *known, size_t count, char *hint, size_t size);
+
 /* What the tables of settings.c and resources.c read and check by functions of their own (resource_values.c, filters.c). */
 typedef bool field_read(struct schema_reading *, const struct node *, void *into);
 typedef bool field_check(struct schema_reading *, const struct node *, const void *value);

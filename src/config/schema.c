@@ -278,6 +278,26 @@ static void hint_of_place(const struct destination *destination, const struct no
         snprintf(hint, size, "it belongs beside \"%s\", not into it", problems_excerpt(around).text);
 }
 
+static bool is_field_of_kind(const struct schema_reading *reading, const struct node *kind_name, struct slice key)
+{
+    const struct policy_kind *kind = kind_name && kind_name->kind == NODE_SCALAR
+                                         ? policy_kind_find(reading->kinds, kind_name->text)
+                                         : NULL;
+    return kind && schema_find_field(kind->fields, key);
+}
+
+/* A policy is written in one form in a route and in another one for several routes, and people mix them. */
+static void hint_of_form(const struct schema_reading *reading, const struct field *fields, const struct node *child,
+                         char *hint, size_t size)
+{
+    if (fields == filter_fields && slice_equal(child->key, SLICE("config")))
+        snprintf(hint, size, "a filter's fields stand beside its \"type\"");
+    else if (fields == plugin_fields && slice_equal(child->key, SLICE("type")))
+        snprintf(hint, size, "a plugin's kind is its \"name\", its fields stand in \"config\"");
+    else if (fields == plugin_fields && is_field_of_kind(reading, node_find(child->parent, "name"), child->key))
+        snprintf(hint, size, "it belongs into \"config\"");
+}
+
 static bool refuse_unknown(struct schema_reading *reading, const struct destination *destinations, size_t count,
                            const struct node *child)
 {
@@ -300,6 +320,8 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
         known_fields(destinations[0].fields, count > 1 ? destinations[1].fields : NULL, hint + words,
                      sizeof hint - words);
     hint_of_place(&destinations[0], child, hint, sizeof hint);
+    if (is_listed) hint_of_field_elsewhere(child->key, names, name_count, hint, sizeof hint);
+    hint_of_form(reading, destinations[0].fields, child, hint, sizeof hint);
     problems_add_at_key(reading->problems, child, hint, "unknown field \"%s\"", problems_excerpt(child->key).text);
     return false;
 }

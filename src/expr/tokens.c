@@ -191,7 +191,11 @@ static bool read_sign(struct tokens *tokens, struct token *token)
         if (byte <= ' ' || byte >= 0x7f) {
             return expression_refuse(tokens->error, token->position, "the byte 0x%02x can't stand here", byte);
         }
-        const char *hint = byte == '=' ? " (\"==\" compares)" : byte == '&' || byte == '|' ? " (written twice)" : "";
+        const char *hint = byte == '='                  ? " (\"==\" compares)"
+                           : byte == '&' || byte == '|' ? " (written twice)"
+                           : slice_starts_with(rest, SLICE("${"))
+                               ? " (an expression stands here, without \"${\" and \"}\")"
+                               : "";
         return expression_refuse(tokens->error, token->position, "\"%c\"%s can't stand here", byte, hint);
     }
     token->kind = TOKEN_SIGN;

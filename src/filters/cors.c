@@ -43,11 +43,12 @@ static const struct field cors_fields[] = {
       .also = "methods",
       .type = FIELD_STRING_LIST,
       .into = offsetof(struct cors_config, methods),
-      .fallback = "[GET, HEAD, POST]",
+      .minimum = 1,
       .maximum = NAMES_MAX,
       .one_or_many = true,
       .check = check_method_name,
-      .summary = "Methods that a preflight allows." },
+      .summary =
+          "Methods that a preflight allows. Absent: the route's `methods`, and GET, HEAD and POST where it has none." },
     { .name = "allowedHeaders",
       .also = "headers",
       .type = FIELD_STRING_LIST,
@@ -146,13 +147,23 @@ static char *join(const struct slice_list *list)
     return text;
 }
 
+/* What a route takes, pages of the allowed origins may ask for. A route that takes all methods says nothing of what is meant for pages: then
+ * the three that browsers send without asking. */
+static char *join_methods(const struct cors_config *config, const struct slice_list *of_route)
+{
+    static struct slice usual[] = { { "GET", 3 }, { "HEAD", 4 }, { "POST", 4 } };
+    if (config->methods.count > 0) return join(&config->methods);
+    if (of_route && of_route->count > 0) return join(of_route);
+    return join(&(struct slice_list){ usual, COUNT_OF(usual) });
+}
+
 static bool cors_compile(const struct filter_compile *compile, const void *value, void **compiled)
 {
     const struct cors_config *config = value;
     struct cors *cors = memory_allocate(sizeof *cors);
     cors->any_header = holds_star(&config->headers);
     cors->credentials = config->credentials;
-    cors->methods = join(&config->methods);
+    cors->methods = join_methods(config, compile->route_methods);
     cors->headers = join(&config->headers);
     cors->exposed = join(&config->exposed);
     snprintf(cors->max_age, sizeof cors->max_age, "%llu", (unsigned long long)(config->max_age_ms / 1000));

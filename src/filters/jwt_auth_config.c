@@ -228,6 +228,20 @@ static void keep_rules(struct jwt_policy *policy, struct jwt_rules *rules, const
     };
 }
 
+/* Of a file's keys as they are now; they may change, and one without any says nothing yet. */
+static bool file_fits(const struct jwt_issuer *issuer, const struct jwt_issuer_settings *settings, struct error *why)
+{
+    struct key_set *taken = issuer->source ? key_set_source_take(issuer->source) : NULL;
+    const struct key_set *set = taken ? taken : issuer->own;
+    uint32_t found = set ? key_set_algorithms(set) : 0;
+    bool good = found == 0 || can_verify(settings, set, why);
+    if (!good && settings->algorithms & JWT_SECRET_ALGORITHMS && !(found & JWT_SECRET_ALGORITHMS))
+        error_format(why, "its keys are public, and %s signs with a secret (leave \"algorithms\" out, or say theirs)",
+                     jwt_algorithm_names[lowest(settings->algorithms & JWT_SECRET_ALGORITHMS)]);
+    key_set_drop(taken);
+    return good;
+}
+
 /* What is compiled only to see whether it can be needs no source. */
 static bool use_location(const struct jwt_policy *policy, struct jwt_issuer *issuer,
                          const struct key_set_location *location, struct error *why)
@@ -264,7 +278,8 @@ static bool use_source(const struct jwt_policy *policy, struct jwt_issuer *issue
     };
     struct arena arena;
     arena_init(&arena, NULL);
-    bool good = resolve_url(&arena, settings, &location.url, why) && use_location(policy, issuer, &location, why);
+    bool good = resolve_url(&arena, settings, &location.url, why) && use_location(policy, issuer, &location, why) &&
+                (slice_is_absent(location.path) || file_fits(issuer, settings, why));
     arena_release(&arena);
     return good;
 }

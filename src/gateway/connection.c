@@ -299,7 +299,8 @@ static void handshake_spoke_plainly(struct handshake *handshake, int descriptor,
     struct connection *connection = owner;
     struct error error;
     connection->handshake = NULL;
-    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 400, "plain-http-on-tls-port", "the client speaks HTTP without TLS");
+    error_set(&error, BLAME_CLIENT, RETRY_NEVER, 400, "plain-http-on-tls-port",
+              "plain HTTP on a port that speaks TLS (ask by https://)");
     answer_and_leave(connection, descriptor, &error);
 }
 

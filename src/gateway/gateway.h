@@ -14,12 +14,12 @@
 #include "gateway/supervision.h"
 
 struct gateway_options {
-    const char *config_path;             /* NULL: proxy mode */
-    const char *proxy_listen, *proxy_to; /* `sluice proxy` */
-    const char *state_directory;         /* for the local copy of a store; NULL: none is kept */
-    int fallback;                        /* descriptor of the configuration text that was good last; -1: none */
-    int link;                            /* descriptor of the supervision link to the master */
-    int log; /* what becomes standard error once it serves: until then it speaks to who started it; -1: stays */
+    const char *config_path;                                /* NULL: proxy mode */
+    const char *proxy_listen, *proxy_to, *proxy_access_log; /* `sluice proxy`; the last may be NULL */
+    const char *state_directory;                            /* for the local copy of a store; NULL: none is kept */
+    int fallback; /* descriptor of the configuration text that was good last; -1: none */
+    int link;     /* descriptor of the supervision link to the master */
+    int log;      /* what becomes standard error once it serves: until then it speaks to who started it; -1: stays */
     const struct policy_registry *registry;
     const struct policy_registry *admin_registry; /* the admin handler alone */
 };

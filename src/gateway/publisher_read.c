@@ -167,8 +167,8 @@ struct configuration *publisher_read_bootstrap(struct publisher *publisher, stru
 static struct configuration *read_proxy(struct publisher *publisher, struct problems *problems)
 {
     const struct gateway_options *gateway = publisher->options.gateway;
-    struct configuration *configuration = configuration_for_proxy(gateway->proxy_listen, gateway->proxy_to,
-                                                                  &publisher->kinds, problems);
+    struct configuration *configuration = configuration_for_proxy(
+        gateway->proxy_listen, gateway->proxy_to, gateway->proxy_access_log, &publisher->kinds, problems);
     if (!configuration || open_store(publisher, configuration, "/", problems)) return configuration;
     configuration_destroy(configuration);
     return NULL;

@@ -166,7 +166,7 @@ static size_t write_refusal(const struct h1_server *server, const struct error *
 static bool send_refusal(struct h1_server *server, const struct error *error, struct slice request_id, bool with_body,
                          size_t *sent)
 {
-    char text[768];
+    char text[REFUSAL_BYTES_MAX + 320];
     size_t length = write_refusal(server, error, request_id, with_body, text, sizeof text);
     return stream_write(&server->stream, &(struct iovec){ text, length }, 1, sent) == STREAM_OK && *sent == length;
 }

@@ -5,11 +5,12 @@
 #include "base/error.h"
 #include "base/slice.h"
 
-#define REFUSAL_BYTES_MAX 256
+#define REFUSAL_BYTES_MAX 768
 /* Seconds, with a 503. */
 #define REFUSAL_RETRY_AFTER "1"
 
-/* The document, application/problem+json; returns its length. No byte of it is the client's. */
+/* The document, application/problem+json, with the words of the log for what the client did wrong; returns its length. No byte of it is the
+ * client's. */
 size_t refusal_write(const struct error *, struct slice request_id, char into[REFUSAL_BYTES_MAX]);
 
 #endif

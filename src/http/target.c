@@ -90,7 +90,7 @@ static bool check_query(struct slice query, struct error *error)
         if (byte_is(*at, BYTE_QUERY))
             at++;
         else if (*at != '%')
-            return refuse(error, "a character in its query that isn't allowed");
+            return refuse(error, "a character in its query that must be percent-encoded");
         else if (is_percent_encoded(at, end))
             at += 3;
         else
@@ -143,7 +143,7 @@ static char *decode_unreserved(struct slice path, char *into, struct error *erro
     for (const char *at = path.at, *end = path.at + path.length; at < end;) {
         if (*at != '%') {
             if (!byte_is(*at, BYTE_PATH) && *at != '.')
-                return refuse(error, "a character in its path that isn't allowed"), NULL;
+                return refuse(error, "a character in its path that must be percent-encoded"), NULL;
             if (sequence.missing) return refuse(error, "encoded bytes that aren't UTF-8"), NULL;
             *into++ = *at++;
             continue;

@@ -66,6 +66,10 @@ static _Noreturn void execute_gateway(const struct master_options *options, int 
         arguments[count++] = options->proxy_listen;
         arguments[count++] = "--to";
         arguments[count++] = options->proxy_to;
+        if (options->proxy_access_log) {
+            arguments[count++] = "--access-log";
+            arguments[count++] = options->proxy_access_log;
+        }
     }
     arguments[count] = NULL;
     sigset_t none;
@@ -290,7 +294,9 @@ static void is_ready(struct child *child, uint64_t version)
     struct master *master = child->master;
     child->ready = true;
     child->last_beat_ms = master->loop.now_ms;
-    log_info("gateway %d is serving, version %llu, %llu ms after its start", (int)child->pid,
+    char addresses[1024];
+    sockets_write(master, child->bit, addresses, sizeof addresses);
+    log_info("gateway %d is serving at %s, version %llu, %llu ms after its start", (int)child->pid, addresses,
              (unsigned long long)version, (unsigned long long)(master->loop.now_ms - child->started_ms));
     master->ever_ready = true;
     sockets_leave_all(master, child->inherit); /* what its predecessor had and it did not ask for */

@@ -11,10 +11,10 @@
 #include "base/error.h"
 
 struct master_options {
-    const char *program;     /* as it was called: argv[0] */
-    const char *config_path; /* absolute; NULL in proxy mode */
-    const char *proxy_listen, *proxy_to;
-    const char *control_path; /* NULL: sluice.sock in the state directory */
+    const char *program;                                    /* as it was called: argv[0] */
+    const char *config_path;                                /* absolute; NULL in proxy mode */
+    const char *proxy_listen, *proxy_to, *proxy_access_log; /* the last: an absolute path or "-"; NULL: none */
+    const char *control_path;                               /* NULL: sluice.sock in the state directory */
     int handover; /* descriptor of the state of the master whose place this one takes; -1: it is the first */
 };
 

@@ -154,6 +154,8 @@ struct held_address *sockets_get(struct master *, uint64_t user, const char *tex
 void sockets_leave(struct master *, uint64_t users, const char *text);
 void sockets_leave_all(struct master *, uint64_t users);
 void sockets_close_all(struct master *);
+/* "127.0.0.1:8080, 127.0.0.1:9080": those of that gateway; what has no room becomes "...". */
+void sockets_write(const struct master *, uint64_t user, char *into, size_t size);
 #define SOCKETS_PASSED_MAX 1024
 /* A listening socket that the service manager has made. It is never closed: whoever else has it would have to make it anew. */
 void sockets_add_passed(struct master *, int descriptor, const struct address *);

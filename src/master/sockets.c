@@ -129,6 +129,22 @@ void sockets_leave_all(struct master *master, uint64_t users)
     }
 }
 
+void sockets_write(const struct master *master, uint64_t user, char *into, size_t size)
+{
+    static const char more[] = ", ...";
+    size_t used = 0;
+    into[0] = '\0';
+    for (const struct list_link *link = master->addresses.next; link != &master->addresses; link = link->next) {
+        const struct held_address *held = CONTAINER_OF(link, struct held_address, link);
+        if (!(held->users & user)) continue;
+        if (used + strlen(held->text) + 2 + sizeof more > size) {
+            snprintf(into + used, size - used, "%s", more);
+            return;
+        }
+        used += (size_t)snprintf(into + used, size - used, "%s%s", used > 0 ? ", " : "", held->text);
+    }
+}
+
 void sockets_close_all(struct master *master)
 {
     struct list_link *link;

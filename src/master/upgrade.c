@@ -274,6 +274,7 @@ static void execute_in_place(struct master *master, int state)
     } passed[] = { { "--config", options->config_path },
                    { "--listen", options->proxy_listen },
                    { "--to", options->proxy_to },
+                   { "--access-log", options->proxy_access_log },
                    { "--control", options->control_path } };
     for (size_t i = 0; i < COUNT_OF(passed); i++) {
         if (!passed[i].value) continue;

@@ -120,6 +120,7 @@ static struct filter_compile compile_with(const struct compiled_route *compiled,
         .surroundings = compiled->builder->settings.surroundings,
         .route_id = route->id,
         .route_name = route->name,
+        .route_methods = &route->methods,
     };
 }
 

@@ -132,7 +132,11 @@ static void describe(const struct upstream_call *call, struct error *error)
 static void fail(struct upstream_call *call, const struct error *error)
 {
     call->error = *error;
-    if (error->blame != BLAME_CLIENT && !call->plan.only_instance) describe(call, &call->error);
+    if (error->blame != BLAME_CLIENT && !call->plan.only_instance) {
+        describe(call, &call->error);
+        if (error->blame == BLAME_UPSTREAM && !call->worker->stand_in)
+            service_tell_failure(call->plan.service, now_of(call), call->error.text);
+    }
     end(call);
     let_go_of_body(call);
     emit(call, CALL_DONE);
@@ -158,7 +162,9 @@ static bool explain_no_instance(const struct upstream_call *call, struct error *
     const struct service *service = call->plan.service;
     if (service->weight_sum == 0) {
         return error_set(error, BLAME_UPSTREAM, RETRY_NEVER, 503, "no-instance",
-                         service->endpoint_count ? "every instance has weight 0" : "no instance has a known address");
+                         service->endpoint_count         ? "every instance has weight 0"
+                         : service->is_without_instances ? "it has no instances"
+                                                         : "no instance has a known address");
     }
     char text[SERVICE_DOWN_BYTES];
     service_explain_down(service, call->worker->loop->wall_ns, text);

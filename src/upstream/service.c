@@ -1,9 +1,12 @@
 #include "upstream/service.h"
 
+#include "base/log.h"
 #include "base/map.h"
 #include "base/memory.h"
 #include "base/vector.h"
 #include "upstream/balancer.h"
+
+#define FAILURES_TOLD_EVERY_MS 1000
 
 struct service_registry {
     unsigned workers;
@@ -99,6 +102,7 @@ struct service *service_create(const struct service_config *config, const struct
     service->transport = transport_retain(transport);
     if (config->has_health_check) service->health_check = health_check_create(&config->health_check);
     service->state = state_get(states, config->id);
+    service->is_without_instances = config->instances.count == 0;
     service->endpoint_count = (uint32_t)endpoints.count;
     for (size_t i = 0; i < endpoints.count; i++) {
         service->endpoints[i] = *(struct endpoint *)vector_at(&endpoints, i);
@@ -127,6 +131,27 @@ void service_explain_down(const struct service *service, uint64_t wall_ns, char 
         snprintf(into, SERVICE_DOWN_BYTES, "its only instance has been down for %llu s", seconds);
     else
         snprintf(into, SERVICE_DOWN_BYTES, "all %u instances are down, the last one for %llu s", count, seconds);
+}
+
+static bool may_tell(struct service_state *state, uint64_t now_ms)
+{
+    uint64_t told_ms = atomic_load_explicit(&state->told_ms, memory_order_relaxed);
+    if (told_ms != 0 && now_ms < told_ms + FAILURES_TOLD_EVERY_MS) return false;
+    return log_takes_a_line() && atomic_compare_exchange_strong(&state->told_ms, &told_ms, now_ms | 1);
+}
+
+void service_tell_failure(const struct service *service, uint64_t now_ms, const char *text)
+{
+    struct service_state *state = service->state;
+    if (!may_tell(state, now_ms)) {
+        atomic_fetch_add_explicit(&state->untold, 1, memory_order_relaxed);
+        return;
+    }
+    uint32_t untold = atomic_exchange_explicit(&state->untold, 0, memory_order_relaxed);
+    if (untold == 0)
+        log_warning("%s", text);
+    else
+        log_warning("%s; %u more failed since the last such line", text, untold);
 }
 
 void service_retain(struct service *service)

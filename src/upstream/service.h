@@ -27,6 +27,9 @@ struct service_state {
     char *service_id;
     uint32_t references; /* builder's thread */
     unsigned workers;
+    /* Of service_tell_failure(), touched by nothing else. */
+    _Atomic uint64_t told_ms;
+    _Atomic uint32_t untold;
     struct service_line lines[]; /* one a worker, and behind them the health checker's */
 };
 
@@ -41,7 +44,8 @@ struct service {
     struct service_state *state;
     struct health_check *health_check; /* NULL: nobody asks whether its instances are up */
     uint64_t weight_sum;
-    struct hash_ring *ring; /* ip_hash; NULL else */
+    struct hash_ring *ring;    /* ip_hash; NULL else */
+    bool is_without_instances; /* in the configuration; else endpoint_count may be 0 for want of addresses */
     uint32_t endpoint_count;
     struct endpoint endpoints[];
 };
@@ -63,6 +67,9 @@ struct service *service_create(const struct service_config *, const struct resol
 /* Of a service whose instances are all down: how many, and since when. Names nobody. */
 #define SERVICE_DOWN_BYTES 96
 void service_explain_down(const struct service *, uint64_t wall_ns, char into[SERVICE_DOWN_BYTES]);
+/* To the operator, in the log: a request of this service failed. Any thread. One line a second and service, all workers together; what fails in
+ * between is counted and the number stands in the next line. */
+void service_tell_failure(const struct service *, uint64_t now_ms, const char *text);
 void service_retain(struct service *);
 /* Any thread; true when that was the last one: the caller brings it to the builder's thread, which calls service_destroy. */
 bool service_drop(struct service *) MUST_USE;

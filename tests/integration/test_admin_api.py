@@ -94,6 +94,16 @@ def test_two_editors_do_not_overwrite_each_other(admin):
     problem(admin.api.put("/admin/services/u", json=service("u"), headers={"If-Match": "*"}), 412, "changed-meanwhile")
 
 
+def test_a_path_that_hardly_means_what_was_meant_is_warned_of(admin):
+    admin.api.post("/admin/services", json=service("s"))
+    made = admin.api.post("/admin/routes", json=route("r", "/users/", "s")).json()
+    assert made["warnings"] == ['"/users/" takes that path alone; "/users/*" takes all below it']
+    changed = admin.api.patch("/admin/routes/r", json={"path": "/users/:id"}).json()
+    assert changed["warnings"] == ['":id" in a path is literal text; "{id}" captures a segment']
+    assert "warnings" not in admin.api.get("/admin/routes/r").json()
+    assert "warnings" not in admin.api.put("/admin/routes/r", json={**changed, "path": "/users/{id}"}).json()
+
+
 def test_many_editors_with_if_match_lose_no_change(admin):
     """Eight editors count a service's connect timeout up, each step by read, change and conditional write."""
     admin.api.post("/admin/services", json=service("s", connectTimeoutMs=1000)).raise_for_status()
@@ -369,6 +379,10 @@ def test_wrong_methods_and_paths_say_what_is_right(admin):
         assert admin.api.options(path).headers["allow"] == allow
     for path in ("/", "/admin/", "/admin/service", "/admin/services/", "/admin/services/a/b", "/admin/routes/a/rotate"):
         problem(admin.api.get(path), 404, "no-endpoint")
+    for path, hint in (("/metrics", "it is /admin/metrics"), ("/routes", "it is /admin/routes"), ("/services/a", "it is /admin/services/a"),
+                       ("/validate", "it is /admin/validate"), ("/", "GET /admin lists what there is"), ("/nothing", "GET /admin lists what there is"),
+                       ("/routes/", "leave the slash at the end out")):
+        assert problem(admin.api.get(path), 404, "no-endpoint")["hint"] == hint
     index = admin.api.get("/admin").json()
     assert {"method": "POST", "path": "/admin/validate"}.items() <= next(
         one for one in index["endpoints"] if one["path"] == "/admin/validate").items()

@@ -299,6 +299,52 @@ def test_proxy_needs_no_file_at_all(tmp_path, backends):
         assert process.wait(20) == 0
 
 
+def test_check_warns_of_paths_that_hardly_mean_what_was_meant(tmp_path):
+    done = check(tmp_path, "routes:\n  - { path: /pfx/, respond: { status: 200 } }\n  - { path: '/users/:id', respond: { status: 200 } }\n")
+    assert done.returncode == 0 and "good, 2 routes" in done.stdout
+    assert done.stderr == ('sluice.yaml:2:13: warning: "/pfx/" takes that path alone; "/pfx/*" takes all below it\n'
+                           'sluice.yaml:3:13: warning: ":id" in a path is literal text; "{id}" captures a segment\n')
+
+
+def quick_proxy(tmp_path, port, to, *options):
+    with open(tmp_path / "stdout.txt", "w") as out, open(tmp_path / "stderr.txt", "w") as told:
+        return subprocess.Popen([BINARY, "proxy", "--listen", f"127.0.0.1:{port}", "--to", to, "--control", str(tmp_path / "control.sock"), *options],
+                                cwd=tmp_path, stdout=out, stderr=told)
+
+
+def test_the_quick_proxy_says_where_it_listens_and_why_it_answers_502(tmp_path):
+    port, nobody = free_port(), free_port()
+    process = quick_proxy(tmp_path, port, f"127.0.0.1:{nobody}")
+    try:
+        wait_for_port(port)
+        with connect(("127.0.0.1", port)) as wire:
+            assert [wire.send(request_bytes(target="/")).read_response().status for _ in range(20)] == [502] * 20
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    told = (tmp_path / "stderr.txt").read_text()
+    assert re.search(rf"is serving at 127\.0\.0\.1:{port}, version 1,", told)
+    lines = [line for line in told.splitlines() if "cannot connect" in line]
+    assert re.search(rf' warning .*: service "proxy": cannot connect to 127\.0\.0\.1:{nobody}: connection refused', lines[0])
+    assert len(lines) < 20  # one a second, so that a service that is away doesn't fill a disk
+
+
+@pytest.mark.parametrize("option", ["-", "logs/access.log"])
+def test_the_quick_proxy_writes_an_access_log_where_it_is_told_to(tmp_path, backends, option):
+    port = free_port()
+    (tmp_path / "logs").mkdir()
+    process = quick_proxy(tmp_path, port, backends[0].address, f"--access-log={option}")
+    try:
+        wait_for_port(port)
+        with connect(("127.0.0.1", port)) as wire:
+            assert wire.send(request_bytes(target="/logged")).read_response().status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    lines = (tmp_path / ("stdout.txt" if option == "-" else option)).read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["/logged"]
+
+
 def test_the_example_service_answers_as_the_readme_says(tmp_path):
     port = free_port()
     process = subprocess.Popen(["/usr/bin/python3", str(ROOT / "examples" / "service.py"), "--port", str(port), "--name", "one"], stdout=subprocess.DEVNULL)

@@ -183,6 +183,24 @@ def test_a_refusal_carries_a_request_id_as_every_error_does(strict):
         assert wire.read_response().problem["requestId"]
 
 
+# Whoever wrote the client learns what it did wrong, in the words of the log.
+EXPLAINED = {
+    "a raw | in the path": (get(target=b"/a|b"), "request: a target with a character in its path that must be percent-encoded"),
+    "a raw quote in the query": (get(target=b'/a?b"c'), "request: a target with a character in its query that must be percent-encoded"),
+    "a percent sign alone": (get(target=b"/a%zz"), "request: a target with a percent sign without two hex digits in its path"),
+    "a path above the root": (get(target=b"/../x"), 'request: a target with ".." above the root'),
+    "no Host": (get(host=None), "request: no Host"),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_a_refusal_says_what_is_wrong(strict, name):
+    data, detail = EXPLAINED[name]
+    with strict.send(data) as wire:
+        problem = wire.read_response().problem
+    assert (problem["status"], problem["title"], problem["detail"]) == (400, "Bad Request", detail)
+
+
 # name: (bytes, status, RFC section): refused too, by a status of their own.
 REFUSED_BY_NAME = {
     "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501, "9110 9.3.6"),

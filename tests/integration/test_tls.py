@@ -417,7 +417,7 @@ def test_plain_http_on_a_tls_port_is_told_so_in_clear(running):
     for request in (request_bytes(), request_bytes("DELETE", "/x"), request_bytes("POST", "/", (), b"x" * 3000)):
         with running.send(request) as wire:
             refused = wire.read_response()
-            assert (refused.status, refused.problem["detail"]) == (400, "plain-http-on-tls-port")
+            assert (refused.status, refused.problem["detail"]) == (400, "plain HTTP on a port that speaks TLS (ask by https://)")
             assert wire.read_until_close() == b""
 
 

@@ -1,5 +1,6 @@
 /* A whole file becomes structs: the shape that operators rely on, its defaults, its identities. */
 #include "config/kinds.h"
+#include "config/path_warning.h"
 
 #include "base/memory.h"
 
@@ -347,12 +348,56 @@ static void a_file_that_is_not_there_is_a_problem(void **state)
     problems_release(&problems);
 }
 
+static void a_path_that_others_would_read_otherwise_is_warned_of(void **state)
+{
+    static const struct {
+        const char *path, *words; /* NULL: none */
+    } rows[] = {
+        { "/users/", "\"/users/\" takes that path alone; \"/users/*\" takes all below it" },
+        { "/users/{id}/", "\"/users/{id}/\" takes that path alone; \"/users/{id}/*\" takes all below it" },
+        { "/users/:id", "\":id\" in a path is literal text; \"{id}\" captures a segment" },
+        { "/users/:user_id/posts/", "\":user_id\" in a path is literal text; \"{user_id}\" captures a segment" },
+        { "/", NULL },
+        { "/users", NULL },
+        { "/users/*", NULL },
+        { "/v1/users:search", NULL }, /* a verb, as some APIs write it */
+        { "/a/:", NULL },
+        { "/a/:8", NULL },
+        { "~/a/", NULL },
+        { "", NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char words[PATH_WARNING_BYTES];
+        bool strikes = path_warning(slice_from_cstring(rows[i].path), words);
+        if (strikes != (rows[i].words != NULL)) fail_msg("%s: %s", rows[i].path, strikes ? words : "no warning");
+        if (strikes) assert_string_equal(words, rows[i].words);
+    }
+}
+
+static void warnings_stand_at_their_place(void **state)
+{
+    struct problems warnings;
+    problems_init(&warnings, "sluice.yaml");
+    struct configuration *configuration = load("routes:\n"
+                                               "  - { path: /a/*, respond: { status: 200 } }\n"
+                                               "  - { path: /b/, respond: { status: 200 } }\n"
+                                               "  - { pathPattern: \"/c/:id\", respond: { status: 200 } }\n");
+    path_warnings_add(configuration, &warnings);
+    char *told = problems_to_text(&warnings);
+    assert_string_equal(told,
+                        "sluice.yaml:3:13: warning: \"/b/\" takes that path alone; \"/b/*\" takes all below it\n"
+                        "sluice.yaml:4:20: warning: \":id\" in a path is literal text; \"{id}\" captures a segment\n");
+    free(told);
+    problems_release(&warnings);
+    configuration_destroy(configuration);
+}
+
 static void the_quick_proxy_needs_no_file(void **state)
 {
     struct problems problems;
     problems_init(&problems, NULL);
     struct configuration *configuration = configuration_for_proxy(
-        "127.0.0.1:8080", "127.0.0.1:9001, users.internal:9002", &test_kinds, &problems);
+        "127.0.0.1:8080", "127.0.0.1:9001, users.internal:9002", NULL, &test_kinds, &problems);
     assert_non_null(configuration);
     assert_true(slice_is_absent(configuration->file));
     const struct instance_config *instances = service_at(configuration, 0)->instances.items;
@@ -369,11 +414,30 @@ static void the_quick_proxy_needs_no_file(void **state)
     problems_release(&problems);
 }
 
+static void the_quick_proxy_logs_where_it_is_told_to(void **state)
+{
+    static const struct {
+        const char *option;
+        int target;
+    } rows[] = { { NULL, ACCESS_LOG_OFF }, { "-", ACCESS_LOG_STDOUT }, { "/var/log/access.log", ACCESS_LOG_FILE } };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct problems problems;
+        problems_init(&problems, NULL);
+        struct configuration *configuration = configuration_for_proxy("127.0.0.1:8080", "127.0.0.1:9001",
+                                                                      rows[i].option, &test_kinds, &problems);
+        assert_non_null(configuration);
+        assert_int_equal(configuration->access_log.target, rows[i].target);
+        if (rows[i].target == ACCESS_LOG_FILE) assert_string_equal(configuration->access_log.path.at, rows[i].option);
+        configuration_destroy(configuration);
+        problems_release(&problems);
+    }
+}
+
 static void the_quick_proxy_names_the_option_that_is_wrong(void **state)
 {
     struct problems problems;
     problems_init(&problems, NULL);
-    assert_null(configuration_for_proxy("8080", "127.0.0.1:9001,,users", &test_kinds, &problems));
+    assert_null(configuration_for_proxy("8080", "127.0.0.1:9001,,users", NULL, &test_kinds, &problems));
     char *told = problems_to_text(&problems);
     assert_string_equal(told,
                         "--listen: not an address to listen on: \"8080\" (an IP and a port, like 127.0.0.1:8080)\n"
@@ -416,7 +480,10 @@ int main(void)
         cmocka_unit_test(a_hash_changes_with_the_content_and_with_nothing_else),
         cmocka_unit_test(a_file_is_read_and_its_folder_is_where_paths_begin),
         cmocka_unit_test(a_file_that_is_not_there_is_a_problem),
+        cmocka_unit_test(a_path_that_others_would_read_otherwise_is_warned_of),
+        cmocka_unit_test(warnings_stand_at_their_place),
         cmocka_unit_test(the_quick_proxy_needs_no_file),
+        cmocka_unit_test(the_quick_proxy_logs_where_it_is_told_to),
         cmocka_unit_test(the_quick_proxy_names_the_option_that_is_wrong),
         cmocka_unit_test(large_files_load),
     };

@@ -190,6 +190,9 @@ static void mistakes_are_told_with_their_position(void **state)
         { "a.b{c: 1}", EXPRESSION_DYN, "protobuf messages can't be made here" },
         { "if", EXPRESSION_DYN, "a word that the language reserves" },
         { "\xff", EXPRESSION_DYN, "not valid UTF-8" },
+        { "${path.id} == \"7\"", EXPRESSION_DYN,
+          "\"$\" (an expression stands here, without \"${\" and \"}\") can't stand here at position 1" },
+        { "$a", EXPRESSION_DYN, "\"$\" can't stand here at position 1" },
         { "1 \x01", EXPRESSION_DYN, "the byte 0x01 can't stand here at position 3" },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -157,6 +157,8 @@ static void a_preflight_is_for_the_route_of_the_method_it_asks_for(void **state)
         "  - { name: o, path: /a, methods: [POST, OPTIONS], serviceId: one }\n");
     preflight(&bed, &put, "https://a.example", "PUT");
     assert_int_equal(put.status, 204);
+    assert_slice_is(client_header(&put, "Access-Control-Allow-Methods"),
+                    "PUT"); /* the route's: nothing else was said */
     assert_int_equal(bed.service.requests, 0);
     preflight(&bed, &post, "https://a.example", "POST"); /* no cors there: an ordinary OPTIONS */
     assert_int_equal(post.status, 200);
@@ -165,6 +167,34 @@ static void a_preflight_is_for_the_route_of_the_method_it_asks_for(void **state)
     client_release(&put);
     client_release(&post);
     testbed_stop(&bed);
+}
+
+/* A route that takes PUT and a policy that would forbid pages just that is what nobody means. */
+static void methods_that_the_policy_does_not_name_are_those_of_the_route(void **state)
+{
+    static const struct {
+        const char *route, *policy, *allowed;
+    } rows[] = {
+        { "methods: [GET, PUT], ", "", "GET, PUT" },
+        { "methods: [GET, PUT], ", ", allowedMethods: [GET]", "GET" },
+        { "methods: [GET, PROPFIND], ", "", "GET, PROPFIND" },
+        { "", "", "GET, HEAD, POST" },
+        { "", ", allowedMethods: GET", "GET" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client = { 0 };
+        char text[512];
+        snprintf(text, sizeof text,
+                 "routes:\n"
+                 "  - { name: r, path: /a, %sserviceId: one, filters: [{ type: cors, allowedOrigins: '*'%s }] }\n",
+                 rows[i].route, rows[i].policy);
+        testbed_start(&bed, text);
+        preflight(&bed, &client, "https://a.example", "GET");
+        assert_slice_is(client_header(&client, "Access-Control-Allow-Methods"), rows[i].allowed);
+        client_release(&client);
+        testbed_stop(&bed);
+    }
 }
 
 static void mistakes_are_refused_at_load(void **state)
@@ -184,6 +214,7 @@ static void mistakes_are_refused_at_load(void **state)
         testbed_refuses_filter(filter, "not an origin");
     }
     testbed_refuses_filter("{ type: cors, allowedOrigins: '*', allowedMethods: ['*'] }", "not a method");
+    testbed_refuses_filter("{ type: cors, allowedOrigins: '*', allowedMethods: [] }", "must not be empty");
     testbed_refuses_filter("{ type: cors, allowedOrigins: '*', allowedHeaders: ['a b'] }", "not a header name");
     testbed_refuses_filter("{ type: cors, allowedOrigins: '*', maxAge: 90000000 }", "maxAge");
     testbed_refuses_filter("{ type: cors, origins: '*', allowedOrigins: '*' }", "are the same field");
@@ -198,6 +229,7 @@ int main(void)
         cmocka_unit_test(any_origin_is_a_star_and_any_header_is_what_was_asked_for),
         cmocka_unit_test(errors_of_the_gateway_can_be_read_by_the_page_too),
         cmocka_unit_test(a_preflight_is_for_the_route_of_the_method_it_asks_for),
+        cmocka_unit_test(methods_that_the_policy_does_not_name_are_those_of_the_route),
         cmocka_unit_test(mistakes_are_refused_at_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

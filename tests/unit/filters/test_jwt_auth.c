@@ -425,6 +425,49 @@ static void an_issuer_that_is_away_is_no_clients_fault(void **state)
     signer_release(&signer);
 }
 
+/* A public key, in a file as anywhere, is known to everybody and no secret. */
+static void a_file_whose_keys_are_for_other_algorithms_is_refused_at_load(void **state)
+{
+    static const struct {
+        const char *text, *algorithms, *refused; /* NULL: it is taken */
+    } rows[] = {
+        { "PEM", "HS256", "its keys are public, and HS256 signs with a secret" },
+        { "PEM", "RS256", "no key in it is one for RS256" },
+        { "PEM", "EdDSA", NULL },
+        { "PEM", "EdDSA, HS256", NULL }, /* no token is believed for its algorithm: HS then finds no key */
+        { "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}", "HS256", NULL },
+        { "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}", "RS256",
+          "no key in it is one for RS256" },
+    };
+    static const char pem[] =
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    for (size_t i = 0; i < 2 * COUNT_OF(rows); i++) {
+        const char *text = strcmp(rows[i / 2].text, "PEM") == 0 ? pem : rows[i / 2].text;
+        char path[] = "/tmp/sluice-jwt-auth-XXXXXX", filter[256];
+        struct error error;
+        int file = mkstemp(path);
+        assert_true(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
+        struct key_sets *sets = i % 2 ? key_sets_create(1, &error) : NULL; /* as a gateway does it, and as a check */
+        if (sets) assert_true(key_sets_start(sets, &error));
+        testbed_surroundings = (struct policy_surroundings){ .key_sets = sets, .workers = 1 };
+        snprintf(filter, sizeof filter, "{ type: jwt-auth, jwksFile: %s, algorithms: [%s] }", path,
+                 rows[i / 2].algorithms);
+        if (rows[i / 2].refused) {
+            testbed_refuses_filter(filter, rows[i / 2].refused);
+        } else {
+            struct testbed bed;
+            testbed_start_filtered(&bed, "/a", filter);
+            if (sets) key_sets_stop(sets);
+            testbed_stop(&bed);
+        }
+        testbed_surroundings = (struct policy_surroundings){ 0 };
+        if (sets && rows[i / 2].refused) key_sets_stop(sets);
+        key_sets_destroy(sets);
+        close(file);
+        unlink(path);
+    }
+}
+
 static void what_could_never_work_is_refused_at_load(void **state)
 {
     struct signer rsa = signer_make(JWT_RS256, NULL);
@@ -551,6 +594,7 @@ int main(void)
         cmocka_unit_test(a_cached_token_is_good_for_equal_policies_only),
         cmocka_unit_test(a_request_waits_for_a_key_that_has_just_come),
         cmocka_unit_test(an_issuer_that_is_away_is_no_clients_fault),
+        cmocka_unit_test(a_file_whose_keys_are_for_other_algorithms_is_refused_at_load),
         cmocka_unit_test(what_could_never_work_is_refused_at_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -974,6 +974,18 @@ static void an_answer_to_a_client_that_resets_stops_its_producer(void **state)
 
 /* --- refusals --- */
 
+/* In the log's words, as JSON has them. */
+static void a_refusal_says_what_the_client_did_wrong(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, "GET /../x HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_soon(f->refused == 1);
+    assert_string_equal(f->refused_reason, "bad-target");
+    assert_received(&f->client, "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                                "\"detail\":\"request: a target with \\\"..\\\" above the root\",\"requestId\":\"");
+    assert_received(&f->client, "\"}\n");
+}
+
 static void a_bad_request_is_refused_and_the_client_sees_why(void **state)
 {
     struct fixture *f = *state;
@@ -1026,6 +1038,7 @@ static void at_the_ceiling_of_buffers_a_request_gets_503_and_retry_after(void **
     assert_soon(f->refused_status == 503);
     assert_received(&f->client, "HTTP/1.1 503 ");
     assert_received(&f->client, "Retry-After: 1\r\n");
+    assert_received(&f->client, "\"detail\":\"the gateway has no room for the request right now\"");
     assert_soon(f->client.ended && !f->client.was_reset);
 }
 
@@ -1370,6 +1383,7 @@ int main(void)
         TEST(a_half_closed_client_is_answered),
         TEST(a_half_close_counts_as_gone_where_that_is_wanted),
         TEST(an_answer_to_a_client_that_resets_stops_its_producer),
+        TEST(a_refusal_says_what_the_client_did_wrong),
         TEST(a_bad_request_is_refused_and_the_client_sees_why),
         TEST(an_endless_request_line_and_endless_headers_are_refused),
         TEST(a_refusal_waits_for_its_turn_behind_earlier_answers),

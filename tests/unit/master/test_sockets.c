@@ -77,6 +77,26 @@ static void what_another_program_listens_on_is_refused_by_name(void **state)
     assert_non_null(sockets_get(&master, ONE, text, 2, &error));
 }
 
+static void the_addresses_of_one_gateway_can_be_told(void **state)
+{
+    struct error error;
+    char first[ADDRESS_TEXT_BYTES], second[ADDRESS_TEXT_BYTES], expected[128], told[128];
+    snprintf(first, sizeof first, "%s", free_address("127.0.0.1"));
+    sockets_write(&master, ONE, told, sizeof told);
+    assert_string_equal(told, "");
+    assert_non_null(sockets_get(&master, ONE, first, 1, &error));
+    snprintf(second, sizeof second, "%s", free_address("127.0.0.1"));
+    assert_non_null(sockets_get(&master, ONE | OTHER, second, 1, &error));
+    snprintf(expected, sizeof expected, "%s, %s", first, second);
+    sockets_write(&master, ONE, told, sizeof told);
+    assert_string_equal(told, expected);
+    sockets_write(&master, OTHER, told, sizeof told);
+    assert_string_equal(told, second);
+    sockets_write(&master, ONE, told, strlen(first) + 10); /* no room for both: it says that there are more */
+    snprintf(expected, sizeof expected, "%s, ...", first);
+    assert_string_equal(told, expected);
+}
+
 static void a_closed_address_is_free_again(void **state)
 {
     struct error error;
@@ -177,6 +197,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(an_address_has_its_sockets_once_for_all),
         TEST(what_another_program_listens_on_is_refused_by_name),
+        TEST(the_addresses_of_one_gateway_can_be_told),
         TEST(a_closed_address_is_free_again),
         TEST(an_address_is_kept_while_any_gateway_listens_there),
         TEST(an_address_that_is_being_given_up_is_nobody_elses),

@@ -221,8 +221,101 @@ static void a_service_without_instances_answers_503(void **state)
     struct service *empty = services_make(&services, "users", LB_ROUND_ROBIN, "");
     struct caller *caller = call_service(empty, METHOD_GET);
     assert_failed(caller, 503, "no-instance");
+    assert_string_equal(caller->call.error.text, "service \"users\": it has no instances");
     caller_free(caller);
     services_drop(&services, empty);
+}
+
+/* --- what the operator hears --- */
+
+static int log_ends[2], log_before;
+
+static void log_catch(void)
+{
+    assert_int_equal(pipe2(log_ends, O_NONBLOCK | O_CLOEXEC), 0);
+    log_before = dup(STDERR_FILENO);
+    assert_true(dup2(log_ends[1], STDERR_FILENO) >= 0);
+}
+
+/* What was said so far. */
+static const char *log_heard(void)
+{
+    static char heard[8192];
+    ssize_t length = read(log_ends[0], heard, sizeof heard - 1);
+    heard[length > 0 ? length : 0] = '\0';
+    return heard;
+}
+
+static void log_let_go(void)
+{
+    dup2(log_before, STDERR_FILENO);
+    close(log_before);
+    close(log_ends[0]);
+    close(log_ends[1]);
+}
+
+static void a_failed_call_is_told_in_the_log(void **state)
+{
+    backend_stop(&first);
+    backend_stop(&second);
+    log_catch();
+    struct caller *caller = call_service(service, METHOD_GET);
+    turn_until(caller_is_done(caller));
+    const char *heard = log_heard();
+    log_let_go();
+    assert_non_null(strstr(heard, " warning "));
+    assert_non_null(strstr(heard, ": service \"users\": cannot connect to 127.0.0.1:"));
+    caller_free(caller);
+}
+
+/* What the next instance made good, and what a client broke off, is no failure of the service. */
+static void a_call_that_another_instance_answered_is_not_told(void **state)
+{
+    backend_stop(&first);
+    log_catch();
+    struct caller *caller = call_service(service, METHOD_GET);
+    int connection = backend_accept(&second);
+    backend_serve(connection, HELLO);
+    assert_answered(caller, 200, "hello");
+    const char *heard = log_heard();
+    log_let_go();
+    assert_string_equal(heard, "");
+    caller_free(caller);
+    close(connection);
+}
+
+static void of_a_services_failures_one_a_second_is_told_and_the_others_are_counted(void **state)
+{
+    struct service *orders = services_make(&services, "orders", LB_ROUND_ROBIN, "127.0.0.1:1");
+    log_catch();
+    service_tell_failure(service, 5001, "first");
+    service_tell_failure(orders, 5002, "of another service");
+    for (unsigned i = 0; i < 41; i++) service_tell_failure(service, 5003 + i, "not told");
+    service_tell_failure(service, 6001, "second");
+    service_tell_failure(service, 7002, "third");
+    const char *heard = log_heard();
+    log_let_go();
+    assert_non_null(strstr(heard, ": first\n"));
+    assert_non_null(strstr(heard, ": of another service\n"));
+    assert_null(strstr(heard, "not told"));
+    assert_non_null(strstr(heard, ": second; 41 more failed since the last such line\n"));
+    assert_non_null(strstr(heard, ": third\n"));
+    services_drop(&services, orders);
+}
+
+/* Else a log that nobody reads would stop the worker in write(2). */
+static void a_log_that_takes_no_line_holds_nobody_up(void **state)
+{
+    log_catch();
+    char page[4096] = { 0 };
+    while (write(log_ends[1], page, sizeof page) > 0) continue;
+    assert_int_equal(fcntl(log_ends[1], F_SETFL, 0), 0); /* from here on a write would wait */
+    service_tell_failure(service, 5000, "nobody reads it");
+    for (ssize_t got = 1; got > 0;) got = read(log_ends[0], page, sizeof page);
+    service_tell_failure(service, 5001, "read again");
+    const char *heard = log_heard();
+    log_let_go();
+    assert_non_null(strstr(heard, ": read again; 1 more failed since the last such line\n"));
 }
 
 static void set_down(struct service *users, uint32_t index, uint64_t seconds_ago)
@@ -1025,6 +1118,10 @@ int main(void)
         CASE(what_retry_on_does_not_name_is_not_retried),
         CASE(an_answer_praises_its_instance),
         CASE(a_service_without_instances_answers_503),
+        CASE(a_failed_call_is_told_in_the_log),
+        CASE(a_call_that_another_instance_answered_is_not_told),
+        CASE(of_a_services_failures_one_a_second_is_told_and_the_others_are_counted),
+        CASE(a_log_that_takes_no_line_holds_nobody_up),
         CASE(where_all_instances_are_down_it_answers_503_and_says_so),
         CASE(instances_without_weight_have_their_own_words),
         CASE(a_health_check_asks_an_instance_that_is_down),
