@@ -63,7 +63,8 @@ struct filter_compile {
     void *service_argument;
     const struct policy_surroundings *surroundings; /* never NULL; what is in it may be */
     enum filter_side side;
-    struct slice route_id, route_name; /* while compiled; absent: no route */
+    struct slice route_id, route_name;     /* while compiled; absent: no route */
+    const struct chain_candidates *before; /* while compiled: see filter_compile_who_takes() */
 };
 
 /* A text of the configuration with ${…} in it. NULL: a problem was added, at the field's value where it is there. */
@@ -71,6 +72,10 @@ struct template *filter_compile_template(const struct filter_compile *, const ch
 /* A text that is an expression, without "${". NULL: a problem was added likewise. At run time: exchange_evaluate(). */
 struct expression *filter_compile_expression(const struct filter_compile *, const char *field, struct slice text,
                                              enum expression_type wanted) MUST_USE;
+
+/* The policy before this one in the chain that takes a header of that name off requests: who reads it here finds nothing. *instead: see
+ * filter.takes_header. NULL: none. */
+const char *filter_compile_who_takes(const struct filter_compile *, struct slice header, const char **instead);
 
 struct filter {
     const char *name;    /* kebab-case */
@@ -91,6 +96,9 @@ struct filter {
     bool answers_preflight;  /* cors */
     bool (*check)(struct schema_reading *, const struct node *,
                   const void *config); /* across fields, at load; NULL: none */
+    /* Does it, so configured, take headers of that name off the requests that it lets on, so that nobody behind it reads them? Then the words for what
+     * tells callers apart instead, as a limit's key. NULL: it doesn't; NULL function: it takes none off. */
+    const char *(*takes_header)(const void *config, struct slice name);
     /* Checked configuration -> immutable, shared by workers. NULL `compile`: the config itself is copied as the compiled form
      * and must hold no pointers. False: a problem was added. */
     bool (*compile)(const struct filter_compile *, const void *config, void **compiled);
