@@ -88,6 +88,23 @@ struct candidate {
     enum phase phase;
 };
 
+/* Those that come before the one that is being compiled. */
+struct chain_candidates {
+    const struct candidate *items;
+    size_t count;
+};
+
+const char *filter_compile_who_takes(const struct filter_compile *compile, struct slice header, const char **instead)
+{
+    for (size_t i = 0; compile->before && i < compile->before->count; i++) {
+        const struct candidate *candidate = &compile->before->items[i];
+        if (!candidate->filter->takes_header) continue;
+        *instead = candidate->filter->takes_header(candidate->config->config, header);
+        if (*instead) return candidate->filter->name;
+    }
+    return NULL;
+}
+
 /* Of a kind that does not add up, only the last (narrowest) stays. */
 static size_t replace_wider(struct candidate *candidates, size_t count)
 {
@@ -224,7 +241,9 @@ struct chain *chain_create(const struct policy_registry *registry, const struct 
     struct chain *chain = memory_allocate(sizeof *chain + (count + 1) * sizeof chain->links[0]); /* one for a gate */
     for (size_t i = 0, gathered = 0; i < count; i += gathered) {
         gathered = gather_kind(&candidates[i], count - i);
-        if (compile_link(&chain->links[chain->count], &candidates[i], gathered, compile)) {
+        struct filter_compile here = *compile;
+        here.before = &(struct chain_candidates){ candidates, i };
+        if (compile_link(&chain->links[chain->count], &candidates[i], gathered, &here)) {
             place_link(chain, chain->count++);
         } else {
             good = false; /* the others are compiled too, so that all problems are told at once */

@@ -65,6 +65,7 @@ struct filter_compile {
     enum filter_side side;
     struct slice route_id, route_name;      /* while compiled; absent: no route */
     const struct slice_list *route_methods; /* while compiled; empty: all. NULL: no route */
+    const struct chain_candidates *before;  /* while compiled: see filter_compile_who_takes() */
 };
 
 /* A text of the configuration with ${…} in it. NULL: a problem was added, at the field's value where it is there. */
@@ -75,6 +76,10 @@ struct expression *filter_compile_expression(const struct filter_compile *, cons
 /* The same of a text that is one "${…}" and nothing else. */
 struct expression *filter_compile_braced_expression(const struct filter_compile *, const char *field, struct slice text,
                                                     enum expression_type wanted) MUST_USE;
+
+/* The policy before this one in the chain that takes a header of that name off requests: who reads it here finds nothing. *instead: see
+ * filter.takes_header. NULL: none. */
+const char *filter_compile_who_takes(const struct filter_compile *, struct slice header, const char **instead);
 
 struct filter {
     const char *name;    /* kebab-case */
@@ -98,6 +103,9 @@ struct filter {
     bool sees_late_failures;
     bool (*check)(struct schema_reading *, const struct node *,
                   const void *config); /* across fields, at load; NULL: none */
+    /* Does it, so configured, take headers of that name off the requests that it lets on, so that nobody behind it reads them? Then the words for what
+     * tells callers apart instead, as a limit's key. NULL: it doesn't; NULL function: it takes none off. */
+    const char *(*takes_header)(const void *config, struct slice name);
     /* Checked configuration -> immutable, shared by workers. NULL `compile`: the config itself is copied as the compiled form
      * and must hold no pointers. False: a problem was added. */
     bool (*compile)(const struct filter_compile *, const void *config, void **compiled);

@@ -52,7 +52,7 @@ const struct field aggregate_part_fields[] = {
       .one_or_many = true,
       .check = check_forwarded,
       .maximum = 64,
-      .summary = "Headers of the client's request that go along." },
+      .summary = "Headers of the client's request that go along. Absent: none." },
     { .name = "timeoutMs",
       .type = FIELD_MILLISECONDS,
       .into = offsetof(struct aggregate_part_config, timeout_ms),
@@ -84,7 +84,7 @@ const struct field aggregate_part_fields[] = {
       .read = keep_node,
       .write = write_node,
       .type_text = "any value",
-      .summary = "What stands in its place where it failed and is not required." },
+      .summary = "What stands in its place where it failed and is not required. Absent: nothing." },
     FIELDS_END,
 };
 

@@ -57,28 +57,73 @@ void identities_release(struct identities *identities)
 
 static bool is_given(struct slice text) { return text.length > 0; }
 
-/* Two equal things without name and id are told apart by their order. */
-static struct slice make_id(struct arena *arena, const struct map *taken, const struct resource_type *type,
-                            struct slice name, const struct node *node)
+#define STANDING_FIELDS_MAX 12
+
+/* Of all of it, or of what says where it stands: as that is written. */
+static struct content_hash hash_of_standing(const struct resource_type *type, const struct node *node)
+{
+    struct content_hash hashes[STANDING_FIELDS_MAX] = { 0 };
+    size_t count = 0;
+    if (!type->standing) return node_hash(node);
+    for (; type->standing[count]; count++) {
+        const struct node *field = node_find(node, type->standing[count]);
+        PROMISE(count < STANDING_FIELDS_MAX);
+        if (field) hashes[count] = node_hash(field);
+    }
+    XXH128_hash_t hash = XXH3_128bits(hashes, count * sizeof hashes[0]);
+    return (struct content_hash){ { hash.low64, hash.high64 } };
+}
+
+static bool knows(const struct resource_directory *directory, const struct resource_type *type, struct slice id)
+{
+    return directory && !slice_is_absent(directory->find(directory->argument, resource_kind_of(type), id));
+}
+
+/* The number-th of those that stand in one place. */
+static struct slice id_of_number(struct arena *arena, const struct resource_type *type, struct content_hash standing,
+                                 uint64_t number)
+{
+    const uint64_t content[3] = { standing.words[0], standing.words[1], number };
+    return id_from_content(arena, type->word, slice_of((const char *)content, sizeof content));
+}
+
+/* More than there are resources; a directory may say that it knows whatever it is asked for. */
+#define NUMBER_MAX (UINT64_C(1) << 20)
+
+/* Two without name and id that stand in one place are told apart by their order. Those before it have the numbers from 0 on, so that the first
+ * free one is found by halves, however many there are. */
+static struct slice make_id(struct arena *arena, const struct resource_directory *directory,
+                            const struct resource_type *type, struct slice name, const struct node *node)
 {
     if (is_given(name) && type->unique_names) return id_from_content(arena, type->word, name);
-    struct content_hash hash = node_hash(node);
-    uint64_t content[3] = { hash.words[0], hash.words[1], 0 };
-    struct slice id;
-    do {
-        id = id_from_content(arena, type->word, slice_of((const char *)content, sizeof content));
-        content[2]++;
-    } while (taken && map_find(taken, id));
+    struct content_hash standing = hash_of_standing(type, node);
+    uint64_t taken = 0, free_number = 0; /* numbers below `taken` are */
+    struct slice id = id_of_number(arena, type, standing, 0);
+    while (knows(directory, type, id) && free_number < NUMBER_MAX) {
+        taken = free_number + 1;
+        free_number = free_number ? free_number * 2 : 1;
+        id = id_of_number(arena, type, standing, free_number);
+    }
+    while (taken < free_number) {
+        uint64_t middle = taken + (free_number - taken) / 2;
+        struct slice candidate = id_of_number(arena, type, standing, middle);
+        if (knows(directory, type, candidate)) {
+            taken = middle + 1;
+        } else {
+            free_number = middle;
+            id = candidate;
+        }
+    }
     return id;
 }
 
-void resource_identify(struct schema_reading *reading, const struct map *taken, struct slice new_id,
+void resource_identify(struct schema_reading *reading, const struct resource_directory *directory, struct slice new_id,
                        struct resource *resource)
 {
     const struct resource_type *type = &resource_types[resource->kind];
     struct slice *id = resource_id_at(type, resource->config), *name = resource_name_at(type, resource->config);
     if (!is_given(*id)) {
-        *id = slice_is_absent(new_id) ? make_id(reading->arena, taken, type, *name, resource->node)
+        *id = slice_is_absent(new_id) ? make_id(reading->arena, directory, type, *name, resource->node)
                                       : arena_keep(reading->arena, new_id);
     }
     if (!is_given(*name)) *name = *id;
@@ -117,7 +162,8 @@ void identities_add(struct identities *identities, struct resource *resource)
     const struct node *id_node = node_find(resource->node, "id");
     const struct node *place = id_node ? id_node : resource->node;
     bool id_is_given = is_given(*resource_id_at(type, resource->config));
-    resource_identify(identities->reading, taken, SLICE_ABSENT, resource);
+    struct resource_directory directory = identities_directory(identities);
+    resource_identify(identities->reading, &directory, SLICE_ABSENT, resource);
     const struct identity *first = map_find(taken, resource->id); /* of a made one: that of the same name */
     char what[48];
     snprintf(what, sizeof what, "%s id", type->word);

@@ -138,8 +138,9 @@ struct identity {
     const struct node *node; /* where it stands */
     struct slice id;
 };
-/* Makes what is absent of id and name; `taken` (may be NULL) holds the ids that a made one must not be. */
-void resource_identify(struct schema_reading *, const struct map *taken, struct slice new_id, struct resource *);
+/* Makes what is absent of id and name; an id that is not made of a name is none that the directory (may be NULL) knows. */
+void resource_identify(struct schema_reading *, const struct resource_directory *, struct slice new_id,
+                       struct resource *);
 void identities_init(struct identities *, struct schema_reading *, struct configuration *);
 void identities_release(struct identities *);
 /* Makes what is absent of id and name of a resource that was read; both must be new. Notes them. */

@@ -5,6 +5,13 @@
     .size = sizeof(struct tag), .id_at = offsetof(struct tag, id), .name_at = offsetof(struct tag, name_member), \
     .node_at = offsetof(struct tag, node), .hash_at = offsetof(struct tag, hash)
 
+/* What a request must be like to be the route's or the rule's, and what gives the rule's numbers another meaning; not the numbers. */
+static const char *const route_standing[] = { "path",        "pathPattern", "host",    "methods",  "headers",
+                                              "queryParams", "predicates",  "version", "priority", NULL };
+static const char *const plugin_standing[] = { "name", "routes", "services", "on", "priority", NULL };
+static const char *const rate_limit_standing[] = { "routeId", "serviceId",      "key", "algorithm",
+                                                   "window",  "beforeIdentity", NULL };
+
 const struct resource_type resource_types[RESOURCE_KIND_COUNT] = {
     [RESOURCE_SERVICE] = { .word = "service",
                            .path = "services",
@@ -20,6 +27,7 @@ const struct resource_type resource_types[RESOURCE_KIND_COUNT] = {
                          .list_name = "routes",
                          .name_field = "name",
                          .fields = route_fields,
+                         .standing = route_standing,
                          RESOURCE_TYPE(route_config, name),
                          .list_at = offsetof(struct configuration, routes),
                          .unique_names = true,
@@ -29,6 +37,7 @@ const struct resource_type resource_types[RESOURCE_KIND_COUNT] = {
                           .list_name = "plugins",
                           .name_field = "instanceName",
                           .fields = plugin_fields,
+                          .standing = plugin_standing,
                           RESOURCE_TYPE(plugin_config, instance_name),
                           .list_at = offsetof(struct configuration, plugins),
                           .unique_names = true,
@@ -38,6 +47,7 @@ const struct resource_type resource_types[RESOURCE_KIND_COUNT] = {
                               .list_name = "rateLimits",
                               .name_field = "name",
                               .fields = rate_limit_fields,
+                              .standing = rate_limit_standing,
                               RESOURCE_TYPE(rate_limit_config, name),
                               .list_at = offsetof(struct configuration, rate_limits),
                               .unique_names = true,
@@ -105,7 +115,7 @@ bool resource_read(struct schema_reading *reading, enum resource_kind kind, cons
     into->config = config_allocate(reading->arena, type->size);
     schema_read(reading, type->fields, node, into->config);
     resource_set_node(type, into->config, node);
-    resource_identify(reading, NULL, new_id, into);
+    resource_identify(reading, directory, new_id, into);
     resource_check(&(struct resource_checking){ .reading = reading, .directory = directory, .resource = into });
     if (reading->problems->count > before) return false;
     into->canonical = schema_write(reading->arena, type->fields, into->config);

@@ -29,6 +29,9 @@ struct resource_type {
     const char *list_name;  /* "rateLimits": in a configuration */
     const char *name_field; /* "name"; "instanceName" of plugins, "clientName" of API keys (not unique there) */
     const struct field *fields;
+    /* Where one without a name stands: fields that its id is made of, ended by NULL, so that it stays the same one whatever else of it changes.
+     * NULL: all of them. */
+    const char *const *standing;
     size_t size;                             /* of the struct */
     size_t id_at, name_at, node_at, hash_at; /* offsetof in it */
     size_t list_at;                          /* of the struct object_list in struct configuration */
@@ -76,8 +79,8 @@ struct resource {
 };
 
 /* Reads and checks one resource by its schema and, with a directory, its references; `node` may come from a document or from a person.
- * An absent id is `new_id` or, where that is absent too, made as configuration_load_text() makes it: from the name, else from the
- * content; an absent name is the id. All problems are added to reading->problems with pointers relative to the root of `node`'s tree;
+ * An absent id is `new_id` or, where that is absent too, made as configuration_load_text() makes it: from the name, else from where it
+ * stands (resource_type.standing), and then it is none that `directory` knows; an absent name is the id. All problems are added to reading->problems with pointers relative to the root of `node`'s tree;
  * false if there was any. */
 bool resource_read(struct schema_reading *, enum resource_kind, const struct node *, struct slice new_id,
                    const struct resource_directory *, struct resource *into);

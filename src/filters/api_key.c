@@ -103,6 +103,7 @@ static const struct field api_key_filter_fields[] = {
 };
 
 static bool api_key_check(struct schema_reading *, const struct node *, const void *value);
+static const char *api_key_takes_header(const void *value, struct slice name);
 static bool api_key_compile(const struct filter_compile *, const void *value, void **compiled);
 static void api_key_release(void *compiled);
 static enum filter_result api_key_request(struct exchange *, const void *compiled, void *opaque);
@@ -119,6 +120,7 @@ const struct filter filter_api_key = {
     .config_size = sizeof(struct api_key_settings),
     .state_size = sizeof(struct api_key_state),
     .check = api_key_check,
+    .takes_header = api_key_takes_header,
     .compile = api_key_compile,
     .release = api_key_release,
     .request = api_key_request,
@@ -140,6 +142,15 @@ static bool api_key_check(struct schema_reading *reading, const struct node *nod
     if (config->headers.count + config->parameters.count > 0) return true;
     problems_add(reading->problems, node, NULL, "\"headers\" or \"queryParams\" must name a place for the key");
     return false;
+}
+
+static const char *api_key_takes_header(const void *value, struct slice name)
+{
+    const struct api_key_settings *config = value;
+    for (size_t i = 0; i < config->headers.count && !config->forwards; i++) {
+        if (slice_equal_ignore_case(config->headers.items[i], name)) return "api_key";
+    }
+    return NULL;
 }
 
 static struct credential_source *keep_sources(struct api_key_filter *filter, enum credential_place place,

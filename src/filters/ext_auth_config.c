@@ -114,7 +114,8 @@ const struct field ext_auth_fields[] = {
       .type = FIELD_STRING,
       .into = offsetof(struct ext_auth_config, failure_header),
       .check = check_header_name,
-      .summary = "A request header that tells the service, with the value `true`, that nobody has decided." },
+      .summary =
+          "A request header that tells the service, with the value `true`, that nobody has decided. Absent: it isn't told." },
     { .name = "requestHeaders",
       .type = FIELD_STRING_LIST,
       .into = offsetof(struct ext_auth_config, request_headers),
@@ -166,7 +167,7 @@ const struct field ext_auth_fields[] = {
       .into = offsetof(struct ext_auth_config, user_id_header),
       .check = check_header_name,
       .summary =
-          "The answer's header that says who asks: for rules, limits and the log, and upstream X-Authenticated-User." },
+          "The answer's header that says who asks: for rules, limits and the log, and upstream X-Authenticated-User. Absent: it says nothing of that." },
     { .name = "clientIdHeader",
       .type = FIELD_STRING,
       .into = offsetof(struct ext_auth_config, client_id_header),

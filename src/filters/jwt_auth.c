@@ -46,6 +46,7 @@ const struct filter filter_jwt_auth = {
     .config_size = sizeof(struct jwt_auth_settings),
     .state_size = sizeof(struct jwt_auth_state),
     .check = jwt_auth_check,
+    .takes_header = jwt_auth_takes_header,
     .compile = jwt_auth_compile,
     .release = jwt_auth_release,
     .worker_start = jwt_auth_worker_start,

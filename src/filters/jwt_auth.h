@@ -79,6 +79,7 @@ const struct node *jwt_auth_place_of(const struct node *map, const char *field);
 /* jwt_auth_config.c */
 bool jwt_auth_check_issuer(struct schema_reading *, const struct node *, const void *issuer);
 bool jwt_auth_check(struct schema_reading *, const struct node *, const void *settings);
+const char *jwt_auth_takes_header(const void *settings, struct slice name);
 bool jwt_auth_compile(const struct filter_compile *, const void *settings, void **compiled);
 void jwt_auth_release(void *compiled);
 

@@ -360,6 +360,18 @@ static void keep_places(struct jwt_policy *policy, const struct slice_list *sour
         policy->first_place_count++;
 }
 
+const char *jwt_auth_takes_header(const void *settings, struct slice name)
+{
+    const struct jwt_auth_settings *config = settings;
+    for (size_t i = 0; i < config->sources.count && !config->forwards; i++) {
+        enum credential_place place = CREDENTIAL_IN_HEADER;
+        struct slice header = SLICE("Authorization");
+        (void)jwt_auth_find_source(config->sources.items[i], &place, &header); /* else it is "bearer" */
+        if (place == CREDENTIAL_IN_HEADER && slice_equal_ignore_case(header, name)) return "user_id or client_id";
+    }
+    return NULL;
+}
+
 static struct slice write_challenge(struct jwt_policy *policy, struct slice error, struct slice description)
 {
     const struct challenge_parameter parameters[] = { { SLICE("realm"), policy->realm },

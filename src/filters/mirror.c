@@ -60,7 +60,7 @@ static const struct field compare_fields[] = {
       .maximum = HEADERS_MAX,
       .one_or_many = true,
       .check = check_compared_header,
-      .summary = "Headers whose values must be the same." },
+      .summary = "Headers whose values must be the same. Absent: none is looked at." },
     { .name = "body",
       .type = FIELD_ENUM,
       .into = offsetof(struct compare_config, body),
@@ -149,7 +149,8 @@ static const struct field mirror_fields[] = {
       .into = offsetof(struct mirror_config, compare),
       .present = offsetof(struct mirror_config, compares),
       .fields = compare_fields,
-      .summary = "Compares the mirror's answers with the service's, as they come from both." },
+      .summary =
+          "Compares the mirror's answers with the service's, as they come from both. Absent: nothing is compared." },
     FIELDS_END,
 };
 

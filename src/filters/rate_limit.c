@@ -28,6 +28,7 @@ struct rate_take {
     const struct rate_value *value;
     struct exchange_wait *wait; /* the state's */
     bool is_taken;
+    bool has_bad_cost; /* it came out negative */
 };
 
 enum rate_stage {
@@ -129,7 +130,7 @@ static void prepare(const struct exchange *exchange, const struct rate_limits *l
         takes[i].call = (struct limiter_call){
             .limit = &value->limit,
             .place = limit_table_place(counters->table, rate_rule_hash(rule, exchange), &rule->state->share),
-            .cost = rate_rule_cost(rule, exchange),
+            .cost = rate_rule_cost(rule, exchange, &takes[i].has_bad_cost),
             .now_ns = now_ns,
             .wait_max_ns = rule->wait_max_ns < wait_max_ns ? rule->wait_max_ns : wait_max_ns,
             .ready = answered,
@@ -144,6 +145,7 @@ static void report(const struct exchange *exchange, struct rate_limit_state *sta
         .rule = &state->limits->rules[at],
         .value = state->takes[at].value,
         .outcome = *outcome,
+        .cost = state->takes[at].call.cost,
         .at_ns = exchange->worker->loop->now_ns,
     };
     if (rate_limit_least(&fresh, state->report.rule ? &state->report : NULL) == &fresh) state->report = fresh;
@@ -267,6 +269,15 @@ static enum filter_result go_on(struct exchange *exchange, struct rate_limit_sta
     return take_from_next_on(exchange, state);
 }
 
+/* Somebody has to mend the expression: the request itself goes on as any other. */
+static void count_bad_costs(const struct exchange *exchange, const struct rate_limit_state *state)
+{
+    for (size_t i = 0; i < state->limits->count; i++) {
+        if (UNLIKELY(state->takes[i].has_bad_cost))
+            metrics_count_error(exchange->worker->metrics, exchange->worker->index, "rate-limit-negative-cost");
+    }
+}
+
 static enum filter_result begin(struct exchange *exchange, const struct rate_limits *limits,
                                 struct rate_limit_state *state)
 {
@@ -280,6 +291,7 @@ static enum filter_result begin(struct exchange *exchange, const struct rate_lim
         return FILTER_RESPOND;
     }
     prepare(exchange, limits, state->takes, &state->wait);
+    count_bad_costs(exchange, state);
     if (!look_at_all(exchange, state, &refusing, &outcome)) return refuse(exchange, state, refusing, &outcome);
     return take_from_next_on(exchange, state);
 }
@@ -379,6 +391,7 @@ static void explain_one(struct explanation *explanation, const struct rate_rule 
                         const struct limit_outcome *outcome)
 {
     const char *shadow = rule->is_shadow ? " (it counts only)" : "", *limit = take->value->limit_text;
+    const char *ever = rate_cost_is_beyond(take->value, take->call.cost) ? ": it can never pass" : "";
     unsigned long long cost = take->call.cost, left = outcome->remaining;
     switch (outcome->verdict) {
     case LIMIT_PASS:
@@ -390,8 +403,8 @@ static void explain_one(struct explanation *explanation, const struct rate_rule 
                         SLICE_PRINT(rule->name), shadow, (unsigned long long)(outcome->wait_ns / NS_A_MS));
         break;
     case LIMIT_REFUSE:
-        explanation_add(explanation, "rate limit \"%.*s\"%s refuses it: it costs %llu, and %llu of %s are left",
-                        SLICE_PRINT(rule->name), shadow, cost, left, limit);
+        explanation_add(explanation, "rate limit \"%.*s\"%s refuses it: it costs %llu, and %llu of %s are left%s",
+                        SLICE_PRINT(rule->name), shadow, cost, left, limit, ever);
         break;
     }
 }

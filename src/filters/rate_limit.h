@@ -42,6 +42,7 @@ struct rate_limit_report {
     const struct rate_rule *rule;
     const struct rate_value *value;
     struct limit_outcome outcome;
+    uint64_t cost;
     uint64_t at_ns; /* loop time of the outcome */
     bool is_written;
 };
@@ -55,7 +56,13 @@ void rate_limit_release(void *compiled);
 const struct rate_value *rate_rule_value(const struct rate_rule *, const struct exchange *);
 /* What the request is counted by. */
 uint64_t rate_rule_hash(const struct rate_rule *, const struct exchange *);
-uint64_t rate_rule_cost(const struct rate_rule *, const struct exchange *);
+/* *is_negative: the cost came out so, which is a mistake of who wrote it, and counts as 1. */
+uint64_t rate_rule_cost(const struct rate_rule *, const struct exchange *, bool *is_negative);
+/* Is it more than there ever is of the limit? */
+static inline bool rate_cost_is_beyond(const struct rate_value *value, uint64_t cost)
+{
+    return cost > value->limit.burst; /* of others than buckets the same as the quota */
+}
 
 /* --- rate_limit_answer.c --- */
 

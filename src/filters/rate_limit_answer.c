@@ -27,7 +27,12 @@ void rate_limit_respond(struct exchange *exchange, const struct rate_limit_repor
     const struct limit *limit = &report->value->limit;
     unsigned long long quota = limit->quota, window_s = limit->window_ns / NS_A_SECOND;
     struct slice name = report->rule->name;
-    if (limit->algorithm == LIMIT_CONCURRENCY)
+    if (rate_cost_is_beyond(report->value, report->cost))
+        exchange_respond_problem(exchange, 429, "rate-limited", name,
+                                 "rate limit \"%.*s\": this request costs %llu, and there are never more than %llu: it "
+                                 "can't pass, however long it waits",
+                                 SLICE_PRINT(name), (unsigned long long)report->cost, (unsigned long long)limit->burst);
+    else if (limit->algorithm == LIMIT_CONCURRENCY)
         exchange_respond_problem(exchange, 429, "rate-limited", name,
                                  "rate limit \"%.*s\": %llu requests at once, and so many are under way",
                                  SLICE_PRINT(name), quota);
@@ -80,7 +85,7 @@ static bool write_all(struct headers *headers, const struct slice values[TOLD_CO
 /* How long until it may be tried again; 0: that would be no use, or nobody knows. */
 static uint64_t retry_seconds(const struct rate_limit_report *report, uint64_t passed_ns)
 {
-    if (!is_refusal(report)) return 0;
+    if (!is_refusal(report) || rate_cost_is_beyond(report->value, report->cost)) return 0;
     if (report->value->limit.algorithm == LIMIT_CONCURRENCY) return 1; /* when one of them has ended: soon */
     if (report->outcome.wait_ns == 0) return 0;
     uint64_t wait_ns = report->outcome.wait_ns > passed_ns ? report->outcome.wait_ns - passed_ns : 1;

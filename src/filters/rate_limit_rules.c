@@ -130,11 +130,28 @@ static bool check_early(const struct filter_compile *compile, const struct rate_
     return true;
 }
 
+/* A header that a policy of identity has taken off is never there: all callers would count by their addresses, and nobody would be told. */
+static bool check_header(const struct filter_compile *compile, struct slice header)
+{
+    const char *instead, *taker = filter_compile_who_takes(compile, header, &instead);
+    if (!taker) return true;
+    const struct node *node = compile->node ? node_find(compile->node, "key") : NULL;
+    char *hint = memory_format("key: %s; or beforeIdentity: true, to count before that", instead);
+    problems_add(compile->problems, node ? node : compile->node, hint,
+                 "the policy \"%s\" takes the header \"%.*s\" off before this limit counts", taker,
+                 SLICE_PRINT(header));
+    free(hint);
+    return false;
+}
+
 static bool make_texts(const struct filter_compile *compile, struct rate_rule *rule,
                        const struct rate_limit_config *config)
 {
     bool good = true;
-    if (config->key == RATE_LIMIT_BY_HEADER) rule->header = copy(config->key_text);
+    if (config->key == RATE_LIMIT_BY_HEADER) {
+        rule->header = copy(config->key_text);
+        good &= check_header(compile, config->key_text);
+    }
     if (config->key == RATE_LIMIT_BY_EXPRESSION) {
         rule->key_text = filter_compile_template(compile, "key", config->key_text);
         good &= rule->key_text != NULL;
@@ -286,12 +303,14 @@ uint64_t rate_rule_hash(const struct rate_rule *rule, const struct exchange *exc
     return hash_of_caller(&rule->state->keys[0], is_caller ? exchange->identity.issuer : SLICE_ABSENT, value);
 }
 
-/* What comes to nothing counts as one. */
-uint64_t rate_rule_cost(const struct rate_rule *rule, const struct exchange *exchange)
+/* What comes to nothing counts as one, and so does what can't be one: it must not be free. */
+uint64_t rate_rule_cost(const struct rate_rule *rule, const struct exchange *exchange, bool *is_negative)
 {
     struct expression_value value;
+    *is_negative = false;
     if (LIKELY(!rule->cost_expression)) return rule->cost;
     if (!exchange_evaluate(exchange, rule->cost_expression, &value, NULL)) return 1;
-    if (value.integer <= 0) return 0;
+    *is_negative = value.integer < 0;
+    if (*is_negative) return 1;
     return (uint64_t)value.integer < LIMIT_COST_MAX ? (uint64_t)value.integer : LIMIT_COST_MAX;
 }

@@ -51,6 +51,25 @@ def test_counters_survive_a_reload(gateway, backend):
     assert statuses(running, 5).count(200) == 4, "another algorithm begins anew"
 
 
+def test_who_raises_a_limit_without_a_name_hands_out_no_fresh_budget(gateway, backend):
+    def of(limit, window=HOUR):
+        return limited(backend, {"limit": limit, "window": window, "key": "global"})
+    running = gateway(of(3))
+    assert statuses(running, 4) == [200] * 3 + [429]
+    running.reload(of(6))
+    assert statuses(running, 1) == [429], "a bucket that is empty stays empty"
+    running.reload(of(6, HOUR + 1))
+    assert statuses(running, 1) == [200], "another window begins anew"
+
+
+def test_a_negative_cost_is_counted_where_an_operator_sees_it(gateway, backend):
+    running = gateway(limited(backend, rule(limit=2, cost="${int(request.headers['x-cost'])}")))
+    assert statuses(running, 3, headers={"X-Cost": "-5"}) == [200, 200, 429]
+    running.wait_for_metric("sluice_errors_total", 3, type="rate-limit-negative-cost")
+    refused = running.get("/", {"X-Cost": "3"})
+    assert refused.status == 429 and "can't pass, however long it waits" in refused.problem["detail"] and "Retry-After" not in refused.headers
+
+
 def test_a_rule_is_in_force_when_the_admin_api_says_so(gateway, backend):
     running = start_live(gateway, proxy(backend, workers=2))
     assert set(statuses(running, 10)) == {200}
@@ -154,6 +173,33 @@ def test_bad_rules_are_refused_with_their_place(gateway, backend):
     assert problem["errors"][0]["pointer"] == "/action"
     problem = running.admin.create("rate-limits", rule(routeId="nowhere"), expect=422)
     assert problem["errors"][0]["pointer"] == "/routeId"
+
+
+def test_a_header_that_a_policy_takes_off_is_refused_as_a_key(gateway, backend):
+    """Whichever of the two comes first."""
+    running = start_live(gateway, proxy(backend))
+    api_key = running.admin.create("plugins", {"name": "api-key", "instanceName": "keys"})
+    [problem] = running.admin.create("rate-limits", rule(key="header:X-API-Key"), expect=422)["errors"]
+    assert problem["pointer"] == "/key" and 'the policy "api-key" takes the header "X-API-Key" off' in problem["message"]
+    running.admin.create("rate-limits", rule(key="api_key"))
+    running.admin.delete("plugins", api_key["id"])
+    running.admin.create("rate-limits", rule("s", key="header:X-API-Key"))
+    [problem] = running.admin.create("plugins", {"name": "api-key"}, expect=422)["errors"]
+    assert 'takes the header "X-API-Key" off' in problem["message"]
+
+
+def test_two_without_a_name_that_stand_in_one_place_are_two(gateway, backend):
+    """In a whole configuration over the admin API too, and each time the same two."""
+    running = start_live(gateway, proxy(backend))
+    def put(*limits):
+        whole = running.admin.ask("GET", "/config", expect=200).json()
+        whole["rateLimits"] = [{"limit": limit, "window": HOUR, "key": "ip", "shadow": limit > 10} for limit in limits]
+        running.admin.ask("PUT", "/config", whole, expect=200)
+        return {one["limit"]: one["id"] for one in running.admin.ask("GET", "/rate-limits", expect=200).json()["items"]}
+    before = put(3, 20)
+    assert len(before) == 2
+    after = put(4, 30)
+    assert [after[4], after[30]] == [before[3], before[20]]
 
 
 @pytest.mark.plain_build

@@ -290,6 +290,52 @@ static void expressions_are_keys_and_costs(void **state)
     testbed_stop(&bed);
 }
 
+/* It is a mistake of who wrote the expression: not free, and counted where an operator sees it. */
+static void a_negative_cost_counts_as_one(void **state)
+{
+    struct testbed bed;
+    testbed_start_filtered(&bed, "/a/{cost}",
+                           "{ type: rate-limit, limit: 2, window: 6000, key: global, cost: '${int(path.cost)}' }");
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a/-1", NULL), 200);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a/-9223372036854775808", NULL), 200);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a/-1", NULL), 429);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a/0", NULL), 200);
+    testbed_stop(&bed);
+}
+
+/* Waiting is no use to it: neither words nor Retry-After may say so. */
+static void a_cost_beyond_the_limit_is_told_that_it_can_never_pass(void **state)
+{
+    static const struct {
+        const char *fields;
+        unsigned never, fits;
+        const char *detail;
+    } rows[] = {
+        { "limit: 10, window: 600", 11, 10, "this request costs 11, and there are never more than 10" },
+        { "limit: 10, window: 601, burst: 20", 21, 20, "costs 21, and there are never more than 20" },
+        { "limit: 10, window: 602, burst: 20, action: queue", 21, 20, "costs 21, and there are never more than 20" },
+        { "limit: 10, window: 600, algorithm: fixed_window", 11, 10, "costs 11, and there are never more than 10" },
+        { "limit: 10, window: 600, algorithm: sliding_window", 11, 10, "costs 11, and there are never more than 10" },
+        { "limit: 10, algorithm: concurrency", 11, 10, "costs 11, and there are never more than 10" },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        char filter[200], line[40];
+        snprintf(filter, sizeof filter, "{ type: rate-limit, key: global, %s, cost: '${int(path.cost)}' }",
+                 rows[i].fields);
+        testbed_start_filtered(&bed, "/a/{cost}", filter);
+        snprintf(line, sizeof line, "GET /a/%u", rows[i].never);
+        assert_int_equal(ask_from(&bed, &client, "192.0.2.1", line, NULL), 429);
+        if (!strstr(client.body, rows[i].detail)) fail_msg("%s", client.body);
+        assert_true(slice_is_absent(client_header(&client, "Retry-After")));
+        client_release(&client);
+        snprintf(line, sizeof line, "GET /a/%u", rows[i].fits);
+        assert_int_equal(status_of(&bed, "192.0.2.1", line, NULL), 200);
+        testbed_stop(&bed);
+    }
+}
+
 /* --- identity --- */
 
 static enum filter_result identify(struct exchange *exchange, const void *compiled, void *state)
@@ -703,6 +749,54 @@ static void counters_survive_a_reload(void **state)
     testbed_stop(&bed);
 }
 
+/* A rule, a filter, a plugin and its route without a name are known by where they stand: whoever raises a limit, or changes what else there is
+ * of the route, hands nobody a fresh budget. */
+static void counters_of_what_has_no_name_survive_a_change_of_amounts(void **state)
+{
+    static const struct {
+        const char *before, *after;
+        bool survives;
+    } rows[] = {
+#define RULE(fields) "routes: [{ name: a, path: /a, serviceId: one }]\nrateLimits: [" fields "]\n"
+#define FILTER(fields) "routes: [{ path: /a, serviceId: one, filters: [" fields "] }]\n"
+#define PLUGIN(fields) "routes: [{ path: /a, serviceId: one }]\nplugins: [{ name: rate-limit, config: {" fields "} }]\n"
+        { RULE("{ limit: 2, window: 600, key: ip }"),
+          RULE("{ limit: 1, window: 600, key: ip, burst: 2, cost: 2, tags: [x], action: queue, queueMaxWaitMs: 1 }"),
+          true },
+        { RULE("{ limit: 9, window: 6, key: ip }, { limit: 2, window: 600, key: ip }"),
+          RULE("{ limit: 1, window: 600, key: ip }, { limit: 8, window: 6, key: ip }"), true },
+        { RULE("{ routeId: a, limit: 2, window: 600 }"), RULE("{ routeId: a, limit: 1, window: 600 }"), true },
+        { RULE("{ limit: 9, window: 600, key: ip, shadow: true }, { limit: 2, window: 600, key: ip }"),
+          RULE("{ limit: 7, window: 600, key: ip, shadow: true }, { limit: 1, window: 600, key: ip }"), true },
+        { RULE(
+              "{ limit: 9, window: 600 }, { limit: 8, window: 600 }, { limit: 7, window: 600 }, { limit: 2, window: 600 }"),
+          RULE(
+              "{ limit: 9, window: 600 }, { limit: 9, window: 600 }, { limit: 9, window: 600 }, { limit: 1, window: 600 }"),
+          true },
+        { RULE("{ limit: 2, window: 600, key: ip }"), RULE("{ limit: 1, window: 601, key: ip }"), false },
+        { RULE("{ limit: 2, window: 600, key: ip }"), RULE("{ limit: 1, window: 600, key: global }"), false },
+        { RULE("{ limit: 2, window: 600, key: ip }"), RULE("{ serviceId: one, limit: 1, window: 600, key: ip }"),
+          false },
+        { FILTER("{ type: rate-limit, limit: 2, window: 600, key: ip }"),
+          FILTER("{ type: rate-limit, limit: 1, window: 600, key: ip }, { type: add-header, name: X-A, value: b }"),
+          true },
+        { PLUGIN("limit: 2, window: 600, key: ip"), PLUGIN("limit: 1, window: 600, key: ip"), true },
+#undef RULE
+#undef FILTER
+#undef PLUGIN
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        testbed_start(&bed, rows[i].before);
+        for (unsigned j = 0; j < 2; j++) assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 200);
+        testbed_reload(&bed, rows[i].after);
+        unsigned status = status_of(&bed, "192.0.2.1", "GET /a", NULL);
+        if (status != (rows[i].survives ? 429 : 200)) fail_msg("%s%u", rows[i].after, status);
+        testbed_stop(&bed);
+        end(state), begin(state); /* rows stand in one place */
+    }
+}
+
 /* Who is on the way through a change gives back where it took. */
 static void places_outlive_a_change_of_rules(void **state)
 {
@@ -810,6 +904,41 @@ static void what_can_not_be_is_refused_with_words(void **state)
     }
 }
 
+/* It would never be there, and everybody would count by his address. */
+static void a_header_that_is_taken_off_before_is_no_key(void **state)
+{
+    static const struct {
+        const char *filters, *words; /* NULL: good */
+    } rows[] = {
+        { "{ type: api-key }, { type: rate-limit, limit: 5, window: 60, key: 'header:x-api-key' }",
+          "the policy \"api-key\" takes the header \"x-api-key\" off before this limit counts" },
+        { "{ type: rate-limit, limit: 5, window: 60, key: 'header:X-Key' }, { type: api-key, headers: [X-A, X-KEY] }",
+          "key: api_key" },
+        { "{ type: jwt-auth, secret: 0123456789abcdef0123456789abcdef }, "
+          "{ type: rate-limit, limit: 5, window: 60, key: 'header:Authorization' }",
+          "key: user_id or client_id" },
+        { "{ type: jwt-auth, secret: 0123456789abcdef0123456789abcdef, sources: [bearer, 'header:X-Token'] }, "
+          "{ type: rate-limit, limit: 5, window: 60, key: 'header:X-Token' }",
+          "the policy \"jwt-auth\" takes" },
+        { "{ type: api-key }, { type: rate-limit, limit: 5, window: 60, key: 'header:X-API-Key', beforeIdentity: true }",
+          NULL },
+        { "{ type: api-key, forwardCredentials: true }, "
+          "{ type: rate-limit, limit: 5, window: 60, key: 'header:X-API-Key' }",
+          NULL },
+        { "{ type: api-key }, { type: rate-limit, limit: 5, window: 60, key: 'header:X-Tenant' }", NULL },
+        { "{ type: rate-limit, limit: 5, window: 60, key: 'header:X-API-Key' }", NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (rows[i].words) {
+            testbed_refuses_filter(rows[i].filters, rows[i].words);
+            continue;
+        }
+        struct testbed bed;
+        testbed_start_filtered(&bed, "/a", rows[i].filters);
+        testbed_stop(&bed);
+    }
+}
+
 static void a_filters_fields_are_a_rules_without_the_resources_own(void **state)
 {
     const struct field *field = filter_rate_limit.fields;
@@ -837,6 +966,8 @@ int main(void)
         TEST(a_request_without_the_value_counts_by_its_address),
         TEST(routes_are_counted_apart),
         TEST(expressions_are_keys_and_costs),
+        TEST(a_negative_cost_counts_as_one),
+        TEST(a_cost_beyond_the_limit_is_told_that_it_can_never_pass),
         TEST(callers_are_told_apart_by_who_they_are),
         TEST(namesakes_of_other_issuers_count_by_themselves),
         TEST(a_tier_has_its_own_limit),
@@ -852,10 +983,12 @@ int main(void)
         TEST(a_limiter_that_never_answers_keeps_nobody_out),
         TEST(who_leaves_cancels_what_was_asked),
         TEST(counters_survive_a_reload),
+        TEST(counters_of_what_has_no_name_survive_a_change_of_amounts),
         TEST(places_outlive_a_change_of_rules),
         TEST(explain_says_what_would_be_and_takes_nothing),
         TEST(without_counters_nothing_is_limited),
         TEST(what_can_not_be_is_refused_with_words),
+        TEST(a_header_that_is_taken_off_before_is_no_key),
         TEST(a_filters_fields_are_a_rules_without_the_resources_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
