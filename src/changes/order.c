@@ -42,6 +42,7 @@ void change_order_destroy(struct change_order *order)
     if (order->body) explicit_bzero(order->body, order->body_length);
     free(order->body);
     free(order->file);
+    free(order->left_out);
     free(order->if_match);
     free(order->tag);
     free(order->author);

@@ -42,8 +42,9 @@ struct draft {
     uint64_t restored_us; /* the age that the next one that is read had; 0: it keeps its own, or is new */
     struct vector
         users; /* struct catalog_entry *, one reference each: who keeps something from being removed, or has the name */
-    bool is_taken; /* the last draft_read() found its name or id taken: by the last of `users` */
-    bool has_lost; /* the last draft_entry() named something that is not there */
+    struct object_list api_versions; /* of the file that is imported: struct api_versions_config, in the arena */
+    bool is_taken;                   /* the last draft_read() found its name or id taken: by the last of `users` */
+    bool has_lost;                   /* the last draft_entry() named something that is not there */
 };
 
 void draft_init(struct draft *, struct catalog *, const struct policy_kinds *, const char *folder, struct problems *,

@@ -138,7 +138,7 @@ static int command_version(const struct command_line *line, const struct registr
 
 static int command_help(const struct command_line *, const struct registries *);
 
-#define STORE_USAGE "[--store LOCATION | --config FILE]"
+#define STORE_USAGE "[--store LOCATION] [--config FILE]"
 #define RESOURCE_USAGE(name) name " list|get|create|update|delete [NAME] [FILE | field=value...]"
 /* A kind of resource: the word is its path in the admin API. */
 #define RESOURCES(name, what)                                                                 \

@@ -283,8 +283,70 @@ def test_a_secret_is_exported_as_its_reference_or_only_when_told(tmp_path):
     assert run_sluice("import", file, "--store", store).returncode == 0
     done = run_sluice("export", "--store", store)
     assert done.returncode == 1 and "--with-secrets" in done.stderr and done.stdout == "" and "PRIVATE" not in done.stderr
+    assert 'certificate "a" holds a secret' in done.stderr and "nothing was exported" in done.stderr
     done = run_sluice("export", "--store", store, "--with-secrets")
     assert yaml.safe_load(done.stdout)["certificates"][0]["key"] == key
+
+
+VERSIONED = """
+routes:
+  - { name: users-1, path: /users/*, version: 1, respond: { body: one } }
+  - { name: users-2, path: /users/*, version: 2, respond: { body: two } }
+"""
+API_VERSIONS = "apiVersions: [{ header: X-API-Version, default: 2, versions: [{ version: 1 }, { version: 2 }] }]\n"
+
+
+@pytest.mark.parametrize("gateway_says, file_says", [("", API_VERSIONS), (API_VERSIONS, ""), (API_VERSIONS, API_VERSIONS)])
+@pytest.mark.parametrize("with_store", [False, True])
+def test_routes_with_versions_are_imported_and_judged_by_the_file_that_has_the_versions(tmp_path, gateway_says, file_says, with_store):
+    store = ["--store", f"sqlite:{tmp_path}/s.db"] if with_store else []
+    config, file = tmp_path / "sluice.yaml", tmp_path / "shop.yaml"
+    config.write_text("store: sqlite:s.db\n" + gateway_says)
+    file.write_text(file_says + VERSIONED)
+    assert run_sluice("diff", file, "--config", config, *store).returncode == 3
+    done = run_sluice("import", file, "--config", config, *store)
+    assert done.returncode == 0 and "2 created" in done.stdout, done.stderr
+    assert ("apiVersions" in done.stderr) == bool(file_says)
+    file.write_text(file_says + VERSIONED.replace("version: 1", "version: 7"))
+    done = run_sluice("import", file, "--config", config, *store)
+    assert done.returncode == 1 and 'route "users-1": "apiVersions" has no version "7" (there are 1 and 2)' in done.stderr
+
+
+def test_without_a_file_that_says_them_versions_are_not_judged_and_a_known_file_without_them_is_named(tmp_path):
+    store, config, file = f"sqlite:{tmp_path}/s.db", tmp_path / "sluice.yaml", tmp_path / "shop.yaml"
+    file.write_text(VERSIONED)
+    config.write_text("store: sqlite:s.db\n")
+    done = run_sluice("import", file, "--config", config)
+    assert done.returncode == 1 and f'route "users-1": "version" needs "apiVersions" (write them into {config})' in done.stderr
+    assert run_sluice("import", file, "--store", store).returncode == 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["YAML", "JSON"])
+def test_an_export_of_routes_with_versions_is_a_good_file_and_a_good_import(tmp_path, form):
+    config, file, export = tmp_path / "sluice.yaml", tmp_path / "shop.yaml", tmp_path / f"export.{'json' if form else 'yaml'}"
+    config.write_text("store: sqlite:s.db\n" + API_VERSIONS)
+    file.write_text(VERSIONED)
+    assert run_sluice("import", file, "--config", config).returncode == 0
+    done = run_sluice("export", "--config", config, *form)
+    assert (done.returncode, done.stderr) == (0, "")
+    export.write_text(done.stdout)
+    assert "good, 2 routes" in run_sluice("check", export).stdout
+    assert "nothing to change" in run_sluice("import", export, "--config", config).stdout
+    assert run_sluice("import", export, "--store", f"sqlite:{tmp_path}/empty.db").returncode == 0
+    done = run_sluice("export", "--store", f"sqlite:{tmp_path}/empty.db", *form)
+    assert done.returncode == 0 and "--config" in done.stderr and "apiVersions" not in done.stdout
+    export.write_text(done.stdout)
+    assert run_sluice("import", export, "--store", f"sqlite:{tmp_path}/third.db").returncode == 0
+
+
+def test_an_import_says_what_of_the_file_it_left_out(tmp_path):
+    file, store = tmp_path / "whole.yaml", f"sqlite:{tmp_path}/s.db"
+    file.write_text("workers: 1\nlisteners: [{ address: 127.0.0.1:8080 }]\nadmin: { address: 127.0.0.1:9080 }\n" + WHOLE)
+    for words in (["diff"], ["import"], ["import", "--dry-run"]):
+        done = run_sluice(words[0], file, "--store", store, *words[1:])
+        assert re.search(r"left out, .*: workers, listeners, admin\n$", done.stderr), done.stderr
+    file.write_text(WHOLE)
+    assert run_sluice("import", file, "--store", store).stderr == ""
 
 
 def test_migrate_says_from_which_version_to_which(tmp_path):
