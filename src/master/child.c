@@ -285,6 +285,12 @@ static void answer_listen(struct child *child, const struct supervision_message 
     }
 }
 
+static void greet(const char *words)
+{
+    fputs(words, stdout);
+    fflush(stdout);
+}
+
 static void is_ready(struct child *child, uint64_t version)
 {
     struct master *master = child->master;
@@ -292,6 +298,7 @@ static void is_ready(struct child *child, uint64_t version)
     child->last_beat_ms = master->loop.now_ms;
     log_info("gateway %d is serving, version %llu, %llu ms after its start", (int)child->pid,
              (unsigned long long)version, (unsigned long long)(master->loop.now_ms - child->started_ms));
+    if (!master->ever_ready && master->options->greeting) greet(master->options->greeting);
     master->ever_ready = true;
     sockets_leave_all(master, child->inherit); /* what its predecessor had and it did not ask for */
     child->inherit = 0;
