@@ -143,6 +143,7 @@ struct configuration_change *effect_create(struct draft *, const struct effect_o
 
 void text_write_string(FILE *, struct slice);
 void text_write_field(FILE *, const char *name, struct slice); /* ,"name":"..." or null where absent */
+void text_write_policy(FILE *, const struct node *plugin);     /* ,"policy":"jwt-auth" */
 void text_write_time(FILE *, const char *name, uint64_t us);   /* ,"name":"2026-01-31T..." or null for 0 */
 /* Ends a memory stream and gives what was written, the caller's. */
 char *text_finish(FILE *, char **text);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "changes/changes.h"
 #include "cli/private.h"
+#include "cli/table.h"
 #include "cli/yaml_out.h"
 #include "master/master.h"
 
@@ -139,37 +140,14 @@ int command_migrate(const struct command_line *line, const struct registries *re
 
 /* --- import, diff --- */
 
-static void print_change(const json_t *change)
-{
-    size_t index;
-    const json_t *difference;
-    const char *word = json_string_value(json_object_get(change, "change"));
-    const char sign = !word ? '?' : *word == 'c' ? '+' : *word == 'd' ? '-' : '~';
-    printf("%c %s %s\n", sign, json_string_value(json_object_get(change, "kind")),
-           json_string_value(json_object_get(change, "name")));
-    if (sign != '~') return;
-    json_array_foreach(json_object_get(change, "difference"), index, difference)
-    {
-        char *before = json_dumps(json_object_get(difference, "before"), JSON_ENCODE_ANY);
-        char *after = json_dumps(json_object_get(difference, "after"), JSON_ENCODE_ANY);
-        printf("    %s: %s -> %s\n", json_string_value(json_object_get(difference, "pointer")), before ? before : "-",
-               after ? after : "-");
-        free(before);
-        free(after);
-    }
-}
-
 static void print_changes(struct changes *changes, const struct change_order *order, bool as_json)
 {
     char *text = changes_describe(changes, order);
     json_t *list = json_loads(text ? text : "[]", 0, NULL);
-    size_t index;
-    const json_t *change;
-    if (as_json) {
+    if (as_json)
         printf("%s\n", text ? text : "[]");
-    } else {
-        json_array_foreach(list, index, change) print_change(change);
-    }
+    else
+        table_print_changes(stdout, list);
     json_decref(list);
     free(text);
 }
