@@ -51,8 +51,12 @@ static int check(const struct command_line *line, const struct registries *regis
     size_t routes = 0;
     struct configuration *configuration = configuration_load_file(line->file, kinds, problems);
     bool good = configuration && can_be_entered(configuration, problems);
+    bool in_store = configuration && configuration->store != STORE_FILE;
     if (configuration) good &= compiles(configuration, registries->policies, problems, &routes);
-    if (good) printf("%s: good, %zu routes\n", line->file, routes);
+    if (good && in_store)
+        printf("%s: good; routes and all else are in its store, which was not looked at\n", line->file);
+    else if (good)
+        printf("%s: good, %zu routes\n", line->file, routes);
     return good ? 0 : 1;
 }
 
