@@ -164,6 +164,19 @@ static const char *text_of(const json_t *object, const char *key)
     return text ? text : "";
 }
 
+/* "GET /admin/routes lists ..." as "`sluice routes` lists ...". Takes the text over; the caller's. */
+static char *name_command(char *said)
+{
+    static const char get[] = "GET /admin/";
+    char *found = strstr(said, get);
+    if (!found) return said;
+    const char *kind = found + sizeof get - 1;
+    size_t length = strcspn(kind, " ");
+    char *ours = memory_format("%.*s`sluice %.*s`%s", (int)(found - said), said, (int)length, kind, kind + length);
+    free(said);
+    return ours;
+}
+
 /* Of a REST API's words those of the command line. */
 static char *in_our_words(const char *text)
 {
@@ -172,7 +185,6 @@ static char *in_our_words(const char *text)
         { "PUT or PATCH the one that has it", "update the one that has it" },
         { "send its ETag back as If-Match; where it is new, If-None-Match: *", "say its ETag by --if-match" },
         { "is not what If-Match says", "is not what --if-match says" },
-        { "GET /admin/", "sluice " },
     };
     char *said = memory_copy_slice(slice_from_cstring(text));
     for (size_t i = 0; i < COUNT_OF(words); i++) {
@@ -182,7 +194,7 @@ static char *in_our_words(const char *text)
         free(said);
         said = ours;
     }
-    return said;
+    return name_command(said);
 }
 
 static void print_errors(const json_t *errors)

@@ -98,10 +98,10 @@ def test_hints_are_in_the_words_of_the_command_line(sluice):
     sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
     done = sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
     assert done.returncode == 1 and "update the one that has it" in done.stderr and "PUT" not in done.stderr
-    assert "(sluice services lists what there is)" in sluice("services", "get", "nope").stderr
+    assert "(`sluice services` lists what there is)" in sluice("services", "get", "nope").stderr
     sluice("api-keys", "create", "clientName=bob")
     done = sluice("api-keys", "get", "bob")
-    assert done.returncode == 1 and "(it goes by its id: sluice api-keys lists what there is)" in done.stderr
+    assert done.returncode == 1 and "(it goes by its id: `sluice api-keys` lists what there is)" in done.stderr
 
 
 def test_the_history_is_listed_shown_and_gone_back_in(sluice):
@@ -123,7 +123,7 @@ def test_the_history_is_listed_shown_and_gone_back_in(sluice):
     assert sluice.json("revisions", "4")["comment"] == "it was better before"
     assert "nothing to change" in sluice("rollback", "2").stdout
     done = sluice("rollback", "99")
-    assert done.returncode == 1 and "(sluice revisions lists what there is)" in done.stderr
+    assert done.returncode == 1 and "(`sluice revisions` lists what there is)" in done.stderr
     for words in (["rollback"], ["rollback", "a"], ["revisions", "../routes"], ["rollback", "0"], ["revisions", "1", "2"]):
         assert sluice(*words).returncode == 2
 
