@@ -284,19 +284,19 @@ static void print_cell(FILE *to, const char *text, size_t width, bool is_last)
     for (size_t i = width_of(text); i < width + 2; i++) fputc(' ', to);
 }
 
-void table_print(FILE *to, const struct table_column shown[TABLE_COLUMNS_MAX], const json_t *items)
+void table_print(FILE *to, const struct table_column columns[TABLE_COLUMNS_MAX], const json_t *items)
 {
     size_t rows = json_array_size(items), count = 0, widths[TABLE_COLUMNS_MAX];
-    while (count < TABLE_COLUMNS_MAX && shown[count].head) count++;
+    while (count < TABLE_COLUMNS_MAX && columns[count].head) count++;
     char **cells = memory_allocate_array(rows * count + 1, sizeof *cells);
     for (size_t j = 0; j < count; j++) {
-        widths[j] = strlen(shown[j].head);
+        widths[j] = strlen(columns[j].head);
         for (size_t i = 0; i < rows; i++) {
-            char *text = cells[i * count + j] = cell_text(&shown[j], json_array_get(items, i));
+            char *text = cells[i * count + j] = cell_text(&columns[j], json_array_get(items, i));
             if (width_of(text) > widths[j]) widths[j] = width_of(text);
         }
     }
-    for (size_t j = 0; j < count; j++) print_cell(to, shown[j].head, widths[j], j + 1 == count);
+    for (size_t j = 0; j < count; j++) print_cell(to, columns[j].head, widths[j], j + 1 == count);
     for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < count; j++) print_cell(to, cells[i * count + j], widths[j], j + 1 == count);
     }
