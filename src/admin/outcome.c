@@ -15,7 +15,9 @@ enum admin_step admin_refuse_unknown(struct exchange *exchange, struct admin_req
 {
     const struct resource_type *type = request->place.type;
     struct excerpt shown = problems_excerpt(request->place.target);
-    struct slice list = arena_format(&request->arena, "GET /admin/%s lists what there is", type->path);
+    bool by_id_alone = resource_kind_of(type) == RESOURCE_API_KEY; /* a client may have several */
+    struct slice list = arena_format(&request->arena, "%sGET /admin/%s lists what there is",
+                                     by_id_alone ? "it goes by its id: " : "", type->path);
     return admin_refuse(exchange, request, 404, "not-found", list.at, "there is no %s \"%s\"", type->word, shown.text);
 }
 
@@ -141,16 +143,25 @@ bool admin_refuse_outcome(struct exchange *exchange, struct admin_request *reque
     return true;
 }
 
+static void refuse_without_store(struct exchange *exchange, struct admin_request *request,
+                                 const struct change_question *question)
+{
+    bool about_keys = question->about == QUESTION_API_KEYS || question->about == QUESTION_API_KEY;
+    admin_refuse(exchange, request, 404, "store-is-read-only",
+                 about_keys ? "look into the file's \"apiKeys\", or keep the configuration in a store: `sluice import`"
+                            : "keep the configuration in a store: `sluice import`",
+                 about_keys
+                     ? "this gateway's configuration is a file, and the keys of a file are in force but not shown here"
+                     : "this gateway's configuration is a file, which has no history");
+}
+
 bool admin_refuse_question(struct exchange *exchange, struct admin_request *request,
                            const struct change_question *question)
 {
     switch (question->outcome) {
     case CHANGE_NOTHING: return false;
     case CHANGE_NOT_FOUND: refuse_nothing_there(exchange, request); return true;
-    case CHANGE_READ_ONLY:
-        admin_refuse(exchange, request, 404, "store-is-read-only", NULL,
-                     "this gateway's configuration is a file, which has neither history nor keys");
-        return true;
+    case CHANGE_READ_ONLY: refuse_without_store(exchange, request, question); return true;
     case CHANGE_INVALID:
         admin_refuse(exchange, request, 400, "bad-cursor", "take nextCursor as it was given, or begin without",
                      "the cursor is not one of this list's");

@@ -22,15 +22,31 @@ struct in_force_wait {
 
 static void ignore_wake(void *argument) {}
 
-/* What is compiled for checking alone. */
-static bool try_compile(struct changes *changes, struct configuration_change *change, struct problems *problems)
+static void forget_versions(const struct configuration *configuration)
 {
+    struct route_config *routes = configuration->routes.items;
+    for (size_t i = 0; i < configuration->routes.count; i++) routes[i].version = SLICE_ABSENT;
+}
+
+/* API versions stand in a gateway's file, and a store knows nothing of them. What is known of that file decides. */
+static void set_versions(const struct changes *changes, const struct draft *draft, struct configuration *configuration)
+{
+    const struct configuration *gateway = changes->options.gateway_file;
+    configuration->file = gateway ? gateway->file : SLICE_ABSENT;
+    configuration->api_versions = gateway && gateway->api_versions.count ? gateway->api_versions : draft->api_versions;
+    if (!gateway && configuration->api_versions.count == 0) forget_versions(configuration);
+}
+
+/* What is compiled for checking alone. */
+static bool try_compile(struct changes *changes, const struct draft *draft, struct configuration_change *change)
+{
+    set_versions(changes, draft, change->configuration);
     struct metrics *metrics = metrics_create(1);
     struct snapshot_builder_settings settings = {
         .registry = changes->offline, .metrics = metrics, .workers = 1, .wake = ignore_wake
     };
     struct snapshot_builder *builder = snapshot_builder_create(&settings);
-    struct snapshot *snapshot = snapshot_builder_load(builder, change->configuration, problems);
+    struct snapshot *snapshot = snapshot_builder_load(builder, change->configuration, draft->problems);
     change->configuration = NULL;
     if (snapshot) snapshot_destroy(snapshot);
     snapshot_builder_destroy(builder);
@@ -47,7 +63,7 @@ bool changes_compile(struct changes *changes, struct draft *draft, const struct 
     struct configuration_change *change = effect_create(draft, options, &failed);
     if (!change) return !failed;
     if (changes->offline) {
-        ok = try_compile(changes, change, draft->problems);
+        ok = try_compile(changes, draft, change);
         free(change);
     } else if (gateway->prepare) {
         *prepared = gateway->prepare(gateway->argument, change, draft->problems);

@@ -53,6 +53,9 @@ struct changes_options {
                          void *in_force_argument);
     void *keys_argument;
     const char *gateway_name; /* as which it is told to those who share the store; NULL: it isn't */
+    /* Without a gateway: the configuration of the one whose store it is, as far as it is known; NULL: it isn't. Routes are judged by its API
+     * versions, or, where it has none, by those of the file that is imported; where nobody says any, routes' versions are not judged. */
+    const struct configuration *gateway_file;
 };
 
 /* Opens the store, brings its schema up to date and fills the catalog, from the local copy where the store is away (a warning is logged);
@@ -116,6 +119,7 @@ struct change_order {
     char *body;   /* JSON text; NULL: none */
     size_t body_length;
     char *file; /* WHOLE: a configuration file whose resources stand in place of `body`; NULL: none. For changes_run */
+    char *left_out; /* of such a file: what stands in it beside resources, "listeners, admin"; NULL: nothing */
     /* ETags without quotes, separated by commas, or "*"; NULL: not asked. WHOLE, ROLLBACK: the revision's number. */
     char *if_match;
     bool if_none_match_any; /* If-None-Match: *: only where it is not there */

@@ -244,6 +244,8 @@ static void tell_change(void *argument, const struct history_change *change)
     write_head(telling->out, &telling->first, change->kind, change->id, change->name);
     const char *word = !change->before ? "created" : !change->after ? "deleted" : "updated";
     fprintf(telling->out, ",\"change\":\"%s\"", word);
+    if (change->kind == RESOURCE_PLUGIN)
+        text_write_policy(telling->out, change->after ? change->after : change->before);
     if (telling->with_differences && change->kind != RESOURCE_API_KEY) tell_difference(telling, change);
     fputc('}', telling->out);
 }

@@ -42,6 +42,7 @@ void change_order_destroy(struct change_order *order)
     if (order->body) explicit_bzero(order->body, order->body_length);
     free(order->body);
     free(order->file);
+    free(order->left_out);
     free(order->if_match);
     free(order->tag);
     free(order->author);
@@ -117,6 +118,15 @@ void order_list(struct change_order *order, const struct draft *draft)
     order->list = list;
 }
 
+/* A plugin need not have a name of its own, and an id says nothing to whoever reads. */
+static void describe_policy(FILE *out, struct arena *arena, const struct catalog_entry *plugin)
+{
+    struct problems ignored;
+    problems_init(&ignored, NULL);
+    text_write_policy(out, node_read_json(arena, plugin->document, NULL, &ignored));
+    problems_release(&ignored);
+}
+
 static void describe_item(FILE *out, const struct change_list_item *item, const struct policy_kinds *kinds)
 {
     const char *word = !item->was_there ? "created" : !item->is_there ? "deleted" : "updated";
@@ -127,6 +137,7 @@ static void describe_item(FILE *out, const struct change_list_item *item, const 
     if (item->before || item->after) {
         struct arena arena;
         arena_init(&arena, NULL);
+        if (item->kind == RESOURCE_PLUGIN) describe_policy(out, &arena, item->after ? item->after : item->before);
         struct slice before = item->before ? item->before->document : SLICE_ABSENT;
         struct slice after = item->after ? item->after->document : SLICE_ABSENT;
         struct slice difference = resource_difference(&arena, item->kind, kinds, before, after);

@@ -42,8 +42,9 @@ struct draft {
     uint64_t restored_us; /* the age that the next one that is read had; 0: it keeps its own, or is new */
     struct vector
         users; /* struct catalog_entry *, one reference each: who keeps something from being removed, or has the name */
-    bool is_taken; /* the last draft_read() found its name or id taken: by the last of `users` */
-    bool has_lost; /* the last draft_entry() named something that is not there */
+    struct object_list api_versions; /* of the file that is imported: struct api_versions_config, in the arena */
+    bool is_taken;                   /* the last draft_read() found its name or id taken: by the last of `users` */
+    bool has_lost;                   /* the last draft_entry() named something that is not there */
 };
 
 void draft_init(struct draft *, struct catalog *, const struct policy_kinds *, const char *folder, struct problems *,
@@ -142,6 +143,7 @@ struct configuration_change *effect_create(struct draft *, const struct effect_o
 
 void text_write_string(FILE *, struct slice);
 void text_write_field(FILE *, const char *name, struct slice); /* ,"name":"..." or null where absent */
+void text_write_policy(FILE *, const struct node *plugin);     /* ,"policy":"jwt-auth" */
 void text_write_time(FILE *, const char *name, uint64_t us);   /* ,"name":"2026-01-31T..." or null for 0 */
 /* Ends a memory stream and gives what was written, the caller's. */
 char *text_finish(FILE *, char **text);

@@ -31,6 +31,12 @@ void text_write_field(FILE *out, const char *name, struct slice text)
     }
 }
 
+void text_write_policy(FILE *out, const struct node *plugin)
+{
+    const struct node *name = plugin ? node_find(plugin, "name") : NULL;
+    if (name && name->kind == NODE_SCALAR) text_write_field(out, "policy", name->text);
+}
+
 void text_write_time(FILE *out, const char *name, uint64_t us)
 {
     char text[CLOCK_ISO8601_BYTES + 3];

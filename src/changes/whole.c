@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/nearest.h"
+#include "config/api_versions.h"
 
 struct whole {
     struct draft *draft;
@@ -233,6 +234,27 @@ static void forget_made_ids(const struct configuration *configuration, const str
     }
 }
 
+static bool is_list_of_resources(struct slice key)
+{
+    for (int kind = 0; kind < RESOURCE_KIND_COUNT; kind++) {
+        if (slice_equal(key, slice_from_cstring(resource_types[kind].list_name))) return true;
+    }
+    return false;
+}
+
+/* "listeners, admin": a store holds resources alone. NULL: nothing; the caller's. */
+static char *name_left_out(const struct node *root)
+{
+    char *names = NULL;
+    for (const struct node *node = root->first; node; node = node->next) {
+        if (is_list_of_resources(node->key)) continue;
+        char *more = memory_format("%s%s%.*s", names ? names : "", names ? ", " : "", SLICE_PRINT(node->key));
+        free(names);
+        names = more;
+    }
+    return names;
+}
+
 struct node *whole_parse_file(struct draft *draft, struct change_order *order, enum change_outcome *outcome)
 {
     *outcome = CHANGE_INVALID;
@@ -246,6 +268,8 @@ struct node *whole_parse_file(struct draft *draft, struct change_order *order, e
     text_finish(out, &text);
     struct node *body = node_read_json(&draft->arena, slice_of(text, length), order->file, draft->problems);
     if (body) forget_made_ids(configuration, body);
+    draft->api_versions = api_versions_copy(&draft->arena, &configuration->api_versions);
+    order->left_out = name_left_out(configuration->node);
     configuration_destroy(configuration);
     free(text);
     return body;

@@ -57,9 +57,10 @@ static size_t take_header(const char *at, size_t one, size_t count, void *argume
 {
     struct admin_reply *reply = argument;
     struct slice line = slice_of(at, one * count), rest = slice_before(line, slice_find_byte(line, '\r'));
-    if (slice_equal_ignore_case(slice_before(rest, 5), SLICE("etag:"))) {
-        free(reply->etag);
-        reply->etag = memory_copy_slice(slice_trim(slice_after(rest, 5)));
+    struct slice name = SLICE("sluice-revision:");
+    if (slice_equal_ignore_case(slice_before(rest, name.length), name)) {
+        free(reply->revision);
+        reply->revision = memory_copy_slice(slice_trim(slice_after(rest, name.length)));
     }
     return line.length;
 }
@@ -114,7 +115,7 @@ static void say_unreachable(const struct admin_request *request, CURLcode code, 
 bool admin_call(const struct admin_request *request, struct admin_reply *reply)
 {
     char details[CURL_ERROR_SIZE] = "";
-    *reply = (struct admin_reply){ .body = memory_copy_slice(SLICE("")), .etag = memory_copy_slice(SLICE("")) };
+    *reply = (struct admin_reply){ .body = memory_copy_slice(SLICE("")), .revision = memory_copy_slice(SLICE("")) };
     if (!load_libcurl()) return false;
     CURL *curl = libcurl.curl_easy_init();
     PROMISE(curl != NULL);
@@ -153,7 +154,7 @@ bool admin_call(const struct admin_request *request, struct admin_reply *reply)
 void admin_reply_release(struct admin_reply *reply)
 {
     free(reply->body);
-    free(reply->etag);
+    free(reply->revision);
     *reply = (struct admin_reply){ 0 };
 }
 
@@ -161,6 +162,39 @@ static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
+}
+
+/* "GET /admin/routes lists ..." as "`sluice routes` lists ...". Takes the text over; the caller's. */
+static char *name_command(char *said)
+{
+    static const char get[] = "GET /admin/";
+    char *found = strstr(said, get);
+    if (!found) return said;
+    const char *kind = found + sizeof get - 1;
+    size_t length = strcspn(kind, " ");
+    char *ours = memory_format("%.*s`sluice %.*s`%s", (int)(found - said), said, (int)length, kind, kind + length);
+    free(said);
+    return ours;
+}
+
+/* Of a REST API's words those of the command line. */
+static char *in_our_words(const char *text)
+{
+    static const char *const words[][2] = {
+        { "?cascade=true", "--cascade" },
+        { "PUT or PATCH the one that has it", "update the one that has it" },
+        { "send its ETag back as If-Match; where it is new, If-None-Match: *", "say its ETag by --if-match" },
+        { "is not what If-Match says", "is not what --if-match says" },
+    };
+    char *said = memory_copy_slice(slice_from_cstring(text));
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        const char *found = strstr(said, words[i][0]);
+        if (!found) continue;
+        char *ours = memory_format("%.*s%s%s", (int)(found - said), said, words[i][1], found + strlen(words[i][0]));
+        free(said);
+        said = ours;
+    }
+    return name_command(said);
 }
 
 static void print_errors(const json_t *errors)
@@ -187,16 +221,29 @@ static void print_users(const json_t *users)
 void admin_print_problem(const struct admin_reply *reply)
 {
     json_t *problem = json_loadb(reply->body, reply->length, 0, NULL);
-    const char *detail = text_of(problem, "detail"), *title = text_of(problem, "title");
+    const char *title = text_of(problem, "title");
+    char *detail = in_our_words(text_of(problem, "detail")), *hint = in_our_words(text_of(problem, "hint"));
     if (*detail || *title)
         fprintf(stderr, "sluice: %s (%ld)\n", *detail ? detail : title, reply->status);
     else
         fprintf(stderr, "sluice: the answer was %ld, and no more words\n", reply->status);
     print_errors(json_object_get(problem, "errors"));
     print_users(json_object_get(problem, "users"));
-    if (*text_of(problem, "hint")) fprintf(stderr, "  (%s)\n", text_of(problem, "hint"));
+    if (*hint) fprintf(stderr, "  (%s)\n", hint);
     if (reply->status == 401) fprintf(stderr, "  (a token is read from SLUICE_TOKEN)\n");
+    free(hint);
+    free(detail);
     json_decref(problem);
+}
+
+bool admin_call_good(const struct admin_request *request, struct admin_reply *reply)
+{
+    if (admin_call(request, reply)) {
+        if (reply->status >= 200 && reply->status < 300) return true;
+        admin_print_problem(reply);
+    }
+    admin_reply_release(reply);
+    return false;
 }
 
 char *admin_encode(const char *text)

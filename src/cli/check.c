@@ -54,11 +54,15 @@ static int check(const struct command_line *line, const struct registries *regis
     problems_init(&warnings, line->file);
     struct configuration *configuration = configuration_load_file(line->file, kinds, problems);
     bool good = configuration && can_be_entered(configuration, problems);
+    bool in_store = configuration && configuration->store != STORE_FILE;
     if (configuration) path_warnings_add(configuration, &warnings);
     if (configuration) good &= compiles(configuration, registries->policies, problems, &routes);
     if (good && warnings.count > 0) print_problems(&warnings);
     problems_release(&warnings);
-    if (good) printf("%s: good, %zu routes\n", line->file, routes);
+    if (good && in_store)
+        printf("%s: good; routes and all else are in its store, which was not looked at\n", line->file);
+    else if (good)
+        printf("%s: good, %zu routes\n", line->file, routes);
     return good ? 0 : 1;
 }
 

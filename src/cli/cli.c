@@ -22,14 +22,16 @@ enum {
     TAKES_HANDOVER = 32,
     TAKES_TIMEOUT = 64,
     TAKES_WORDS = 128, /* any number of words, the command's own name first */
-    TAKES_ADMIN = 256, /* --admin, --json, --tag, --if-match, --cascade, --replace, --overlap */
+    TAKES_ADMIN = 256, /* --admin, --json, --if-match */
     TAKES_STORE = 512, /* --store, --config, --json, --tag */
     TAKES_SECRETS = 1024,
     TAKES_DRY_RUN = 2048,
     TAKES_ROLE = 4096,
     TAKES_A_WORD = 8192, /* one word, or none */
     TAKES_REQUEST = 16384,
-    TAKES_TEST = 32768, /* --test, --explain, --json */
+    TAKES_TEST = 32768,     /* --test, --explain, --json */
+    TAKES_RESOURCE = 65536, /* --tag, --cascade, --replace, --overlap */
+    TAKES_COMMENT = 131072,
 };
 
 struct command {
@@ -53,11 +55,28 @@ static char *absolute_log(const char *path)
     return absolute;
 }
 
+/* Before anything is begun: no other complaint stands before it. */
+static bool addresses_are_good(const struct command_line *line, const struct registries *registries)
+{
+    struct problems problems;
+    struct policy_kinds kinds = policy_registry_kinds(registries->policies);
+    problems_init(&problems, NULL);
+    struct configuration *configuration = configuration_for_proxy(line->listen, line->to, line->access_log, &kinds,
+                                                                  &problems);
+    char *text = problems_to_text(&problems);
+    fputs(text, stderr);
+    free(text);
+    configuration_destroy(configuration);
+    problems_release(&problems);
+    free((void *)(uintptr_t)kinds.items);
+    return configuration != NULL;
+}
+
 static int command_proxy(const struct command_line *line, const struct registries *registries)
 {
-    (void)registries;
     if (line->access_log && line->access_log[0] == '\0')
         return refuse(NULL, "--access-log \"%s\": neither a file nor - (standard output)", line->access_log);
+    if (!addresses_are_good(line, registries)) return 1;
     char *access_log = absolute_log(line->access_log);
     int status = master_run(&(struct master_options){
         .program = line->program,
@@ -158,12 +177,13 @@ static int command_version(const struct command_line *line, const struct registr
 
 static int command_help(const struct command_line *, const struct registries *);
 
-#define STORE_USAGE "[--store LOCATION | --config FILE]"
+#define STORE_USAGE "[--store LOCATION] [--config FILE]"
 #define RESOURCE_USAGE(name) name " list|get|create|update|delete [NAME] [FILE | field=value...]"
+#define TAKES_OF_RESOURCES (TAKES_WORDS | TAKES_ADMIN | TAKES_RESOURCE | TAKES_DRY_RUN | TAKES_COMMENT)
 /* A kind of resource: the word is its path in the admin API. */
-#define RESOURCES(name, what)                                                                 \
-    {                                                                                         \
-        { name, RESOURCE_USAGE(name), what }, TAKES_WORDS | TAKES_ADMIN, 0, command_resources \
+#define RESOURCES(name, what)                                                          \
+    {                                                                                  \
+        { name, RESOURCE_USAGE(name), what }, TAKES_OF_RESOURCES, 0, command_resources \
     }
 
 static const struct command commands[] = {
@@ -208,9 +228,19 @@ static const struct command commands[] = {
     RESOURCES("roles", "what a role permits"),
     RESOURCES("certificates", "what TLS listeners show beside their files"),
     { { "api-keys", RESOURCE_USAGE("api-keys") ", api-keys rotate ID [--overlap SECONDS]", "keys of callers" },
-      TAKES_WORDS | TAKES_ADMIN,
+      TAKES_OF_RESOURCES,
       0,
       command_resources },
+    { { "revisions", "revisions [N] [--admin URL] [--json]",
+        "who changed what, when; or one revision with its differences" },
+      TAKES_WORDS | TAKES_ADMIN,
+      0,
+      command_revisions },
+    { { "rollback", "rollback N [--dry-run] [--comment TEXT] [--admin URL] [--json]",
+        "make everything but API keys as it was at a revision, as a new one" },
+      TAKES_WORDS | TAKES_ADMIN | TAKES_DRY_RUN | TAKES_COMMENT,
+      0,
+      command_rollback },
     { { "import", "import FILE " STORE_USAGE " [--tag TAG] [--dry-run]",
         "make a store hold what a configuration file says, in one step; with a tag, that part alone" },
       TAKES_FILE | TAKES_STORE | TAKES_DRY_RUN,
@@ -243,7 +273,7 @@ static const struct command commands[] = {
       TAKES_FILE,
       command_docs },
     { { "version", "version", "print the version" }, 0, 0, command_version },
-    { { "help", "help", "print this" }, 0, 0, command_help },
+    { { "help", "help [COMMAND]", "list the commands, or explain one" }, TAKES_A_WORD, 0, command_help },
     { { "gateway", "gateway --link N", NULL }, TAKES_LINK | TAKES_CONFIG | TAKES_PROXY, TAKES_LINK, command_gateway },
     { { "master", "master --handover N", NULL },
       TAKES_HANDOVER | TAKES_CONFIG | TAKES_PROXY | TAKES_CONTROL,
@@ -276,14 +306,6 @@ static void print_usage(FILE *to)
         "the access log, USR2 upgrades.\n");
 }
 
-static int command_help(const struct command_line *line, const struct registries *registries)
-{
-    (void)line;
-    (void)registries;
-    print_usage(stdout);
-    return 0;
-}
-
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 static bool asks_for_help(int count, char **words)
@@ -294,23 +316,59 @@ static bool asks_for_help(int count, char **words)
     return false;
 }
 
+/* What all kinds of resources take. */
+static const struct cli_option_entry resource_options[] = {
+    { "--admin URL", "where the admin API is (else SLUICE_ADMIN, else http://127.0.0.1:9080)" },
+    { "--json", "print all there is, as JSON" },
+    { "--tag TAG", "list: only what carries the tag" },
+    { "--if-match ETAG", "update, delete: only if it still is what was seen" },
+    { "--replace", "update: what isn't given goes back to its default" },
+    { "--cascade", "delete: what uses it, too" },
+    { "--dry-run", "say what would change, and change nothing" },
+    { "--comment TEXT", "stands beside the change in the history" },
+};
+
+const struct cli_option_entry *cli_resource_option(size_t index)
+{
+    return index < COUNT_OF(resource_options) ? &resource_options[index] : NULL;
+}
+
 static int print_command(const struct command *command)
 {
     printf("usage: sluice %s\n", command->entry.usage);
     if (command->entry.summary) printf("    %s\n", command->entry.summary);
+    if (command->run != command_resources) return 0;
+    for (size_t i = 0; i < COUNT_OF(resource_options); i++)
+        printf("    %-17s %s\n", resource_options[i].option, resource_options[i].summary);
     return 0;
 }
 
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        if (strcmp(commands[i].entry.name, name) == 0) return &commands[i];
+    }
+    return NULL;
+}
+
+static int refuse_command(const char *name);
+
+static int command_help(const struct command_line *line, const struct registries *registries)
+{
+    (void)registries;
+    const struct command *command = line->file ? find_command(line->file) : NULL;
+    if (command) return print_command(command);
+    if (line->file) return refuse_command(line->file);
+    print_usage(stdout);
+    return 0;
+}
+
+/* Not all commands with it: they would push what is wrong out of sight. */
 static int refuse(const struct command *command, const char *format, const char *subject)
 {
     fprintf(stderr, "sluice: ");
     fprintf(stderr, format, subject);
-    if (command) {
-        fprintf(stderr, "\nusage: sluice %s\n", command->entry.usage);
-    } else {
-        fprintf(stderr, "\n\n");
-        print_usage(stderr);
-    }
+    fprintf(stderr, "\nusage: sluice %s\n", command ? command->entry.usage : "COMMAND (`sluice help` lists them)");
     return 2;
 }
 
@@ -336,8 +394,9 @@ static const struct option options[] = {
     { "--timeout", TAKES_TIMEOUT, offsetof(struct command_line, timeout), false },
     { "--admin", TAKES_ADMIN, offsetof(struct command_line, admin), false },
     { "--if-match", TAKES_ADMIN, offsetof(struct command_line, if_match), false },
-    { "--overlap", TAKES_ADMIN, offsetof(struct command_line, overlap), false },
-    { "--tag", TAKES_ADMIN | TAKES_STORE, offsetof(struct command_line, tag), false },
+    { "--comment", TAKES_COMMENT, offsetof(struct command_line, comment), false },
+    { "--overlap", TAKES_RESOURCE, offsetof(struct command_line, overlap), false },
+    { "--tag", TAKES_RESOURCE | TAKES_STORE, offsetof(struct command_line, tag), false },
     { "--store", TAKES_STORE, offsetof(struct command_line, store), false },
     { "--request", TAKES_REQUEST, offsetof(struct command_line, request), false },
     { "--claims", TAKES_REQUEST, offsetof(struct command_line, claims), false },
@@ -347,8 +406,8 @@ static const struct option options[] = {
     { "--test", TAKES_TEST, offsetof(struct command_line, test), true },
     { "--explain", TAKES_TEST, offsetof(struct command_line, explain), true },
     { "--json", TAKES_ADMIN | TAKES_STORE | TAKES_TEST, offsetof(struct command_line, json), true },
-    { "--cascade", TAKES_ADMIN, offsetof(struct command_line, cascade), true },
-    { "--replace", TAKES_ADMIN, offsetof(struct command_line, replace), true },
+    { "--cascade", TAKES_RESOURCE, offsetof(struct command_line, cascade), true },
+    { "--replace", TAKES_RESOURCE, offsetof(struct command_line, replace), true },
     { "--dry-run", TAKES_DRY_RUN, offsetof(struct command_line, dry_run), true },
     { "--with-secrets", TAKES_SECRETS, offsetof(struct command_line, with_secrets), true },
 };
@@ -428,6 +487,20 @@ static int check_needs(const struct command *command, const struct command_line 
     return 0;
 }
 
+/* What the same is called elsewhere: nginx -t, haproxy -c, kong config parse. */
+static const char *other_name(const char *name)
+{
+    static const char *const names[][2] = {
+        { "-t", "check" },   { "-c", "check" },           { "test", "check" },         { "validate", "check" },
+        { "lint", "check" }, { "start", "run" },          { "serve", "run" },          { "health", "status" },
+        { "-s", "reload" },  { "consumers", "api-keys" }, { "upstreams", "services" },
+    };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (strcmp(names[i][0], name) == 0) return names[i][1];
+    }
+    return NULL;
+}
+
 static int refuse_command(const char *name)
 {
     const char *names[COUNT_OF(commands)];
@@ -435,7 +508,8 @@ static int refuse_command(const char *name)
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         if (commands[i].entry.summary) names[known++] = commands[i].entry.name;
     }
-    const char *nearest = nearest_name(slice_from_cstring(name), names, known);
+    const char *nearest = other_name(name);
+    if (!nearest) nearest = nearest_name(slice_from_cstring(name), names, known);
     if (!nearest) return refuse(NULL, "unknown command \"%s\"", name);
     char *words = memory_format("unknown command \"%s\" (did you mean \"%s\"?)", name, nearest);
     int status = refuse(NULL, "%s", words);
@@ -463,9 +537,7 @@ int cli_main(int count, char **arguments, const struct policy_registry *policies
     if (count < 2) return refuse(NULL, "%s", "no command given");
     const char *name = arguments[1];
     if (is_help(name)) name = "help";
-    if (strcmp(name, "--version") == 0) name = "version";
-    for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (strcmp(commands[i].entry.name, name) == 0) return run_command(&commands[i], count, arguments, &registries);
-    }
-    return refuse_command(name);
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0) name = "version";
+    const struct command *command = find_command(name);
+    return command ? run_command(command, count, arguments, &registries) : refuse_command(name);
 }

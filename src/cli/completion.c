@@ -23,6 +23,12 @@ static void print_options(FILE *to, const char *usage)
     }
 }
 
+/* Those that all kinds of resources take, the same way. */
+static void print_resource_options(FILE *to)
+{
+    for (size_t i = 0; cli_resource_option(i); i++) print_options(to, cli_resource_option(i)->option);
+}
+
 static bool is_of_resources(const struct command_line_entry *entry)
 {
     return strstr(entry->usage, "list|get|create") != NULL;
@@ -43,7 +49,8 @@ static void print_bash(void)
         printf("    %s) options=\"", entry->name);
         print_options(stdout, entry->usage);
         if (is_of_resources(entry)) {
-            printf("--json --admin --tag --cascade --replace --if-match\"\n"
+            print_resource_options(stdout);
+            printf("\"\n"
                    "        if [ \"$COMP_CWORD\" -eq 2 ]; then options=\"list get create update delete%s\"; fi\n"
                    "        case ${COMP_WORDS[2]} in\n"
                    "        get | update | delete) if [ \"$COMP_CWORD\" -eq 3 ]; then\n"
@@ -93,8 +100,10 @@ static void print_zsh(void)
             printf("    %s) if (( CURRENT == 3 )); then compadd list get create update delete%s\n"
                    "        elif (( CURRENT == 4 )) && [[ $words[3] != (list|create) ]]; then\n"
                    "            compadd -- $(sluice %s list 2>/dev/null | awk 'NR > 1 { print $1 }')\n"
-                   "        else _files; compadd -- --json --admin --tag --cascade --replace --if-match; fi ;;\n",
+                   "        else _files; compadd -- ",
                    entry->name, strstr(entry->usage, "rotate") ? " rotate" : "", entry->name);
+            print_resource_options(stdout);
+            printf("; fi ;;\n");
         } else {
             printf("    %s) compadd -- ", entry->name);
             print_options(stdout, entry->usage);
@@ -157,8 +166,16 @@ void manual_write(FILE *to)
         to,
         ".SH RESOURCES\nA resource is given as a file (YAML or JSON, \\- for standard input) or as fields: "
         "\\fBsluice routes create path=/api/* serviceId=users 'methods=[GET,POST]'\\fR. update changes the fields that it is "
-        "given and keeps the others; with \\-\\-replace it replaces the whole. delete with \\-\\-cascade takes along what uses it. "
-        "\\-\\-if\\-match ETAG lets a change happen only to what was seen. Lists are tables; \\-\\-json prints all of it.\n"
+        "given and keeps the others. Lists are tables. All kinds of resources take:\n");
+    for (size_t i = 0; cli_resource_option(i); i++) {
+        fprintf(to, ".TP\n.B ");
+        print_roff(to, cli_resource_option(i)->option);
+        fprintf(to, "\n%c", toupper((unsigned char)cli_resource_option(i)->summary[0]));
+        print_roff(to, cli_resource_option(i)->summary + 1);
+        fprintf(to, ".\n");
+    }
+    fprintf(
+        to,
         ".SH ENVIRONMENT\n.TP\n.B SLUICE_ADMIN\nWhere the admin API is; http://127.0.0.1:9080 where absent. \\-\\-admin goes first.\n"
         ".TP\n.B SLUICE_TOKEN\nThe bearer token for it.\n"
         ".TP\n.B SLUICE_ADMIN_CA\nA PEM file: whose certificates are good for an https admin API.\n"

@@ -9,7 +9,7 @@
 struct command_line {
     const char *program; /* argv[0] */
     const char *config, *control, *listen, *to, *access_log, *link, *fallback, *log, *handover, *timeout;
-    const char *admin, *store, *tag, *if_match, *overlap, *role;
+    const char *admin, *store, *tag, *if_match, *overlap, *role, *comment;
     const char *request, *claims, *client_ip, *status;
     bool json, cascade, replace, dry_run, with_secrets, test, explain;
     const char *file; /* the one word that is no option */
@@ -23,6 +23,12 @@ struct command_line_entry {
 };
 /* NULL: there are no more. */
 const struct command_line_entry *cli_entry(size_t index);
+/* An option of all kinds of resources: "--tag TAG". */
+struct cli_option_entry {
+    const char *option, *summary;
+};
+/* NULL: there are no more. */
+const struct cli_option_entry *cli_resource_option(size_t index);
 
 struct registries {
     const struct policy_registry *policies, *admin;
@@ -39,7 +45,12 @@ int command_docs(const struct command_line *, const struct registries *);
 int command_expr(const struct command_line *, const struct registries *);
 void expression_variables_write_markdown(FILE *);
 void expression_functions_write_markdown(FILE *);
-/* resources.c: `sluice routes list`: the first word is the command's own name. */
+/* revisions.c */
+int command_revisions(const struct command_line *, const struct registries *);
+int command_rollback(const struct command_line *, const struct registries *);
+/* resources.c: what every change takes: "?dryRun=true&comment=..."; "" where nothing was said. The caller's. */
+char *cli_change_query(const struct command_line *);
+/* `sluice routes list`: the first word is the command's own name. */
 int command_resources(const struct command_line *, const struct registries *);
 /* stores.c */
 int command_import(const struct command_line *, const struct registries *);

@@ -24,13 +24,6 @@ static int refuse_call(const struct command_line *line, const char *words)
     return 2;
 }
 
-static int fail(struct admin_reply *reply)
-{
-    admin_print_problem(reply);
-    admin_reply_release(reply);
-    return 1;
-}
-
 /* True: it worked, and the reply is the caller's. */
 static bool call(const struct command_line *line, const char *method, const char *path, struct slice body,
                  struct admin_reply *reply)
@@ -38,13 +31,16 @@ static bool call(const struct command_line *line, const char *method, const char
     struct admin_request request = {
         .address = line->admin, .method = method, .path = path, .body = body, .if_match = line->if_match
     };
-    if (!admin_call(&request, reply)) {
-        admin_reply_release(reply);
-        return false;
-    }
-    if (reply->status >= 200 && reply->status < 300) return true;
-    fail(reply);
-    return false;
+    return admin_call_good(&request, reply);
+}
+
+char *cli_change_query(const struct command_line *line)
+{
+    char *comment = line->comment ? admin_encode(line->comment) : NULL;
+    char *query = memory_format("%s%s%s%s", line->dry_run || comment ? "?" : "", line->dry_run ? "dryRun=true" : "",
+                                comment ? line->dry_run ? "&comment=" : "comment=" : "", comment ? comment : "");
+    free(comment);
+    return query;
 }
 
 static char *path_of(enum resource_kind kind, const char *name)
@@ -56,15 +52,6 @@ static char *path_of(enum resource_kind kind, const char *name)
 }
 
 /* --- what is printed --- */
-
-/* Indented, as it is read by people and by other programs alike. */
-static void print_json(const json_t *value)
-{
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    PROMISE(text != NULL);
-    puts(text);
-    free(text);
-}
 
 static void print_warnings(const json_t *item)
 {
@@ -81,15 +68,32 @@ static const char *name_in(const json_t *item, enum resource_kind kind)
     return kind != RESOURCE_API_KEY && name ? name : id ? id : "?";
 }
 
+/* What a dry run says would happen. */
+static int print_trial(const struct command_line *line, struct admin_reply *reply)
+{
+    json_t *trial = json_loadb(reply->body, reply->length, 0, NULL);
+    const json_t *changes = json_object_get(trial, "changes");
+    if (line->json) {
+        table_print_json(trial);
+    } else {
+        table_print_changes(stdout, changes);
+        printf(json_array_size(changes) ? "this would change; nothing was\n" : "nothing would change\n");
+    }
+    json_decref(trial);
+    admin_reply_release(reply);
+    return 0;
+}
+
 /* "route "users" created"; a new key is shown here and never again. */
 static int print_outcome(const struct command_line *line, enum resource_kind kind, struct admin_reply *reply,
                          const char *what)
 {
+    if (line->dry_run) return print_trial(line, reply);
     json_t *item = json_loadb(reply->body, reply->length, 0, NULL);
     /* A rate limit has a "key" too: what it counts by. */
     const char *key = kind == RESOURCE_API_KEY ? json_string_value(json_object_get(item, "key")) : NULL;
     if (line->json) {
-        print_json(item);
+        table_print_json(item);
     } else {
         printf("%s \"%s\" %s\n", resource_types[kind].word, name_in(item, kind), what);
         if (key) printf("key: %s (shown this once; Sluice keeps its hash alone)\n", key);
@@ -191,9 +195,11 @@ static int send_body(const struct command_line *line, enum resource_kind kind, c
     arena_init(&arena, NULL);
     struct slice body = read_body(line, first, &arena);
     int status = slice_is_absent(body) ? 2 : 1;
-    char *path = path_of(kind, name);
+    char *place = path_of(kind, name), *query = cli_change_query(line), *path = memory_format("%s%s", place, query);
     if (status == 1 && call(line, method, path, body, &reply)) status = print_outcome(line, kind, &reply, what);
     free(path);
+    free(query);
+    free(place);
     arena_release(&arena);
     return status;
 }
@@ -235,9 +241,9 @@ static int run_list(const struct command_line *line, enum resource_kind kind)
     json_t *items = read_list(line, kind);
     if (!items) return 1;
     if (line->json)
-        print_json(items);
+        table_print_json(items);
     else
-        table_print(stdout, kind, items);
+        table_print_resources(stdout, kind, items);
     json_decref(items);
     return 0;
 }
@@ -251,7 +257,7 @@ static int run_get(const struct command_line *line, enum resource_kind kind)
     free(path);
     if (!good) return 1;
     json_t *item = json_loadb(reply.body, reply.length, 0, NULL);
-    print_json(item);
+    table_print_json(item);
     json_decref(item);
     admin_reply_release(&reply);
     return 0;
@@ -268,17 +274,59 @@ static int run_update(const struct command_line *line, enum resource_kind kind)
     return send_body(line, kind, line->replace ? "PUT" : "PATCH", line->words[2], 3, "updated");
 }
 
+static bool is_of_kind(const json_t *change, const char *path)
+{
+    const char *kind = json_string_value(json_object_get(change, "kind"));
+    return kind && strcmp(kind, path) == 0;
+}
+
+/* The answer to a DELETE is empty, but says which revision it made: that knows what went along. Who may delete may read it. */
+static void print_gone_along(const struct command_line *line, const char *revision)
+{
+    struct admin_reply reply;
+    if (!*revision) return;
+    char *path = memory_format("/admin/revisions/%s", revision);
+    bool good = call(line, "GET", path, SLICE_ABSENT, &reply);
+    free(path);
+    if (!good) return;
+    json_t *told = json_loadb(reply.body, reply.length, 0, NULL);
+    const json_t *changes = json_object_get(told, "changes"), *change;
+    size_t index;
+    if (json_array_size(changes) > 1) printf("and with it:\n");
+    json_array_foreach(changes, index, change)
+    {
+        const char *name = json_string_value(json_object_get(change, "name"));
+        const char *id = json_string_value(json_object_get(change, "id"));
+        bool is_named = (name && strcmp(name, line->words[2]) == 0) || (id && strcmp(id, line->words[2]) == 0);
+        if (is_named && is_of_kind(change, line->words[0])) continue;
+        char *subject = table_change_subject(change);
+        printf("  %s %s\n", subject, json_string_value(json_object_get(change, "change")));
+        free(subject);
+    }
+    json_decref(told);
+    admin_reply_release(&reply);
+}
+
 static int run_delete(const struct command_line *line, enum resource_kind kind)
 {
     if (line->word_count != 3) return refuse_call(line, "delete takes one name or id");
     struct admin_reply reply;
-    char *path = path_of(kind, line->words[2]);
-    char *whole = memory_format("%s%s", path, line->cascade ? "?cascade=true" : "");
+    char *path = path_of(kind, line->words[2]), *query = cli_change_query(line);
+    char *whole = memory_format("%s%s%s%s", path, query,
+                                !line->cascade ? ""
+                                : *query       ? "&"
+                                               : "?",
+                                line->cascade ? "cascade=true" : "");
     bool good = call(line, "DELETE", whole, SLICE_ABSENT, &reply);
     free(whole);
+    free(query);
     free(path);
     if (!good) return 1;
-    if (!line->json) printf("%s \"%s\" deleted\n", resource_types[kind].word, line->words[2]);
+    if (line->dry_run) return print_trial(line, &reply);
+    if (!line->json) {
+        printf("%s \"%s\" deleted\n", resource_types[kind].word, line->words[2]);
+        if (line->cascade) print_gone_along(line, reply.revision);
+    }
     admin_reply_release(&reply);
     return 0;
 }
@@ -290,13 +338,15 @@ static int run_rotate(const struct command_line *line, enum resource_kind kind)
     uint64_t overlap_s;
     if (line->overlap && !slice_parse_uint64(slice_from_cstring(line->overlap), &overlap_s))
         return refuse_call(line, "--overlap is a whole number of seconds");
+    if (line->dry_run) return refuse_call(line, "rotate knows no --dry-run");
     struct admin_reply reply;
-    char *path = path_of(kind, line->words[2]);
-    char *whole = memory_format("%s/rotate", path);
+    char *path = path_of(kind, line->words[2]), *query = cli_change_query(line);
+    char *whole = memory_format("%s/rotate%s", path, query);
     char *body = line->overlap ? memory_format("{\"overlap\":%s}", line->overlap) : memory_copy_slice(SLICE("{}"));
     bool good = call(line, "POST", whole, slice_from_cstring(body), &reply);
     free(body);
     free(whole);
+    free(query);
     free(path);
     return good ? print_outcome(line, kind, &reply, "is its successor") : 1;
 }

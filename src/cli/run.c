@@ -55,33 +55,39 @@ static char *file_without_a_name(void)
     return NULL;
 }
 
-static void print_first_steps(const struct configuration *configuration, const char *path)
+static void write_first_steps(FILE *out, const struct configuration *configuration, const char *path)
 {
     const struct listener_config *listener = configuration->listeners.items;
     int admin_length = (int)configuration->admin.address_text.length;
     const char *admin = configuration->admin.address_text.at;
-    printf("Sluice serves http%s://%.*s by %s\n", listener->has_tls ? "s" : "", SLICE_PRINT(listener->address_text),
-           path);
+    fprintf(out, "Sluice serves http%s://%.*s by %s\n", listener->has_tls ? "s" : "",
+            SLICE_PRINT(listener->address_text), path);
     if (configuration->admin.enabled && configuration->store != STORE_FILE) {
-        printf("and is configured at http://%.*s. A first route:\n"
-               "  curl --json '{\"name\":\"backend\",\"instances\":[\"127.0.0.1:3000\"]}' http://%.*s/admin/services\n"
-               "  curl --json '{\"path\":\"/*\",\"serviceId\":\"backend\"}' http://%.*s/admin/routes\n",
-               admin_length, admin, admin_length, admin, admin_length, admin);
+        fprintf(out,
+                "and is configured at http://%.*s. A first route:\n"
+                "  curl --json '{\"name\":\"backend\",\"instances\":[\"127.0.0.1:3000\"]}' http://%.*s/admin/services\n"
+                "  curl --json '{\"path\":\"/*\",\"serviceId\":\"backend\"}' http://%.*s/admin/routes\n",
+                admin_length, admin, admin_length, admin, admin_length, admin);
     }
-    fflush(stdout);
 }
 
-/* What is wrong with the file says the gateway, which reads it too. */
-static void greet(const char *path, const struct registries *registries)
+/* What is to be said once it serves; the caller's. "": what is wrong with the file says the gateway, which reads it too. */
+static char *first_steps(const char *path, const struct registries *registries)
 {
     struct problems problems;
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    PROMISE(out != NULL);
     struct policy_kinds kinds = policy_registry_kinds(registries->policies);
     problems_init(&problems, path);
     struct configuration *configuration = configuration_load_file(path, &kinds, &problems);
-    if (configuration) print_first_steps(configuration, path);
+    if (configuration) write_first_steps(out, configuration, path);
     configuration_destroy(configuration);
     problems_release(&problems);
     free((void *)(uintptr_t)kinds.items);
+    PROMISE(fclose(out) == 0);
+    return text;
 }
 
 /* The gateway may be started anew from any folder, so the path is made absolute once. */
@@ -101,13 +107,16 @@ int command_run(const struct command_line *line, const struct registries *regist
     char *made = line->config ? NULL : file_without_a_name();
     const char *path = line->config ? line->config : made;
     bool good = path && make_absolute(path, absolute);
-    if (good && made) greet(absolute, registries);
+    char *greeting = good && made ? first_steps(absolute, registries) : NULL;
     free(made);
     if (!good) return 1;
-    return master_run(&(struct master_options){
+    int status = master_run(&(struct master_options){
         .program = line->program,
         .config_path = absolute,
         .control_path = line->control,
+        .greeting = greeting,
         .handover = -1,
     });
+    free(greeting);
+    return status;
 }

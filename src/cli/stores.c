@@ -1,10 +1,11 @@
 /* cli/stores.c: commands that work on a store itself, whether a gateway runs over it or not: import, diff, export, migrate.
  *
- * Which store: --store LOCATION, or the one that the file of --config names, or that of `sluice run` without a file. A gateway that runs over
- * it hears of an import as of any other instance's change. */
+ * Which store: --store LOCATION, or the one that the file of --config names, or that of `sluice run` without a file. That file also says
+ * which API versions routes are judged by. A gateway that runs over the store hears of an import as of any other instance's change. */
 #include "base/memory.h"
 #include "changes/changes.h"
 #include "cli/private.h"
+#include "cli/table.h"
 #include "cli/yaml_out.h"
 #include "master/master.h"
 
@@ -16,30 +17,36 @@
 
 /* --- which store --- */
 
-static char *location_from_file(const char *path, const struct registries *registries)
+/* A store, and what is known of the gateway that runs over it. */
+struct store_target {
+    char *location;                      /* NULL: it can't be had, which was said */
+    struct configuration *configuration; /* of the gateway's file; NULL: none is known */
+};
+
+static void store_target_release(struct store_target *target)
+{
+    free(target->location);
+    configuration_destroy(target->configuration);
+}
+
+/* NULL: said why. */
+static struct configuration *read_gateway_file(const char *path, const struct registries *registries)
 {
     struct problems problems;
     struct policy_kinds kinds = policy_registry_kinds(registries->policies);
     problems_init(&problems, path);
     struct configuration *configuration = configuration_load_file(path, &kinds, &problems);
-    char *location = NULL;
     if (!configuration) {
         char *text = problems_to_text(&problems);
         fputs(text, stderr);
         free(text);
-    } else if (configuration->store == STORE_FILE) {
-        fprintf(stderr, "%s: names no store: write store: sqlite:PATH or store: postgres://..., or say --store\n",
-                path);
-    } else {
-        location = memory_copy_slice(configuration->store_location);
     }
-    configuration_destroy(configuration);
     problems_release(&problems);
     free((void *)(uintptr_t)kinds.items);
-    return location;
+    return configuration;
 }
 
-/* "sqlite:shop.db" counts from here. */
+/* "sqlite:shop.db" counts from here. NULL: said why. */
 static char *location_from_option(const char *text)
 {
     struct error error;
@@ -53,32 +60,55 @@ static char *location_from_option(const char *text)
     return NULL;
 }
 
-/* NULL: said why. The caller's. */
-static char *find_store(const struct command_line *line, const struct registries *registries)
+/* --store says which store, --config which gateway and, without the former, its store. */
+static struct store_target store_target_from_file(const struct command_line *line, const char *path,
+                                                  const struct registries *registries)
 {
-    if (line->store) return location_from_option(line->store);
-    if (line->config) return location_from_file(line->config, registries);
+    struct store_target target = { .configuration = read_gateway_file(path, registries) };
+    if (!target.configuration) return target;
+    if (line->store)
+        target.location = location_from_option(line->store);
+    else if (target.configuration->store == STORE_FILE)
+        fprintf(stderr, "%s: names no store: write store: sqlite:PATH or store: postgres://..., or say --store\n",
+                path);
+    else
+        target.location = memory_copy_slice(target.configuration->store_location);
+    return target;
+}
+
+/* That of `sluice run` without a file. */
+static struct store_target store_target_without_a_name(const struct command_line *line,
+                                                       const struct registries *registries)
+{
+    struct store_target target = { 0 };
     char *folder = cli_state_directory();
-    if (!folder) return NULL;
+    if (!folder) return target;
     char *path = memory_format("%s/sluice.yaml", folder);
-    char *location = access(path, F_OK) == 0 ? location_from_file(path, registries)
-                                             : memory_format("sqlite:%s/sluice.db", folder);
+    if (access(path, F_OK) == 0)
+        target = store_target_from_file(line, path, registries);
+    else
+        target.location = memory_format("sqlite:%s/sluice.db", folder);
     free(path);
     free(folder);
-    return location;
+    return target;
+}
+
+static struct store_target find_store_target(const struct command_line *line, const struct registries *registries)
+{
+    if (line->config) return store_target_from_file(line, line->config, registries);
+    if (line->store) return (struct store_target){ .location = location_from_option(line->store) };
+    return store_target_without_a_name(line, registries);
 }
 
 /* One that is there: whoever only reads makes none by a slip of the pen. */
-static struct store *open_store(const struct command_line *line, const struct registries *registries)
+static struct store *open_store(const struct store_target *target)
 {
     struct error error;
     struct store_schema schema;
-    char *location = find_store(line, registries);
-    if (!location) return NULL;
-    struct store_settings settings = { .location = location };
+    if (!target->location) return NULL;
+    struct store_settings settings = { .location = target->location };
     struct store *store = store_schema_read(&settings, &schema, &error) ? store_open(&settings, &error) : NULL;
     if (!store) fprintf(stderr, "sluice: %s\n", error.text);
-    free(location);
     return store;
 }
 
@@ -88,9 +118,12 @@ int command_migrate(const struct command_line *line, const struct registries *re
 {
     struct error error;
     struct store_schema before = { 0 }, after;
-    char *location = find_store(line, registries);
-    if (!location) return 1;
-    struct store_settings settings = { .location = location };
+    struct store_target target = find_store_target(line, registries);
+    struct store_settings settings = { .location = target.location };
+    if (!target.location) {
+        store_target_release(&target);
+        return 1;
+    }
     (void)!store_schema_read(&settings, &before, &error); /* a store that isn't there yet is made */
     struct store *store = store_open(&settings, &error);
     bool good = store && store_schema_read(&settings, &after, &error);
@@ -101,43 +134,20 @@ int command_migrate(const struct command_line *line, const struct registries *re
     else
         printf("%s: schema version %u became %u\n", store_location(store), before.found, after.found);
     if (store) store_close(store);
-    free(location);
+    store_target_release(&target);
     return good ? 0 : 1;
 }
 
 /* --- import, diff --- */
 
-static void print_change(const json_t *change)
-{
-    size_t index;
-    const json_t *difference;
-    const char *word = json_string_value(json_object_get(change, "change"));
-    const char sign = !word ? '?' : *word == 'c' ? '+' : *word == 'd' ? '-' : '~';
-    printf("%c %s %s\n", sign, json_string_value(json_object_get(change, "kind")),
-           json_string_value(json_object_get(change, "name")));
-    if (sign != '~') return;
-    json_array_foreach(json_object_get(change, "difference"), index, difference)
-    {
-        char *before = json_dumps(json_object_get(difference, "before"), JSON_ENCODE_ANY);
-        char *after = json_dumps(json_object_get(difference, "after"), JSON_ENCODE_ANY);
-        printf("    %s: %s -> %s\n", json_string_value(json_object_get(difference, "pointer")), before ? before : "-",
-               after ? after : "-");
-        free(before);
-        free(after);
-    }
-}
-
 static void print_changes(struct changes *changes, const struct change_order *order, bool as_json)
 {
     char *text = changes_describe(changes, order);
     json_t *list = json_loads(text ? text : "[]", 0, NULL);
-    size_t index;
-    const json_t *change;
-    if (as_json) {
+    if (as_json)
         printf("%s\n", text ? text : "[]");
-    } else {
-        json_array_foreach(list, index, change) print_change(change);
-    }
+    else
+        table_print_changes(stdout, list);
     json_decref(list);
     free(text);
 }
@@ -185,6 +195,42 @@ static void print_sum(const struct change_order *order, const char *store, bool 
 /* Exit status of a diff: 0 where there is nothing to change, 3 where there is. */
 #define DIFFERS 3
 
+/* So that nobody takes for stored what a store doesn't hold. */
+static void say_left_out(const struct change_order *order, const char *file)
+{
+    if (order->left_out)
+        fprintf(stderr, "%s: left out, for a store holds resources alone and a gateway reads it in its own file: %s\n",
+                file, order->left_out);
+}
+
+/* Runs it, and says what came of it. The exit status. */
+static int run_order(const struct command_line *line, struct changes *changes, struct change_order *order, bool is_diff)
+{
+    struct changes_health health;
+    changes_run(changes, order);
+    changes_health(changes, &health);
+    if (!is_done(order)) {
+        say_failure(order, line->file);
+        return 1;
+    }
+    if (is_diff || line->dry_run || line->json) print_changes(changes, order, line->json);
+    if (!line->json) print_sum(order, health.store, order->dry_run);
+    say_left_out(order, line->file);
+    return is_diff && order->outcome != CHANGE_NOTHING ? DIFFERS : 0;
+}
+
+static struct change_order *order_of(const struct command_line *line, const char *absolute, bool is_diff)
+{
+    struct change_order *order = change_order_create(CHANGE_WHOLE, RESOURCE_SERVICE);
+    const char *user = getenv("USER");
+    order->file = memory_copy_slice(slice_from_cstring(absolute));
+    order->author = memory_copy_slice(slice_from_cstring(user && *user ? user : "command line"));
+    order->comment = memory_copy_slice(SLICE("import"));
+    if (line->tag) order->tag = memory_copy_slice(slice_from_cstring(line->tag));
+    order->dry_run = is_diff || line->dry_run;
+    return order;
+}
+
 static int apply_file(const struct command_line *line, const struct registries *registries, bool is_diff)
 {
     struct error error;
@@ -193,37 +239,23 @@ static int apply_file(const struct command_line *line, const struct registries *
         fprintf(stderr, "sluice: %s: cannot be read: %m\n", line->file);
         return 1;
     }
-    char *location = find_store(line, registries);
-    if (!location) return 1;
-    struct policy_kinds kinds = policy_registry_kinds(registries->policies);
-    struct changes_options options = { .store = location, .folder = "/", .kinds = &kinds };
-    struct changes *changes = changes_create_offline(&options, registries->policies, &error);
     int status = 1;
-    if (!changes) {
-        fprintf(stderr, "sluice: %s\n", error.text);
-    } else {
-        struct change_order *order = change_order_create(CHANGE_WHOLE, RESOURCE_SERVICE);
-        const char *user = getenv("USER");
-        struct changes_health health;
-        order->file = memory_copy_slice(slice_from_cstring(absolute));
-        order->author = memory_copy_slice(slice_from_cstring(user && *user ? user : "command line"));
-        order->comment = memory_copy_slice(SLICE("import"));
-        if (line->tag) order->tag = memory_copy_slice(slice_from_cstring(line->tag));
-        order->dry_run = is_diff || line->dry_run;
-        changes_run(changes, order);
-        changes_health(changes, &health);
-        if (is_done(order)) {
-            if (is_diff || line->dry_run || line->json) print_changes(changes, order, line->json);
-            if (!line->json) print_sum(order, health.store, order->dry_run);
-            status = is_diff && order->outcome != CHANGE_NOTHING ? DIFFERS : 0;
-        } else {
-            say_failure(order, line->file);
-        }
+    struct store_target target = find_store_target(line, registries);
+    struct policy_kinds kinds = policy_registry_kinds(registries->policies);
+    struct changes_options options = {
+        .store = target.location, .folder = "/", .kinds = &kinds, .gateway_file = target.configuration
+    };
+    struct changes *changes = target.location ? changes_create_offline(&options, registries->policies, &error) : NULL;
+    if (changes) {
+        struct change_order *order = order_of(line, absolute, is_diff);
+        status = run_order(line, changes, order, is_diff);
         change_order_destroy(order);
         changes_destroy(changes);
+    } else if (target.location) {
+        fprintf(stderr, "sluice: %s\n", error.text);
     }
     free((void *)(uintptr_t)kinds.items);
-    free(location);
+    store_target_release(&target);
     return status;
 }
 
@@ -242,16 +274,44 @@ int command_diff(const struct command_line *line, const struct registries *regis
 struct export
 {
     const struct policy_kinds *kinds;
+    const struct node *api_versions; /* of the gateway's file; NULL: unknown, or none */
     struct arena arena;
     struct vector documents[RESOURCE_KIND_COUNT]; /* struct slice */
     bool with_secrets;
-    size_t refused; /* documents with a secret in them */
+    size_t refused;    /* documents with a secret in them */
+    bool has_versions; /* some route says which version it serves */
 };
+
+#define API_VERSIONS "apiVersions"
 
 static void take_document(struct export *export, enum resource_kind kind, struct slice document)
 {
     struct slice copy = arena_copy(&export->arena, document);
     vector_push_copy(&export->documents[kind], &copy);
+}
+
+/* By the name that people know it by; a plugin without a name of its own is told by its kind and id. */
+static void say_secret(const struct store_row *row)
+{
+    const struct resource_type *type = &resource_types[row->kind];
+    json_t *document = json_loadb(row->document.at, row->document.length, 0, NULL);
+    const char *name = json_string_value(json_object_get(document, type->name_field));
+    const char *kind = json_string_value(json_object_get(document, "name"));
+    if (name)
+        fprintf(stderr, "sluice: %s \"%s\" holds a secret\n", type->word, name);
+    else
+        fprintf(stderr, "sluice: %s \"%s\" (%.*s) holds a secret\n", type->word, kind ? kind : "?",
+                SLICE_PRINT(row->id));
+    json_decref(document);
+}
+
+static bool says_version(struct slice route)
+{
+    if (slice_find(route, SLICE("\"version\":\"")) == SLICE_NOT_FOUND) return false;
+    json_t *document = json_loadb(route.at, route.length, 0, NULL);
+    bool says = json_string_value(json_object_get(document, "version")) != NULL;
+    json_decref(document);
+    return says;
 }
 
 static void take_row(void *argument, const struct store_row *row)
@@ -261,9 +321,10 @@ static void take_row(void *argument, const struct store_row *row)
         slice_find(resource_hide_secrets(&export->arena, row->kind, export->kinds, row->document),
                    SLICE("\"$secret\"")) != SLICE_NOT_FOUND) {
         export->refused++;
-        fprintf(stderr, "sluice: %s %.*s holds a secret\n", resource_types[row->kind].word, SLICE_PRINT(row->id));
+        say_secret(row);
         return;
     }
+    if (row->kind == RESOURCE_ROUTE) export->has_versions |= says_version(row->document);
     take_document(export, row->kind, row->document);
 }
 
@@ -332,13 +393,29 @@ static bool read_store(struct export *export, struct store *store)
         return false;
     }
     if (export->refused == 0) return true;
-    fprintf(stderr, "sluice: write them as ${env:NAME} or ${file:PATH} in the configuration, or say --with-secrets\n");
+    fprintf(stderr,
+            "sluice: nothing was exported: write secrets as ${env:NAME} or ${file:PATH} in the configuration, or say "
+            "--with-secrets\n");
     return false;
 }
 
-static bool write_json(const struct export *export)
+/* Without them the export is as good for an import, but no file by itself. */
+static void say_unknown_versions(const struct export *export)
+{
+    if (export->has_versions && !export->api_versions)
+        fprintf(stderr, "sluice: routes say their \"version\", and \"" API_VERSIONS
+                        "\" stand in the gateway's file: name it by "
+                        "--config, and the export holds them, too, as `sluice check` wants it\n");
+}
+
+static bool write_json(struct export *export)
 {
     const char *between = "{\n";
+    if (export->api_versions) {
+        printf("%s\"" API_VERSIONS "\": %.*s", between,
+               SLICE_PRINT(node_write_json(&export->arena, export->api_versions)));
+        between = ",\n";
+    }
     for (size_t kind = 0; kind < RESOURCE_KIND_COUNT; kind++) {
         const struct vector *documents = &export->documents[kind];
         if (documents->count == 0) continue;
@@ -371,6 +448,7 @@ static bool write_yaml(const struct export *export)
 {
     struct yaml_out *out = yaml_out_begin(stdout);
     bool good = true;
+    if (export->api_versions) good = yaml_out_key(out, API_VERSIONS) && yaml_out_node(out, export->api_versions);
     for (size_t kind = 0; kind < RESOURCE_KIND_COUNT && good; kind++) {
         const struct vector *documents = &export->documents[kind];
         if (documents->count == 0) continue;
@@ -385,8 +463,14 @@ static bool write_yaml(const struct export *export)
 int command_export(const struct command_line *line, const struct registries *registries)
 {
     struct policy_kinds kinds = policy_registry_kinds(registries->policies);
-    struct export export = { .kinds = &kinds, .with_secrets = line->with_secrets };
-    struct store *store = open_store(line, registries);
+    struct store_target target = find_store_target(line, registries);
+    const struct configuration *gateway = target.configuration;
+    struct export export = {
+        .kinds = &kinds,
+        .with_secrets = line->with_secrets,
+        .api_versions = gateway && gateway->api_versions.count ? node_find(gateway->node, API_VERSIONS) : NULL,
+    };
+    struct store *store = open_store(&target);
     bool good = store != NULL;
     arena_init(&export.arena, NULL);
     for (size_t i = 0; i < RESOURCE_KIND_COUNT; i++) vector_init(&export.documents[i], sizeof(struct slice));
@@ -394,10 +478,12 @@ int command_export(const struct command_line *line, const struct registries *reg
     if (good) {
         good = line->json ? write_json(&export) : write_yaml(&export);
         if (!good) fprintf(stderr, "sluice: the export cannot be written\n");
+        if (good) say_unknown_versions(&export);
     }
     for (size_t i = 0; i < RESOURCE_KIND_COUNT; i++) vector_release(&export.documents[i]);
     arena_release(&export.arena);
     if (store) store_close(store);
+    store_target_release(&target);
     free((void *)(uintptr_t)kinds.items);
     return good ? 0 : 1;
 }

@@ -182,6 +182,7 @@ const char openapi_fixed_schemas[] = OPENAPI_JSON({
       "id": {"type": "string"},
       "name": {"type": ["string", "null"]},
       "change": {"type": "string", "enum": ["created", "updated", "deleted"]},
+      "policy": {"type": "string", "description": "Of a plugin: its kind of policy."},
       "difference": {"type": "array", "items": {"$ref": "#/components/schemas/Difference"}}
     }
   },

@@ -246,18 +246,27 @@ static bool has_same_admin(const struct facts *before, const struct facts *after
            (!before->probes_enabled || address_equal(&after->probes, &before->probes));
 }
 
-static void warn_of_unchanged(const struct facts *before, const struct facts *after)
+/* For the log, and for whoever has asked for the reload: a line each. */
+static void warn(char **warnings, const char *words)
+{
+    log_warning("%s", words);
+    char *longer = memory_format("%s\nwarning: %s", *warnings, words);
+    free(*warnings);
+    *warnings = longer;
+}
+
+static void warn_of_unchanged(const struct facts *before, const struct facts *after, char **warnings)
 {
     if (after->workers != before->workers) {
-        log_warning("workers: %u takes effect with the next `sluice upgrade` or start; %u go on", after->workers,
-                    before->workers);
+        char words[128];
+        snprintf(words, sizeof words, "workers: %u takes effect with the next `sluice upgrade` or start; %u go on",
+                 after->workers, before->workers);
+        warn(warnings, words);
     }
-    if (!has_same_admin(before, after)) {
-        log_warning("admin: another address takes effect with the next `sluice upgrade` or start");
-    }
-    if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0) {
-        log_warning("user: another one takes effect with the next `sluice upgrade` or start");
-    }
+    if (!has_same_admin(before, after))
+        warn(warnings, "admin: another address takes effect with the next `sluice upgrade` or start");
+    if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0)
+        warn(warnings, "user: another one takes effect with the next `sluice upgrade` or start");
 }
 
 static bool same_resolver(const struct facts *before, const struct facts *after)
@@ -402,10 +411,10 @@ static void all_sockets_answered(struct gateway *gateway)
     }
 }
 
-static void take_over_facts(struct gateway *gateway)
+static void take_over_facts(struct gateway *gateway, char **warnings)
 {
     struct facts *before = gateway->facts, *facts = gateway->reload.facts;
-    warn_of_unchanged(before, facts);
+    warn_of_unchanged(before, facts, warnings);
     facts->workers = before->workers;
     if (gateway->admin && has_same_admin(before, facts)) admin_worker_renew(gateway->admin, facts->admin_entrances);
     facts->admin = before->admin;
@@ -429,6 +438,17 @@ static void take_over_facts(struct gateway *gateway)
     facts_destroy(before);
 }
 
+/* "revision 7 in force, 12 routes": where there is a store by the number that its history has, else by the gateway's own count. */
+static char *say_what_is_in_force(const struct gateway *gateway)
+{
+    struct changes_health health;
+    changes_health(publisher_changes(gateway->publisher), &health);
+    bool has_store = strcmp(health.store, "file") != 0;
+    return memory_format("%s %llu in force, %llu routes", has_store ? "revision" : "version",
+                         (unsigned long long)(has_store ? health.revision : publisher_version(gateway->publisher)),
+                         (unsigned long long)publisher_routes(gateway->publisher));
+}
+
 void control_reload_applied(void *owner, const char *failure)
 {
     struct gateway *gateway = owner;
@@ -437,14 +457,15 @@ void control_reload_applied(void *owner, const char *failure)
         refuse_reload(gateway, failure);
         return;
     }
-    take_over_facts(gateway);
+    char *warnings = memory_copy_slice(SLICE(""));
+    take_over_facts(gateway, &warnings);
     control_hand_good_text_on(gateway);
-    char *answer = memory_format("+version %llu in force, %llu routes",
-                                 (unsigned long long)publisher_version(gateway->publisher),
-                                 (unsigned long long)publisher_routes(gateway->publisher));
-    log_info("reloaded: %s", answer + 1);
+    char *in_force = say_what_is_in_force(gateway), *answer = memory_format("+%s%s", in_force, warnings);
+    log_info("reloaded: %s", in_force);
     end_reload(gateway, answer);
     free(answer);
+    free(in_force);
+    free(warnings);
 }
 
 void control_forget_reload(struct gateway *gateway)

@@ -147,6 +147,12 @@ static uint32_t position_of(const struct id_table *table, const key_uuid *ids, c
     return position;
 }
 
+void id_table_replace(struct id_table *table, const key_uuid *ids, const uint64_t secret[2], uint32_t number,
+                      uint32_t by)
+{
+    table->numbers[position_of(table, ids, secret, number)] = by;
+}
+
 void id_table_remove(struct id_table *table, const key_uuid *ids, const uint64_t secret[2], uint32_t number)
 {
     uint32_t gap = position_of(table, ids, secret, number);

@@ -125,6 +125,7 @@ static inline uint32_t id_table_capacity_for(uint64_t keys) { return (uint32_t)(
 uint32_t id_table_find(const struct id_table *, const key_uuid *ids, const uint64_t secret[2], const key_uuid id);
 /* There must be room; the number's id must not be there. */
 void id_table_insert(struct id_table *, const key_uuid *ids, const uint64_t secret[2], uint32_t number);
+void id_table_replace(struct id_table *, const key_uuid *ids, const uint64_t secret[2], uint32_t number, uint32_t by);
 void id_table_remove(struct id_table *, const key_uuid *ids, const uint64_t secret[2], uint32_t number);
 
 /* --- memory and hashing of both --- */

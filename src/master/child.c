@@ -289,6 +289,12 @@ static void answer_listen(struct child *child, const struct supervision_message 
     }
 }
 
+static void greet(const char *words)
+{
+    fputs(words, stdout);
+    fflush(stdout);
+}
+
 static void is_ready(struct child *child, uint64_t version)
 {
     struct master *master = child->master;
@@ -298,6 +304,7 @@ static void is_ready(struct child *child, uint64_t version)
     sockets_write(master, child->bit, addresses, sizeof addresses);
     log_info("gateway %d is serving at %s, version %llu, %llu ms after its start", (int)child->pid, addresses,
              (unsigned long long)version, (unsigned long long)(master->loop.now_ms - child->started_ms));
+    if (!master->ever_ready && master->options->greeting) greet(master->options->greeting);
     master->ever_ready = true;
     sockets_leave_all(master, child->inherit); /* what its predecessor had and it did not ask for */
     child->inherit = 0;

@@ -301,6 +301,31 @@ void control_close(struct master *master)
 
 /* --- the other end --- */
 
+#define SERVICE_SOCKET "/run/sluice/sluice.sock" /* where packaging/sluice.service has it */
+
+/* Nobody listens there, as opposed to: somebody does, who is not to be asked. */
+static bool is_nobody(int number) { return number == ENOENT || number == ECONNREFUSED; }
+
+/* The path that is named, or else the state directory's, or else the installed service's. Below 0: *error. */
+static int connect_to_master(const char *given, struct error *error)
+{
+    struct error nobody_either;
+    char *path = control_path(given, error);
+    int descriptor = path ? connect_to(path, error) : -1, number = errno;
+    bool tries_service = !given && descriptor < 0 && (!path || is_nobody(number));
+    free(path);
+    if (!tries_service) return descriptor;
+    descriptor = connect_to(SERVICE_SOCKET, &nobody_either);
+    if (descriptor >= 0) return descriptor;
+    if (is_nobody(errno)) {
+        struct error first = *error;
+        error_format(error, "%s; nor is it at " SERVICE_SOCKET, first.text);
+    } else {
+        *error = nobody_either;
+    }
+    return descriptor;
+}
+
 static int wait_for_answer(int descriptor, unsigned wait_s)
 {
     static char text[SUPERVISION_TEXT_MAX + 1];
@@ -324,9 +349,7 @@ static int wait_for_answer(int descriptor, unsigned wait_s)
 int control_command(const char *control_path_or_null, const char *command, unsigned wait_s)
 {
     struct error error;
-    char *path = control_path(control_path_or_null, &error);
-    int descriptor = path ? connect_to(path, &error) : -1;
-    free(path);
+    int descriptor = connect_to_master(control_path_or_null, &error);
     if (descriptor < 0) {
         fprintf(stderr, "sluice: %s (is it running? --control PATH names its socket)\n", error.text);
         return 1;

@@ -15,7 +15,8 @@ struct master_options {
     const char *config_path;                                /* absolute; NULL in proxy mode */
     const char *proxy_listen, *proxy_to, *proxy_access_log; /* the last: an absolute path or "-"; NULL: none */
     const char *control_path;                               /* NULL: sluice.sock in the state directory */
-    int handover; /* descriptor of the state of the master whose place this one takes; -1: it is the first */
+    const char *greeting; /* said on standard output once the first gateway serves; NULL: nothing */
+    int handover;         /* descriptor of the state of the master whose place this one takes; -1: it is the first */
 };
 
 /* Runs until told to stop; exit status. */
@@ -25,7 +26,7 @@ int master_run(const struct master_options *);
 _Noreturn void master_check_handover(int handover);
 
 /* The other end: sends one command ("reload", "status", "upgrade [SECONDS]") and prints the answer, which it waits for; exit status 0 done,
- * 1 failed or nobody there. */
+ * 1 failed or nobody there. Without a path it is the state directory's socket, or else that of the installed service. */
 #define CONTROL_ANSWER_SECONDS 120
 #define UPGRADE_SECONDS 60 /* how long the new gateway may take to its start, where the command doesn't say */
 #define UPGRADE_SECONDS_MAX 3600

@@ -161,11 +161,22 @@ static const struct object_list *versions_to_come(const struct prepared_change *
                                                         : &in_force->api_versions;
 }
 
+/* They are no resource: whoever writes a route over the admin API, or into a store, has to look for them elsewhere. */
+static void tell_lacking_versions(struct prepared_change *prepared, const struct node *place,
+                                  const struct excerpt *route)
+{
+    struct slice file = prepared->configuration->file;
+    char *hint = slice_is_absent(file) ? memory_copy_slice(SLICE("write them into the gateway's configuration file"))
+                                       : memory_format("write them into %.*s", SLICE_PRINT(file));
+    problems_add(prepared->problems, place, hint, "route \"%s\": \"version\" needs \"apiVersions\"", route->text);
+    free(hint);
+}
+
 static void check_version(struct prepared_change *prepared, const struct route_config *route)
 {
     const struct object_list *apis = versions_to_come(prepared);
     const struct node *place = route->node ? node_find(route->node, "version") : NULL;
-    struct excerpt said = problems_excerpt(route->version);
+    struct excerpt said = problems_excerpt(route->version), name = problems_excerpt(route->name);
     struct slice version;
     const struct api_versions_config *api = api_versions_find(apis, route->version, &version);
     if (api && api_versions_get(api, version)) return;
@@ -173,13 +184,16 @@ static void check_version(struct prepared_change *prepared, const struct route_c
         struct slice known = api_versions_names(api, &prepared->configuration->arena);
         char hint[256];
         snprintf(hint, sizeof hint, "there are %.*s", SLICE_PRINT(known));
-        problems_add(prepared->problems, place, hint, "\"apiVersions\" has no version \"%s\"", said.text);
+        problems_add(prepared->problems, place, hint, "route \"%s\": \"apiVersions\" has no version \"%s\"", name.text,
+                     said.text);
     } else if (apis->count == 0) {
-        problems_add(prepared->problems, place, "it belongs into the file", "\"version\" needs \"apiVersions\"");
+        tell_lacking_versions(prepared, place, &name);
     } else if (version.length == route->version.length) {
-        problems_add(prepared->problems, place, "as in NAME/2", "\"version\" must say of which API it is");
+        problems_add(prepared->problems, place, "as in NAME/2", "route \"%s\": \"version\" must say of which API it is",
+                     name.text);
     } else {
-        problems_add(prepared->problems, place, NULL, "\"apiVersions\" has no API for \"%s\"", said.text);
+        problems_add(prepared->problems, place, NULL, "route \"%s\": \"apiVersions\" has no API for \"%s\"", name.text,
+                     said.text);
     }
 }
 

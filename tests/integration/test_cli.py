@@ -1,10 +1,13 @@
 """The command line: what it prints, where, and the exit codes: 0 done, 1 it failed and said why, 2 it was called wrongly."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -110,6 +113,45 @@ def test_version_and_help():
 def test_a_wrong_call_is_2_with_the_usage_on_stderr(arguments, complaint):
     done = run_sluice(*arguments)
     assert done.returncode == 2 and complaint in done.stderr and "usage" in done.stderr and not done.stdout
+
+
+def test_a_file_with_a_store_is_good_without_a_count_of_what_was_not_looked_at(tmp_path):
+    done = check(tmp_path, "store: sqlite:s.db\n")
+    assert done.returncode == 0 and "in its store" in done.stdout and "0 routes" not in done.stdout
+    assert not (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize("listen, to, words", [("127.0.0.1:x", "127.0.0.1:1", "--listen:"), ("127.0.0.1:1", "127.0.0.1:99999", "--to:")])
+def test_a_proxys_wrong_address_is_all_that_is_said(tmp_path, listen, to, words):
+    done = run_sluice("proxy", "--listen", listen, "--to", to, env={**os.environ, "STATE_DIRECTORY": "/dev/null/none"})
+    assert done.returncode == 1 and done.stderr.startswith(words) and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_an_unknown_command_is_told_without_all_the_others():
+    done = run_sluice("frobnicate")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2 and "`sluice help` lists them" in done.stderr
+
+
+@pytest.mark.parametrize("word, meant", [("-t", "check"), ("validate", "check"), ("test", "check"), ("upstreams", "services")])
+def test_what_is_called_otherwise_elsewhere_is_pointed_to(word, meant):
+    done = run_sluice(word, "sluice.yaml")
+    assert done.returncode == 2 and f'did you mean "{meant}"?' in done.stderr
+
+
+@pytest.mark.parametrize("command", ["routes", "api-keys"])
+@pytest.mark.parametrize("words", [["{}", "--help"], ["{}", "create", "--help"], ["help", "{}"]])
+def test_the_options_of_resources_are_listed(command, words):
+    done = run_sluice(*(word.format(command) for word in words))
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: sluice {command} ")
+    for option in ("--admin URL", "--json", "--tag", "--if-match", "--replace", "--cascade"):
+        assert option in done.stdout
+
+
+def test_help_of_a_command_that_is_none_is_a_mistake():
+    done = run_sluice("help", "rotues")
+    assert done.returncode == 2 and 'did you mean "routes"?' in done.stderr
+    assert run_sluice("-v").stdout == run_sluice("version").stdout
+    assert run_sluice("help", "check").stdout == run_sluice("check", "--help").stdout
 
 
 def test_a_good_file_is_0(tmp_path):
@@ -272,6 +314,76 @@ def test_the_control_socket_is_found_by_the_state_directory(tmp_path, backend):
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_the_installed_service_is_found_where_the_state_directory_has_none(tmp_path):
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespaces here")
+    (tmp_path / "sluice.yaml").write_text(f"listeners: ['127.0.0.1:{free_port()}']\nadmin: {{ address: '127.0.0.1:{free_port()}' }}\n")
+    script = f"""mount -t tmpfs none /run && mkdir /run/sluice
+{BINARY} status && exit 9
+{BINARY} run --config sluice.yaml --control /run/sluice/sluice.sock 2>/dev/null & master=$!
+for _ in $(seq 600); do {BINARY} status 2>/dev/null && break; sleep 0.05; done
+kill $master; wait $master"""
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, env={**os.environ, "STATE_DIRECTORY": str(tmp_path / "state")},
+                          capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout), done.stderr
+    assert f"cannot reach Sluice at {tmp_path}/state/sluice.sock: " in done.stderr and "nor is it at /run/sluice/sluice.sock" in done.stderr
+
+
+@contextlib.contextmanager
+def run_without_a_file(tmp_path, port, admin):
+    """In a state directory that has its file already, for the one that is made has ports of its own."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "sluice.yaml").write_text(f"listeners: ['127.0.0.1:{port}']\nadmin: {{ address: '127.0.0.1:{admin}' }}\nstore: sqlite:sluice.db\n")
+    process = subprocess.Popen([BINARY, "run"], env={**os.environ, "STATE_DIRECTORY": str(state)}, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_the_first_steps_are_told_once_they_can_be_taken(tmp_path):
+    port, admin = free_port(), free_port()
+    with run_without_a_file(tmp_path, port, admin) as process:
+        assert process.stdout.readline().startswith(f"Sluice serves http://127.0.0.1:{port} ")
+        connect(("127.0.0.1", port)).close()
+        assert f"http://127.0.0.1:{admin}" in process.stdout.readline()
+
+
+def test_a_sluice_that_cannot_serve_does_not_say_that_it_serves(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with run_without_a_file(tmp_path, port, free_port()) as process:
+            stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1 and stdout == "" and f"cannot listen on 127.0.0.1:{port}" in stderr
+
+
+def test_the_quickstart_says_nothing_of_a_sluice_that_is_somebody_elses(tmp_path):
+    (tmp_path / "sluice").symlink_to(BINARY)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    try:
+        other = socket.create_server(("127.0.0.1", 9080))
+    except OSError:
+        other = None  # taken by somebody else: as good
+    if other:
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = other.accept()
+                    connection.sendall(answer)
+                    connection.close()
+        threading.Thread(target=serve, daemon=True).start()
+    done = subprocess.run([ROOT / "scripts" / "run-quickstart"], env={**os.environ, "BUILD": str(tmp_path)}, capture_output=True, text=True,
+                          timeout=90, check=False)
+    if other:
+        other.shutdown(socket.SHUT_RDWR)
+        other.close()
+    assert done.returncode == 1 and "does not start" in done.stderr and "Sluice runs" not in done.stdout
 
 
 def wait_for_port(port, timeout=20):

@@ -87,9 +87,103 @@ def test_what_is_in_use_stays_and_who_uses_it_is_said(sluice):
     sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
     sluice("routes", "create", "name=user", "path=/u", "serviceId=users")
     done = sluice("services", "delete", "users")
-    assert done.returncode == 1 and "used by routes user" in done.stderr and "cascade" in done.stderr
-    assert sluice("services", "delete", "users", "--cascade").returncode == 0
+    assert done.returncode == 1 and "used by routes user" in done.stderr
+    assert "delete all of it with --cascade" in done.stderr and "?cascade" not in done.stderr
+    done = sluice("services", "delete", "users", "--cascade")
+    assert (done.returncode, done.stdout) == (0, 'service "users" deleted\nand with it:\n  routes user deleted\n')
     assert sluice.json("routes", "list") == []
+
+
+def test_hints_are_in_the_words_of_the_command_line(sluice):
+    sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
+    done = sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
+    assert done.returncode == 1 and "update the one that has it" in done.stderr and "PUT" not in done.stderr
+    assert "(`sluice services` lists what there is)" in sluice("services", "get", "nope").stderr
+    sluice("api-keys", "create", "clientName=bob")
+    done = sluice("api-keys", "get", "bob")
+    assert done.returncode == 1 and "(it goes by its id: `sluice api-keys` lists what there is)" in done.stderr
+
+
+def test_the_history_is_listed_shown_and_gone_back_in(sluice):
+    sluice("services", "create", "name=users", "instances=[127.0.0.1:1]", "--comment", "the first one")
+    sluice("plugins", "create", "name=cors", 'config={allowedOrigins: ["https://a.example"]}')
+    sluice("services", "update", "users", "lbAlgorithm=least_connections")
+    listed = rows(sluice("revisions"))
+    assert listed[0] == ["REVISION", "AT", "AUTHOR", "FROM", "CHANGES", "COMMENT"]
+    assert [line[0] for line in listed[1:]] == ["3", "2", "1"]
+    assert listed[1][4:] == ["~ services users", "-"] and listed[3][4:] == ["+ services users", "the first one"]
+    assert listed[2][4].startswith("+ plugins cors (")
+    shown = sluice("revisions", "3").stdout
+    assert '    /lbAlgorithm: "round_robin" -> "least_connections"\n' in shown
+    done = sluice("rollback", "2", "--dry-run")
+    assert done.returncode == 0 and "nothing was" in done.stdout and sluice.json("services", "get", "users")["lbAlgorithm"] == "least_connections"
+    done = sluice("rollback", "2", "--comment", "it was better before")
+    assert done.returncode == 0 and "0 created, 1 updated, 0 deleted, revision 4" in done.stdout, done.stderr
+    assert sluice.json("services", "get", "users")["lbAlgorithm"] == "round_robin"
+    assert sluice.json("revisions", "4")["comment"] == "it was better before"
+    assert "nothing to change" in sluice("rollback", "2").stdout
+    done = sluice("rollback", "99")
+    assert done.returncode == 1 and "(`sluice revisions` lists what there is)" in done.stderr
+    for words in (["rollback"], ["rollback", "a"], ["revisions", "../routes"], ["rollback", "0"], ["revisions", "1", "2"]):
+        assert sluice(*words).returncode == 2
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(sluice):
+    done = sluice("services", "create", "name=users", "instances=[127.0.0.1:1]", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "+ services users\nthis would change; nothing was\n"), done.stderr
+    assert sluice.json("services", "list") == []
+    done = sluice("plugins", "create", "name=cors", 'config={allowedOrigins: ["https://a.example"]}', "--dry-run")
+    assert re.match(r"\+ plugins cors \([0-9a-f-]{36}\)\n", done.stdout), done.stderr
+    sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
+    sluice("routes", "create", "name=user", "path=/u", "serviceId=users")
+    assert "/priority: 0 -> 3" in sluice("routes", "update", "user", "priority=3", "--dry-run").stdout
+    assert "nothing would change" in sluice("routes", "update", "user", "priority=0", "--dry-run").stdout
+    done = sluice("services", "delete", "users", "--cascade", "--dry-run", "--comment", "away & gone")
+    assert "- services users\n" in done.stdout and "- routes user\n" in done.stdout
+    assert len(sluice.json("routes", "list")) == 1
+
+
+def test_cells_say_what_a_route_ends_in_and_what_a_role_permits(sluice):
+    for name in ("blue", "green"):
+        sluice("services", "create", f"name={name}", "instances=[127.0.0.1:1]")
+    sluice("routes", "create", "name=canary", "path=/a", "serviceId=blue", "split={canaryServiceId: green, canaryPercentage: 12.5}")
+    sluice("routes", "create", "name=shares", "path=/b", "split={services: [{serviceId: blue, weight: 3}, {serviceId: green, weight: 1}]}")
+    sluice("routes", "create", "name=both", "path=/c", "aggregate={parts: [{name: a, service: blue, path: /}, {name: b, service: green, path: /}]}")
+    sluice("routes", "create", "name=fixed", "path=/d", "respond={status: 418}")
+    assert {line[0]: line[4] for line in rows(sluice("routes"))[1:]} == {
+        "canary": "blue 87.5 %, green 12.5 %", "shares": "blue 75 %, green 25 %", "both": "aggregate: blue, green", "fixed": "status 418"}
+    done = sluice("roles", "create", "name=reader", "permissions=[{methods: [GET, HEAD], paths: [/api/*]}, {routes: [fixed]}]")
+    assert done.returncode == 0, done.stderr
+    assert rows(sluice("roles"))[1][:2] == ["reader", "GET, HEAD /api/*; all fixed"]
+
+
+def test_a_reload_says_the_revision_and_what_it_could_not_do(sluice):
+    sluice("services", "create", "name=users", "instances=[127.0.0.1:1]")
+    running = sluice.running
+    assert run_sluice("reload", "--control", running.control).stdout == "revision 1 in force, 0 routes\n"
+    running.write_config({**running.config, "workers": 2})
+    done = run_sluice("reload", "--control", running.control)
+    assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
+        "warning: workers: 2 takes effect with the next `sluice upgrade` or start; 1 go on"]
+
+
+def test_a_file_gateway_says_where_its_keys_and_its_history_are(gateway, tmp_path):
+    running = gateway({"routes": [{"name": "a", "path": "/a", "respond": {}}], "apiKeys": [{"clientName": "bob", "hash": "sha256:" + "ab" * 32}]})
+    environment = {**os.environ, "SLUICE_ADMIN": f"127.0.0.1:{running.admin_port}"}
+    done = run_sluice("api-keys", env=environment)
+    assert done.returncode == 1 and "the keys of a file are in force but not shown here" in done.stderr and '"apiKeys"' in done.stderr
+    assert "has no history" in run_sluice("revisions", env=environment).stderr
+
+
+def test_a_reload_names_the_route_whose_version_is_gone(sluice):
+    running = sluice.running
+    versions = {"apiVersions": [{"header": "X-V", "default": "1", "versions": [{"version": "1"}]}]}
+    running.write_config({**running.config, **versions})
+    assert run_sluice("reload", "--control", running.control).returncode == 0
+    assert sluice("routes", "create", "name=users-1", "path=/a", "version=1", "respond={}").returncode == 0
+    running.write_config({**{name: value for name, value in running.config.items() if name != "apiVersions"}})
+    done = run_sluice("reload", "--control", running.control)
+    assert done.returncode == 1 and 'route "users-1": "version" needs "apiVersions"' in done.stderr
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -117,7 +211,7 @@ def test_a_mistake_is_told_with_its_mend(sluice, words, expected):
 def test_a_command_is_explained_when_asked(words):
     done = run_sluice(*words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: sluice {words[0]} ") and len(done.stdout.splitlines()) == 2
+    assert done.stdout.startswith(f"usage: sluice {words[0]} ") and "\n    " in done.stdout
 
 
 def test_nobody_there_is_said_with_the_way_out(tmp_path):
@@ -177,7 +271,7 @@ def test_an_import_changes_what_was_made_over_the_api_by_its_name(sluice, backen
                     "routes: [{ name: checkout, path: /c, serviceId: users }]\n")
     done = sluice("diff", file, "--store", sluice.store)
     assert done.returncode == 3
-    assert done.stdout.splitlines()[:3] == ["~ services users", '    /lbAlgorithm: "round_robin" -> "least_connections"', "+ routes checkout"]
+    assert done.stderr == "" and done.stdout.splitlines()[:3] == ["~ services users", '    /lbAlgorithm: "round_robin" -> "least_connections"', "+ routes checkout"]
     assert sluice("import", file, "--store", sluice.store).returncode == 0
     wait_until(lambda: sluice.json("services", "get", "users")["lbAlgorithm"] == "least_connections")
     assert sluice.json("services", "get", "users")["id"] == before
@@ -283,8 +377,70 @@ def test_a_secret_is_exported_as_its_reference_or_only_when_told(tmp_path):
     assert run_sluice("import", file, "--store", store).returncode == 0
     done = run_sluice("export", "--store", store)
     assert done.returncode == 1 and "--with-secrets" in done.stderr and done.stdout == "" and "PRIVATE" not in done.stderr
+    assert 'certificate "a" holds a secret' in done.stderr and "nothing was exported" in done.stderr
     done = run_sluice("export", "--store", store, "--with-secrets")
     assert yaml.safe_load(done.stdout)["certificates"][0]["key"] == key
+
+
+VERSIONED = """
+routes:
+  - { name: users-1, path: /users/*, version: 1, respond: { body: one } }
+  - { name: users-2, path: /users/*, version: 2, respond: { body: two } }
+"""
+API_VERSIONS = "apiVersions: [{ header: X-API-Version, default: 2, versions: [{ version: 1 }, { version: 2 }] }]\n"
+
+
+@pytest.mark.parametrize("gateway_says, file_says", [("", API_VERSIONS), (API_VERSIONS, ""), (API_VERSIONS, API_VERSIONS)])
+@pytest.mark.parametrize("with_store", [False, True])
+def test_routes_with_versions_are_imported_and_judged_by_the_file_that_has_the_versions(tmp_path, gateway_says, file_says, with_store):
+    store = ["--store", f"sqlite:{tmp_path}/s.db"] if with_store else []
+    config, file = tmp_path / "sluice.yaml", tmp_path / "shop.yaml"
+    config.write_text("store: sqlite:s.db\n" + gateway_says)
+    file.write_text(file_says + VERSIONED)
+    assert run_sluice("diff", file, "--config", config, *store).returncode == 3
+    done = run_sluice("import", file, "--config", config, *store)
+    assert done.returncode == 0 and "2 created" in done.stdout, done.stderr
+    assert ("apiVersions" in done.stderr) == bool(file_says)
+    file.write_text(file_says + VERSIONED.replace("version: 1", "version: 7"))
+    done = run_sluice("import", file, "--config", config, *store)
+    assert done.returncode == 1 and 'route "users-1": "apiVersions" has no version "7" (there are 1 and 2)' in done.stderr
+
+
+def test_without_a_file_that_says_them_versions_are_not_judged_and_a_known_file_without_them_is_named(tmp_path):
+    store, config, file = f"sqlite:{tmp_path}/s.db", tmp_path / "sluice.yaml", tmp_path / "shop.yaml"
+    file.write_text(VERSIONED)
+    config.write_text("store: sqlite:s.db\n")
+    done = run_sluice("import", file, "--config", config)
+    assert done.returncode == 1 and f'route "users-1": "version" needs "apiVersions" (write them into {config})' in done.stderr
+    assert run_sluice("import", file, "--store", store).returncode == 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["YAML", "JSON"])
+def test_an_export_of_routes_with_versions_is_a_good_file_and_a_good_import(tmp_path, form):
+    config, file, export = tmp_path / "sluice.yaml", tmp_path / "shop.yaml", tmp_path / f"export.{'json' if form else 'yaml'}"
+    config.write_text("store: sqlite:s.db\n" + API_VERSIONS)
+    file.write_text(VERSIONED)
+    assert run_sluice("import", file, "--config", config).returncode == 0
+    done = run_sluice("export", "--config", config, *form)
+    assert (done.returncode, done.stderr) == (0, "")
+    export.write_text(done.stdout)
+    assert "good, 2 routes" in run_sluice("check", export).stdout
+    assert "nothing to change" in run_sluice("import", export, "--config", config).stdout
+    assert run_sluice("import", export, "--store", f"sqlite:{tmp_path}/empty.db").returncode == 0
+    done = run_sluice("export", "--store", f"sqlite:{tmp_path}/empty.db", *form)
+    assert done.returncode == 0 and "--config" in done.stderr and "apiVersions" not in done.stdout
+    export.write_text(done.stdout)
+    assert run_sluice("import", export, "--store", f"sqlite:{tmp_path}/third.db").returncode == 0
+
+
+def test_an_import_says_what_of_the_file_it_left_out(tmp_path):
+    file, store = tmp_path / "whole.yaml", f"sqlite:{tmp_path}/s.db"
+    file.write_text("workers: 1\nlisteners: [{ address: 127.0.0.1:8080 }]\nadmin: { address: 127.0.0.1:9080 }\n" + WHOLE)
+    for words in (["diff"], ["import"], ["import", "--dry-run"]):
+        done = run_sluice(words[0], file, "--store", store, *words[1:])
+        assert re.search(r"left out, .*: workers, listeners, admin\n$", done.stderr), done.stderr
+    file.write_text(WHOLE)
+    assert run_sluice("import", file, "--store", store).stderr == ""
 
 
 def test_migrate_says_from_which_version_to_which(tmp_path):
