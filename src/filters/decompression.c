@@ -2,7 +2,8 @@
  *
  * Head: an unknown coding is refused with 415 and what is understood (RFC 9110 15.5.16), or passes where configured. Body: a stage unpacks
  * piece by piece within credit and refuses what would grow beyond a size or a ratio (413), what is broken, cut short, or goes on behind its end
- * (400). State: the decoder and one slab. Never waits; memory is counted under the worker's ceiling. */
+ * (400). State: the decoder and one slab. Never waits; memory is counted under the worker's ceiling,
+ * of which unpacking takes no more beyond the half: others' requests need the rest. */
 #include "filters/filters.h"
 
 #include "base/memory.h"

@@ -120,6 +120,20 @@ def test_a_window_beyond_eight_mebibytes_is_refused(running):
     assert response.status == 400 and "8 MiB" in response.problem["detail"]
 
 
+def test_declared_windows_cost_other_requests_nothing(gateway, backend):
+    """A frame's head asks for 8 MiB with five bytes; forty of them asked for more than the worker has."""
+    running = gateway({**unpacking(backend), "limits": {"bufferBytesPerWorker": "64MiB"}})
+    head = request_bytes("POST", "/", {"Content-Encoding": "zstd", "Transfer-Encoding": "chunked"})
+    frame = bytes.fromhex("28b52ffd0068") + (100_000 << 3).to_bytes(3, "little") + b"half a block"
+    wires = [running.send(head + b"%x\r\n%s\r\n" % (len(frame), frame)) for _ in range(40)]
+    time.sleep(0.3)
+    assert [running.get("/plain").status for _ in range(5)] == [200] * 5
+    assert post(running, "gzip", gzip.compress(TEXT)).status == 200, "there is room for those who send, too"
+    for wire in wires:
+        wire.close()
+    running.gauges_at_zero()
+
+
 def test_clients_that_leave_in_the_middle_leave_nothing_behind(running, backend):
     backend.by_default(before_body, hang())
     packed = gzip.compress(os.urandom(300 * KIB))
