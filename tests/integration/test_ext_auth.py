@@ -313,6 +313,42 @@ def test_ext_authz_sees_chunks_and_slow_bodies_as_one(gateway, backend, auth):
     assert auth.requests[0].body == b"hello world" and backend.requests[0].body == b"hello world"
 
 
+def test_a_body_in_many_small_pieces_is_one_body(gateway, backend, auth):
+    """As small as chunks may be: in one read, and in one read each, more of them than a retry would keep."""
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": "64KiB"}))
+    chunks = [b"2\r\n%02d\r\n" % (number % 100) for number in range(400)]
+    whole = b"".join(b"%02d" % (number % 100) for number in range(400))
+    for pause in (0, 0.002):
+        with running.connect() as wire:
+            wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for chunk in chunks if pause else [b"".join(chunks)]:
+                wire.send(chunk)
+                time.sleep(pause)
+            wire.send(b"0\r\n\r\n")
+            assert wire.read_response().status == 200
+        assert auth.requests[-1].body == whole and backend.requests[-1].body == whole
+    assert running.gauges_at_zero()
+
+
+def test_a_body_that_does_not_come_takes_no_memory(gateway, backend, auth):
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": "1MiB"}))
+    heads = [b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"Content-Length: 1000000\r\n\r\nhello"]
+    wires = [running.send(b"POST /a HTTP/1.1\r\nHost: a\r\n" + head) for head in heads * 10]
+    time.sleep(0.3)
+    assert running.metric("sluice_buffer_bytes") < 1 << 20
+    for wire in wires:
+        wire.close()
+    assert running.gauges_at_zero()
+
+
+def test_a_retry_sends_what_the_decision_service_has_seen_and_the_rest(gateway, backend, auth):
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": 1000, "allowPartial": True}))
+    body = bytes(range(256)) * 100
+    backend.in_turn("/a", [close()], [answer(200)])
+    assert running.request("PUT", "/a", {}, body).status == 200
+    assert auth.requests[0].body == body[:1000] and [request.body for request in backend.requests] == [body, body]
+
+
 def test_a_body_beyond_the_limit_is_refused_or_cut(gateway, backend, auth):
     running = gateway(ext_authz(backend, auth, body={"maxBytes": 1000}))
     assert running.request("POST", "/a", {}, b"x" * 1001).status == 413
