@@ -76,7 +76,7 @@ char *h1_write_response_head(const struct response_head *head, enum h1_framing f
     into = put_status_line(into, head->status);
     into = put_fields(into, &head->headers, HTTP_HOP_FIELDS, error);
     if (!into) return NULL;
-    if (head->status >= 200 && head->status < 500 && !headers_find_known(&head->headers, HEADER_DATE)) {
+    if (head->status >= 200 && !headers_find_known(&head->headers, HEADER_DATE)) {
         into = PUT_TEXT(into, "Date: ");
         into = put(into, date);
         into = PUT_TEXT(into, "\r\n");

@@ -369,7 +369,7 @@ bool h2_write_response(const struct response_head *head, struct slice date, stru
     status[2] = (char)('0' + head->status % 10);
     put(fields, SLICE(":status"), slice_of(status, 3), NGHTTP2_NV_FLAG_NONE);
     if (!put_fields(fields, &head->headers, HTTP_HOP_FIELDS, error)) return false;
-    bool wants_date = head->status >= 200 && head->status < 500 && !headers_find_known(&head->headers, HEADER_DATE);
+    bool wants_date = head->status >= 200 && !headers_find_known(&head->headers, HEADER_DATE);
     if (wants_date && date.length > 0) put(fields, SLICE("date"), date, NGHTTP2_NV_FLAG_NONE);
     if (head->status < 200) return true;
     return put_length(fields, head->body_length, arena) || out_of_memory(error);
