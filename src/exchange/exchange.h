@@ -130,8 +130,8 @@ struct exchange {
     struct request_head *request; /* &stream->request */
 
     /* From the edge step on. */
-    struct address client;  /* after trusted proxies */
-    struct slice client_ip; /* its text */
+    struct address client;  /* after trusted proxies; AF_UNSPEC: they say nothing that can be read */
+    struct slice client_ip; /* its text; absent: the same */
     struct slice request_id;
     struct slice trace_id, span_id; /* hexadecimal; absent: traces are off */
     bool from_trusted_proxy;
