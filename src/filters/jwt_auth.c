@@ -129,9 +129,12 @@ static enum filter_result refuse_repeated(struct exchange *exchange, const struc
 /* No token goes on, from whichever place. An Authorization that holds none of ours is somebody else's. */
 static bool strip(struct exchange *exchange, const struct jwt_policy *policy, const struct jwt_place *found)
 {
-    if (policy->forwards) return true;
     for (size_t i = 0; i < policy->place_count; i++) {
         const struct jwt_place *place = &policy->places[i];
+        if (policy->forwards) {
+            if (!credential_forward(exchange, &place->source)) return false;
+            continue;
+        }
         if (place->has_scheme && place != found) continue;
         if (!credential_strip(exchange, &place->source)) return false;
     }
