@@ -143,9 +143,8 @@ static bool is_unpacked(const struct decompression *decompression, enum content_
 /* What the service would read differently now, or can't check any more: digests are of the packed bytes. */
 static void remove_what_was_of_the_packed(struct headers *headers)
 {
-    static const char *const names[] = { "Content-Digest", "Repr-Digest", "Digest", "Content-MD5" };
     headers_remove_known(headers, HEADER_CONTENT_ENCODING);
-    for (size_t i = 0; i < COUNT_OF(names); i++) headers_remove(headers, slice_from_cstring(names[i]));
+    content_remove_digests(headers);
 }
 
 static enum filter_result refuse_coding(struct exchange *exchange, const struct decompression *decompression,
@@ -306,6 +305,7 @@ static enum stage_result end_body(struct decompression_state *call, struct body_
 {
     if (!decoder_is_whole(call->decoder))
         return refuse(in, out, 400, "bad-content-coding", "the request's compressed body ends too early");
+    if (in->trailers) content_remove_digests(in->trailers);
     body_pipe_finish(out, in->trailers);
     return STAGE_FINISHED;
 }
