@@ -132,11 +132,11 @@ static bool prepare_request(struct exchange *exchange)
  * under, taken off or judged. */
 static void clean_request_trailers(const struct body_trailer_rule *rule, struct headers *trailers)
 {
-    (void)rule;
+    const struct exchange *exchange = CONTAINER_OF(rule, struct proxy, request_trailers)->exchange;
     headers_remove_hop_by_hop(trailers);
     headers_remove_known(trailers, HEADER_FORWARDED);
     for (struct header *field = headers_next(trailers, NULL); field; field = headers_next(trailers, field)) {
-        if (is_forged(field, false)) headers_remove_one(trailers, field);
+        if (is_forged(field, false) || exchange_guards(exchange, field->name)) headers_remove_one(trailers, field);
     }
 }
 

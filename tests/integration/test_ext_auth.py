@@ -12,7 +12,7 @@ import pytest
 from backend import Finished, answer, before_body, close, drip, hang, reset, send, wait, wait_for
 from gateway import proxy, service
 from live import start_live
-from wire import connect, request_bytes, response_bytes
+from wire import chunked, connect, request_bytes, response_bytes
 
 
 @pytest.fixture
@@ -221,6 +221,27 @@ def test_the_same_decision_service_works_behind_nginx_and_behind_us(gateway, bac
     running = gateway(guarded(backend, auth, path="/check", upstreamHeaders=["X-User"]))
     assert outcomes(running.address, backend) == behind_nginx
     assert [status for _, _, _, status, _, _ in behind_nginx] == [200, 401, 401, 403, 403, 200]
+
+
+def test_trailers_do_not_say_what_a_decision_says(gateway, backend, auth):
+    auth.by_default(answer(200, {"X-User": "alice"}))
+    running = gateway(guarded(backend, auth, upstreamHeaders=["X-User", "X-Auth-*"]))
+    trailers = [("X-User", "root"), ("X_User", "root"), ("x_auth_role", "root"), ("X-Kept", "1")]
+    with running.send(request_bytes("POST", "/", {"Transfer-Encoding": "chunked"}) + chunked(b"x", trailers=trailers)) as wire:
+        assert wire.read_response().status == 200
+    assert backend.requests[0].headers["X-User"] == "alice" and [name for name, _ in backend.requests[0].trailers] == ["X-Kept"]
+
+
+def test_a_head_that_a_service_may_break_off_for_opens_nothing(gateway, backend, auth):
+    """Many servers reset for a large head, which looks like a service that fails; who asks for `allow` gets 431 before it is sent."""
+    running = gateway(guarded(backend, auth, onFailure="allow"))
+    large = {"Cookie": "a=" + "x" * 17_000}
+    assert running.get("/a", large).status == 431 and running.get("/a?" + "x" * 6000, {"Cookie": "a=" + "x" * 11_000}).status == 431
+    assert running.get("/a", {"Cookie": "a=" + "x" * 15_000}).status == 200 and len(auth.requests) == 1
+    running.reload(guarded(backend, auth))
+    assert running.get("/a", large).status == 200
+    running.reload(guarded(backend, auth, onFailure="allow", requestHeaders=["Authorization"]))
+    assert running.get("/a", large).status == 200, "what doesn't go along doesn't count"
 
 
 # --- as Envoy's ext_authz over HTTP ---
