@@ -169,17 +169,66 @@ enum credential_found credential_find(const struct exchange *exchange, const str
     }
 }
 
+/* --- those that go on --- */
+
+struct forwarded_credential {
+    const struct credential_source *source;
+    const struct forwarded_credential *next;
+};
+
+bool credential_forward(struct exchange *exchange, const struct credential_source *source)
+{
+    if (LIKELY(!exchange->route || !exchange->route->chain->has_lookers_on)) return true;
+    struct forwarded_credential *noted = arena_allocate(exchange->arena, sizeof *noted);
+    if (!noted) return false;
+    *noted = (struct forwarded_credential){ source, exchange->identity.forwarded };
+    exchange->identity.forwarded = noted;
+    return true;
+}
+
+static void strip_header(struct headers *headers, const struct credential_source *source)
+{
+    if (source->header_id != HEADER_OTHER) {
+        headers_remove_known(headers, (enum header_id)source->header_id);
+    } else {
+        headers_remove(headers, source->name);
+    }
+}
+
+static bool strip_target(struct arena *arena, struct slice *target, struct slice name)
+{
+    size_t mark = slice_find_byte(*target, '?');
+    if (mark == SLICE_NOT_FOUND) return true;
+    struct slice path = slice_before(*target, mark), before = slice_after(*target, mark + 1), query = before;
+    if (!strip_query(arena, &query, name)) return false;
+    if (slice_is_absent(query)) {
+        *target = path;
+    } else if (query.at != before.at) {
+        *target = arena_join(arena, (struct slice[]){ path, SLICE("?"), query }, 3);
+    }
+    return !slice_is_absent(*target);
+}
+
+bool credentials_strip_copy(const struct exchange *exchange, struct headers *headers, struct slice *target)
+{
+    for (const struct forwarded_credential *noted = exchange->identity.forwarded; noted; noted = noted->next) {
+        const struct credential_source *source = noted->source;
+        bool good = true;
+        switch (source->place) {
+        case CREDENTIAL_IN_HEADER: strip_header(headers, source); break;
+        case CREDENTIAL_IN_QUERY: good = strip_target(headers->arena, target, source->name); break;
+        default: good = strip_cookie(headers, source->name); break;
+        }
+        if (!good) return false;
+    }
+    return true;
+}
+
 bool credential_strip(struct exchange *exchange, const struct credential_source *source)
 {
     struct headers *headers = &exchange->request->headers;
     switch (source->place) {
-    case CREDENTIAL_IN_HEADER:
-        if (source->header_id != HEADER_OTHER) {
-            headers_remove_known(headers, (enum header_id)source->header_id);
-        } else {
-            headers_remove(headers, source->name);
-        }
-        return true;
+    case CREDENTIAL_IN_HEADER: strip_header(headers, source); return true;
     case CREDENTIAL_IN_QUERY: return strip_queries(exchange, source->name);
     default: return strip_cookie(headers, source->name);
     }

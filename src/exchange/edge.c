@@ -21,14 +21,41 @@ static struct slice take_last(struct slice *rest)
     return last;
 }
 
-/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. What is no address ends the walk. */
+/* With a port, as some balancers write it, and without; *text becomes the address alone. */
+static bool read_hop(struct slice *text, struct address *address)
+{
+    if (address_parse_ip(*text, 0, address)) return true;
+    bool is_bracketed = slice_starts_with(*text, SLICE("["));
+    bool is_whole = is_bracketed && slice_ends_with(*text, SLICE("]"));
+    size_t end = is_bracketed ? slice_find_byte(*text, ']') : slice_find_byte(*text, ':');
+    if (end == SLICE_NOT_FOUND) return false;
+    struct slice ip = slice_after(slice_before(*text, end), is_bracketed);
+    bool good = is_whole ? address_parse_ip(ip, 0, address) && address->any.sa_family == AF_INET6
+                         : address_parse(*text, address);
+    if (good) *text = ip;
+    return good;
+}
+
+/* It isn't the proxy that asks, though nobody knows who does: it must not pass for it. */
+static void forget_client(struct exchange *exchange)
+{
+    struct exchange_worker *worker = exchange->worker;
+    metrics_count_error(worker->metrics, worker->index, "client-address-unreadable");
+    memset(&exchange->client, 0, sizeof exchange->client); /* AF_UNSPEC */
+    exchange->client_ip = SLICE_ABSENT;
+}
+
+/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. */
 static void follow_forwarded_for(struct exchange *exchange, const struct request_settings *settings)
 {
     struct slice list = headers_combined(&exchange->request->headers, HEADER_X_FORWARDED_FOR);
     while (list.length > 0) {
         struct slice text = take_last(&list);
         struct address address;
-        if (!address_parse_ip(text, 0, &address)) return;
+        if (!read_hop(&text, &address)) {
+            forget_client(exchange);
+            return;
+        }
         exchange->client = address;
         exchange->client_ip = text;
         if (!is_trusted(settings, &address)) return;

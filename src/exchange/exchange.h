@@ -45,6 +45,7 @@ struct snapshot_pin {
 
 struct admin_surroundings;
 struct exchange;
+struct guarded_name;
 struct rate_limit_report;
 struct version_notice;
 
@@ -130,8 +131,8 @@ struct exchange {
     struct request_head *request; /* &stream->request */
 
     /* From the edge step on. */
-    struct address client;  /* after trusted proxies */
-    struct slice client_ip; /* its text */
+    struct address client;  /* after trusted proxies; AF_UNSPEC: they say nothing that can be read */
+    struct slice client_ip; /* its text; absent: the same */
     struct slice request_id;
     struct slice trace_id, span_id; /* hexadecimal; absent: traces are off */
     bool from_trusted_proxy;
@@ -172,7 +173,8 @@ struct exchange {
     bool preflight;   /* a CORS preflight: `route` is that of the method it asks for */
     bool gone, answered, handler_started, handler_starting, sampled;
     bool has_tunnel_place, became_tunnel;
-    uint32_t filters_begun; /* links whose request ran: finish and response run for these */
+    const struct guarded_name *guarded_names; /* see exchange_guard_name */
+    uint32_t filters_begun;                   /* links whose request ran: finish and response run for these */
     uint32_t next_link;
     char *filter_states;
     void *handler_state;
@@ -229,6 +231,11 @@ void exchange_respond_problem(struct exchange *, unsigned status, const char *re
                               const char *format, ...) PRINTF_LIKE(5, 6);
 /* Handlers: send what exchange_respond* prepared. */
 void exchange_answer_prepared(struct exchange *);
+
+/* For filters of the request's side: under this name a policy speaks to the service, or nobody is to. The body's trailers then don't speak under
+ * it, also spelled with '_' for '-' (http/our_names.h). The text must live as long as the exchange. False: memory is short. */
+bool exchange_guard_name(struct exchange *, struct slice name, bool is_beginning) MUST_USE;
+bool exchange_guards(const struct exchange *, struct slice name);
 
 /* Registers the wait; the filter then returns FILTER_WAIT, a handler returns and is called again by `resume`. deadline_ms is loop time; the
  * exchange's own deadline (route's timeoutMs from the head on) bounds it. At the deadline the filter (handler) is called again with

@@ -19,6 +19,7 @@
 #include "chain/filter.h"
 
 struct json_value; /* json/value.h */
+struct forwarded_credential;
 
 enum identity_method {
     IDENTITY_NONE,
@@ -71,6 +72,7 @@ struct identity {
     const struct json_value *claims;       /* an object; NULL: none */
     struct identity_challenge *challenges; /* internal: in the order of policies */
     const struct identity_unread *unread;  /* internal */
+    const struct forwarded_credential *forwarded;      /* internal */
     struct identity_turn *postponed, **postponed_last; /* internal */
     const struct role_claims *role_claims;             /* internal, with all below */
     const uint64_t *role_bits;                         /* NULL: not looked for yet */
@@ -159,5 +161,10 @@ enum credential_found credential_find(const struct exchange *, const struct cred
 /* No later phase and no service sees it: takes it off the request at once, all of that name. What later phases put there stays. The query
  * is taken off the target too. What credential_find() gave still holds. False: memory is short. */
 bool credential_strip(struct exchange *, const struct credential_source *) MUST_USE;
+/* It stays, as the route's service is to see it; noted for who copies the request for somebody else. Nothing where nobody does. False:
+ * memory is short. */
+bool credential_forward(struct exchange *, const struct credential_source *) MUST_USE;
+/* Takes all of these off a copy: its fields, and its target (path and query). False: memory is short. */
+bool credentials_strip_copy(const struct exchange *, struct headers *, struct slice *target) MUST_USE;
 
 #endif

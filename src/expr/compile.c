@@ -160,6 +160,37 @@ const struct expression_variable *expression_field_of(const struct expression *e
     return root->operands[0]->variable;
 }
 
+struct key_search {
+    unsigned number;
+    void (*tell)(void *argument, struct slice key);
+    void *argument;
+};
+
+static void tell_keys(const struct term *term, const struct key_search *search)
+{
+    bool is_field = term->kind == TERM_SELECT || term->kind == TERM_HAS;
+    bool looks_in = false;
+    for (uint32_t i = 0; i < term->count; i++) {
+        const struct term *operand = term->operands[i];
+        looks_in |= operand->kind == TERM_VARIABLE && operand->variable->number == search->number;
+        tell_keys(operand, search);
+    }
+    if (!looks_in) return;
+    if (is_field) search->tell(search->argument, term->text);
+    for (uint32_t i = 0; i < term->count && term->kind == TERM_CALL; i++) {
+        const struct term *operand = term->operands[i];
+        if (operand->kind == TERM_CONSTANT && operand->value.type == EXPRESSION_STRING)
+            search->tell(search->argument, operand->value.text);
+    }
+}
+
+void expression_each_key(const struct expression *expression, unsigned number,
+                         void (*tell)(void *argument, struct slice key), void *argument)
+{
+    if (expression_uses(expression, number))
+        tell_keys(expression->root, &(struct key_search){ number, tell, argument });
+}
+
 struct slice expression_type_text(const struct expression *expression, struct arena *arena)
 {
     return type_text(arena, expression->root->type);

@@ -57,6 +57,10 @@ bool expression_uses(const struct expression *, unsigned number);
 /* It is one field of a map alone, whose key is written out: `request.headers.accept`, `request.headers["x-a"]`. The map's variable, and its *key,
  * which lives as long as the expression. NULL: it is something else. For who knows a shorter way to the field. */
 const struct expression_variable *expression_field_of(const struct expression *, struct slice *key);
+/* Each key that is written out by which the expression looks into the map of this number: for `request.headers["x-a"]`, has(request.headers.a),
+ * `"a" in request.headers`. A key may be told more than once, and lives as long as the expression. */
+void expression_each_key(const struct expression *, unsigned number, void (*tell)(void *argument, struct slice key),
+                         void *argument);
 /* As the checker found it, in the form "list(string)"; in the arena. */
 struct slice expression_type_text(const struct expression *, struct arena *);
 

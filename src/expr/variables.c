@@ -35,7 +35,7 @@ const struct expression_variable expression_variables[VARIABLE_COUNT] = {
     ROW(VARIABLE_REQUEST_COOKIES, "request.cookies", "map(string, string)", ALWAYS, false,
         "Cookies by name, values without quotes around them. One that is there several times has its values joined by `,`."),
     ROW(VARIABLE_PATH, "path.*", "string", ALWAYS, true, "What the route's pattern captures as this name: `path.id`."),
-    ROW(VARIABLE_SOURCE_IP, "source.ip", "string", ALWAYS, false, "The client's address, behind trusted proxies."),
+    ROW(VARIABLE_SOURCE_IP, "source.ip", "string", ALWAYS, true, "The client's address, behind trusted proxies."),
     ROW(VARIABLE_SOURCE_PORT, "source.port", "int", ALWAYS, false, "Its port; 0 where a proxy does not tell."),
     ROW(VARIABLE_SOURCE_CERTIFICATE_SUBJECT, "source.certificate.subject", "string", ALWAYS, true,
         "Of the client's certificate: `CN=alice,O=Example`."),

@@ -9,7 +9,9 @@
 
 #include "base/memory.h"
 #include "exchange/variables.h"
+#include "expr/variables.h"
 #include "filters/private.h"
+#include "http/our_names.h"
 
 struct scope_settings {
     struct slice_list methods, scopes;
@@ -53,6 +55,8 @@ struct access {
     size_t scope_count;
     struct access_rule *rules;
     size_t rule_count;
+    struct slice *read_names; /* of request headers, by all rules; maybe one more than once */
+    size_t read_name_count;
     bool asks_permissions, denies_otherwise, denies_on_failure, is_dry;
 };
 
@@ -317,6 +321,32 @@ static bool compile_rules(struct access *access, const struct filter_compile *co
     return good;
 }
 
+static void count_name(void *argument, struct slice name)
+{
+    (void)name;
+    ++*(size_t *)argument;
+}
+
+static void note_name(void *argument, struct slice name)
+{
+    struct access *access = argument;
+    access->read_names[access->read_name_count++] = name;
+}
+
+static void find_read_names(struct access *access)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < access->rule_count; i++) {
+        const struct expression *condition = access->rules[i].condition;
+        if (condition) expression_each_key(condition, VARIABLE_REQUEST_HEADERS, count_name, &count);
+    }
+    access->read_names = allocate(access, count, sizeof *access->read_names);
+    for (size_t i = 0; i < access->rule_count; i++) {
+        const struct expression *condition = access->rules[i].condition;
+        if (condition) expression_each_key(condition, VARIABLE_REQUEST_HEADERS, note_name, access);
+    }
+}
+
 static bool access_compile(const struct filter_compile *compile, const void *value, void **compiled)
 {
     const struct access_settings *settings = value;
@@ -332,6 +362,7 @@ static bool access_compile(const struct filter_compile *compile, const void *val
     access->is_dry = settings->dry_run;
     compile_scopes(access, &settings->scopes);
     if (compile_rules(access, compile, &settings->rules)) {
+        find_read_names(access);
         *compiled = access;
         return true;
     }
@@ -452,11 +483,40 @@ static enum filter_result refuse(struct exchange *exchange, const struct refusal
     return FILTER_RESPOND;
 }
 
+/* A service by CGI or WSGI reads X_Tenant where a rule has judged X-Tenant. */
+static bool only_looks_like_read(const struct access *access, struct slice name)
+{
+    bool looks_like = false;
+    for (size_t i = 0; i < access->read_name_count; i++) {
+        if (slice_equal_ignore_case(name, access->read_names[i])) return false;
+        looks_like |= header_name_looks_like(name, access->read_names[i]);
+    }
+    return looks_like;
+}
+
+/* What is judged is what the service gets: fields and trailers that could be read in its stead don't go on. */
+static bool guard_read_names(struct exchange *exchange, const struct access *access)
+{
+    struct headers *headers = &exchange->request->headers;
+    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (header->from_wire && only_looks_like_read(access, header->name) && !header_is_sluices_own(header->id))
+            headers_remove_one(headers, header);
+    }
+    for (size_t i = 0; i < access->read_name_count; i++) {
+        if (!exchange_guard_name(exchange, access->read_names[i], false)) return false;
+    }
+    return true;
+}
+
 static enum filter_result access_request(struct exchange *exchange, const void *compiled, void *state)
 {
     (void)state;
     const struct access *access = compiled;
     struct refusal refusal;
+    if (access->read_name_count > 0 && !access->is_dry && !guard_read_names(exchange, access)) {
+        respond_no_memory(exchange);
+        return FILTER_RESPOND;
+    }
     identity_set_role_claims(exchange, &access->claims);
     if (LIKELY(allows(exchange, access, &refusal))) return FILTER_NEXT;
     if (!access->is_dry) return refuse(exchange, &refusal);

@@ -256,12 +256,21 @@ static enum credential_found find_in(const struct exchange *exchange, const stru
     return CREDENTIAL_NONE;
 }
 
+static bool forward_all(struct exchange *exchange, const struct api_key_filter *filter)
+{
+    bool good = true;
+    for (size_t i = 0; i < filter->header_count && good; i++) good = credential_forward(exchange, &filter->headers[i]);
+    for (size_t i = 0; i < filter->parameter_count && good; i++)
+        good = credential_forward(exchange, &filter->parameters[i]);
+    return good;
+}
+
 /* No key goes on, whichever place it stands in and whether or not it was looked at. But an Authorization only where this policy decides:
  * another's credentials stand there too. */
 static bool strip_all(struct exchange *exchange, const struct api_key_filter *filter, bool decides)
 {
     struct slice value;
-    if (filter->forwards) return true;
+    if (filter->forwards) return forward_all(exchange, filter);
     for (size_t i = 0; i < filter->header_count; i++) {
         const struct credential_source *place = &filter->headers[i];
         bool is_shared = place->header_id == HEADER_AUTHORIZATION;

@@ -580,6 +580,7 @@ static enum stage_result compression_response_body(struct stage *stage, struct b
         if (result == ENCODER_FAILED) return cut(stage, in, out);
         note_progress(call, goal, result);
         if (goal == ENCODER_END && result == ENCODER_DONE) {
+            if (in->trailers) content_remove_digests(in->trailers); /* they are of the plain bytes */
             body_pipe_finish(out, in->trailers);
             return STAGE_FINISHED;
         }

@@ -94,16 +94,6 @@ bool type_pattern_fits(struct slice pattern, struct slice content_type)
     return slice_equal_ignore_case(media, pattern);
 }
 
-/* Digests are of the bytes as they are sent (RFC 9530; RFC 3230 and Content-MD5 before it). */
-static bool is_digested(const struct headers *headers)
-{
-    static const char *const names[] = { "Content-Digest", "Repr-Digest", "Digest", "Content-MD5" };
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        if (headers_find(headers, slice_from_cstring(names[i]))) return true;
-    }
-    return false;
-}
-
 static bool is_encoded(const struct headers *headers)
 {
     const struct header *field = headers_find_known(headers, HEADER_CONTENT_ENCODING);
@@ -132,7 +122,7 @@ bool fields_let_change(const struct headers *headers, enum compression_outcome *
     *why = UNCOMPRESSED_NO_TRANSFORM;
     if (headers_list_has(headers, HEADER_CACHE_CONTROL, SLICE("no-transform"))) return false;
     *why = UNCOMPRESSED_DIGEST;
-    return !is_digested(headers);
+    return !content_is_digested(headers);
 }
 
 /* --- validators and caches --- */

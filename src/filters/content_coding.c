@@ -9,6 +9,22 @@ static const struct slice names[CODING_COUNT] = {
 
 struct slice content_coding_name(enum content_coding coding) { return names[coding]; }
 
+static const struct slice digests[] = { SLICE("Content-Digest"), SLICE("Repr-Digest"), SLICE("Digest"),
+                                        SLICE("Content-MD5") };
+
+bool content_is_digested(const struct headers *headers)
+{
+    for (size_t i = 0; i < COUNT_OF(digests); i++) {
+        if (headers_find(headers, digests[i])) return true;
+    }
+    return false;
+}
+
+void content_remove_digests(struct headers *headers)
+{
+    for (size_t i = 0; i < COUNT_OF(digests); i++) headers_remove(headers, digests[i]);
+}
+
 enum content_coding content_coding_find(struct slice name)
 {
     if (slice_equal_ignore_case(name, SLICE("x-gzip"))) return CODING_GZIP;

@@ -23,6 +23,10 @@ enum content_coding content_coding_find(struct slice name);
  * False: *error says what is not installed. */
 bool content_coding_load(enum content_coding, struct error *) MUST_USE;
 
+/* Digests of the bytes as they are sent (RFC 9530; RFC 3230 and Content-MD5 before it): true of no others. Heads and trailers may have them. */
+bool content_is_digested(const struct headers *);
+void content_remove_digests(struct headers *);
+
 /* What a client says it can read, in thousandths: 0 is no, 1000 the most. */
 struct accepted_codings {
     uint16_t quality[CODING_COUNT]; /* of identity: only where it was named, by itself or as `*`; else see below */

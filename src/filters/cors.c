@@ -67,7 +67,8 @@ static const struct field cors_fields[] = {
     { .name = "allowCredentials",
       .type = FIELD_BOOLEAN,
       .into = offsetof(struct cors_config, credentials),
-      .summary = "Whether requests with cookies or Authorization may be read; not together with the origin `*`." },
+      .summary =
+          "Whether requests with cookies or Authorization may be read; not together with the origins `*` and `null`." },
     { .name = "maxAge",
       .type = FIELD_SECONDS,
       .into = offsetof(struct cors_config, max_age_ms),
@@ -100,13 +101,15 @@ const struct filter filter_cors = {
 
 /* --- loading --- */
 
-static bool holds_star(const struct slice_list *list)
+static bool holds(const struct slice_list *list, struct slice word)
 {
     for (size_t i = 0; i < list->count; i++) {
-        if (slice_equal(list->items[i], SLICE("*"))) return true;
+        if (slice_equal(list->items[i], word)) return true;
     }
     return false;
 }
+
+static bool holds_star(const struct slice_list *list) { return holds(list, SLICE("*")); }
 
 static bool check_method_name(struct schema_reading *reading, const struct node *node, const void *value)
 {
@@ -128,10 +131,13 @@ static bool check_listed_header(struct schema_reading *reading, const struct nod
 static bool cors_check(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct cors_config *config = value;
-    if (!config->credentials || !(holds_star(&config->origins) || holds_star(&config->exposed))) return true;
+    bool has_star = holds_star(&config->origins) || holds_star(&config->exposed);
+    /* Any site's page gets it by a sandboxed frame: with credentials it would be a `*`. */
+    bool has_null = holds(&config->origins, SLICE("null"));
+    if (!config->credentials || !(has_star || has_null)) return true;
     const struct node *place = node_find(node, "allowCredentials");
     problems_add(reading->problems, place ? place : node, "list the origins and headers",
-                 "\"allowCredentials\" can't stand together with \"*\"");
+                 "\"allowCredentials\" can't stand together with \"%s\"", has_star ? "*" : "null");
     return false;
 }
 

@@ -9,12 +9,20 @@
 /* What zlib's inflate needs at the most: its state and a window of 32 KiB. */
 #define INFLATE_BYTES (48 * 1024u)
 
+/* Beyond this share of the ceiling nothing more is taken for unpacking: who declares large windows must not shed other requests. */
+#define CEILING_SIXTEENTHS 8
+
+/* What zstd touches of a frame's buffers before anything comes out of them: a block that comes in, and one unpacked. */
+#define ZSTD_FIRST_BYTES (2 * ZSTD_BLOCKSIZE_MAX)
+
 struct decoder {
     enum content_coding coding;
     struct memory_ceiling *ceiling;
     size_t counted;
-    bool begun;     /* a byte has come */
-    bool at_border; /* of members or frames: the body may end, or another one begin */
+    size_t zstd_own_bytes; /* of zstd's state without the buffers of a frame */
+    uint64_t given;        /* bytes that came out */
+    bool begun;            /* a byte has come */
+    bool at_border;        /* of members or frames: the body may end, or another one begin */
     union {
         z_stream zlib;
         BrotliDecoderState *brotli;
@@ -29,10 +37,15 @@ struct block {
     max_align_t bytes[];
 };
 
+static bool take(struct memory_ceiling *ceiling, size_t size)
+{
+    return !memory_ceiling_is_beyond(ceiling, CEILING_SIXTEENTHS) && memory_ceiling_take(ceiling, size);
+}
+
 static void *take_block(void *argument, size_t size)
 {
     struct decoder *decoder = argument;
-    if (!memory_ceiling_take(decoder->ceiling, size)) return NULL;
+    if (!take(decoder->ceiling, size)) return NULL;
     struct block *block = malloc(sizeof *block + size);
     if (!block) {
         memory_ceiling_give(decoder->ceiling, size);
@@ -53,12 +66,15 @@ static void give_block(void *argument, void *memory)
     free(block);
 }
 
-/* Zstandard allocates when it has read how large a frame's window is: counted as soon as it is there. */
+/* Zstandard allocates the whole window that a frame declares, which costs its sender five bytes. But no page of it is there before it is
+ * written to, so what counts is what has come out, and the blocks before that. */
 static bool count_zstd(struct decoder *decoder)
 {
     size_t used = ZSTD_sizeof_DCtx(decoder->zstd);
+    uint64_t touched = decoder->zstd_own_bytes + ZSTD_FIRST_BYTES + decoder->given;
+    if (used > touched) used = (size_t)touched;
     if (used <= decoder->counted) return true;
-    if (!memory_ceiling_take(decoder->ceiling, used - decoder->counted)) return false;
+    if (!take(decoder->ceiling, used - decoder->counted)) return false;
     decoder->counted = used;
     return true;
 }
@@ -68,7 +84,7 @@ static bool count_zstd(struct decoder *decoder)
 static bool begin_zlib(struct decoder *decoder)
 {
     const int window = 15, with_gzip_frame = 16;
-    if (!memory_ceiling_take(decoder->ceiling, INFLATE_BYTES)) return false;
+    if (!take(decoder->ceiling, INFLATE_BYTES)) return false;
     decoder->counted = INFLATE_BYTES;
     return inflateInit2(&decoder->zlib, decoder->coding == CODING_GZIP ? window + with_gzip_frame : window) == Z_OK;
 }
@@ -77,6 +93,7 @@ static bool begin_zstd(struct decoder *decoder)
 {
     decoder->zstd = ZSTD_createDCtx();
     if (!decoder->zstd) return false;
+    decoder->zstd_own_bytes = ZSTD_sizeof_DCtx(decoder->zstd);
     return !ZSTD_isError(ZSTD_DCtx_setParameter(decoder->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_READ_MAX)) &&
            count_zstd(decoder);
 }
@@ -212,6 +229,7 @@ static enum decoder_result run_zstd(struct decoder *decoder, struct slice *input
     while (result == DECODER_GOES_ON && (in.pos < in.size || !decoder->at_border) && out.pos < room) {
         size_t in_before = in.pos, out_before = out.pos;
         size_t left = ZSTD_decompressStream(decoder->zstd, &out, &in);
+        decoder->given += out.pos - out_before;
         if (ZSTD_isError(left)) {
             result = explain_zstd(decoder, ZSTD_getErrorCode(left));
         } else if (!count_zstd(decoder)) {

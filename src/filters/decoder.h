@@ -1,8 +1,8 @@
 /* filters/decoder.h: a compressed body unpacked as it comes: gzip, deflate (zlib), Brotli or Zstandard behind one call.
  *
  * Several members of gzip and several frames of Zstandard are one body (RFC 1952 2.2, RFC 8878 3.1); anything else behind the end is
- * refused, and so is a body that ends before its end. Memory is counted under the worker's ceiling as the library asks for it. How much may
- * come out is for the caller to judge. One worker's thread; no pipe, no exchange. */
+ * refused, and so is a body that ends before its end. Memory is counted under the worker's ceiling as the library asks for it (a Zstandard frame's window
+ * as it fills), and nothing more is taken beyond half of it. How much may come out is for the caller to judge. One worker's thread; no pipe, no exchange. */
 #ifndef SLUICE_FILTERS_DECODER_H
 #define SLUICE_FILTERS_DECODER_H
 

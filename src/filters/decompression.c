@@ -2,7 +2,8 @@
  *
  * Head: an unknown coding is refused with 415 and what is understood (RFC 9110 15.5.16), or passes where configured. Body: a stage unpacks
  * piece by piece within credit and refuses what would grow beyond a size or a ratio (413), what is broken, cut short, or goes on behind its end
- * (400). State: the decoder and one slab. Never waits; memory is counted under the worker's ceiling. */
+ * (400). State: the decoder and one slab. Never waits; memory is counted under the worker's ceiling,
+ * of which unpacking takes no more beyond the half: others' requests need the rest. */
 #include "filters/filters.h"
 
 #include "base/memory.h"
@@ -142,9 +143,8 @@ static bool is_unpacked(const struct decompression *decompression, enum content_
 /* What the service would read differently now, or can't check any more: digests are of the packed bytes. */
 static void remove_what_was_of_the_packed(struct headers *headers)
 {
-    static const char *const names[] = { "Content-Digest", "Repr-Digest", "Digest", "Content-MD5" };
     headers_remove_known(headers, HEADER_CONTENT_ENCODING);
-    for (size_t i = 0; i < COUNT_OF(names); i++) headers_remove(headers, slice_from_cstring(names[i]));
+    content_remove_digests(headers);
 }
 
 static enum filter_result refuse_coding(struct exchange *exchange, const struct decompression *decompression,
@@ -305,6 +305,7 @@ static enum stage_result end_body(struct decompression_state *call, struct body_
 {
     if (!decoder_is_whole(call->decoder))
         return refuse(in, out, 400, "bad-content-coding", "the request's compressed body ends too early");
+    if (in->trailers) content_remove_digests(in->trailers);
     body_pipe_finish(out, in->trailers);
     return STAGE_FINISHED;
 }

@@ -21,10 +21,12 @@ struct ext_auth_state {
 
 enum asking_step { ASKING_READS = 1, ASKING_ASKS };
 
+enum reading { READING_MORE, READING_DONE, READING_NO_MEMORY };
+
 /* While the service is asked, in the exchange's arena. */
 struct asking {
-    uint8_t step; /* enum asking_step */
-    bool body_done;
+    uint8_t step;    /* enum asking_step */
+    uint8_t reading; /* enum reading */
     struct exchange *exchange;
     const struct ext_auth *policy;
     struct ext_auth_gift *gift;
@@ -143,30 +145,56 @@ static enum filter_result refuse_body(struct exchange *exchange)
     return FILTER_RESPOND;
 }
 
-/* True: there is enough of it, or no more will come. */
-static bool read_body(struct asking *asking)
+/* Memory is taken as bytes come: a client that says much and sends little costs little. False: it is short. */
+static bool make_room(struct asking *asking, size_t length)
 {
-    struct body_pipe *pipe = asking->exchange->request_body;
-    char *into = (char *)(uintptr_t)asking->body.bytes.at;
-    for (const struct body_piece *piece; (piece = body_pipe_first(pipe)) != NULL;) {
-        size_t room = asking->policy->body_bytes_max - asking->body.bytes.length, part = piece->length;
-        asking->body.is_partial = part > room;
-        if (part > room) part = room;
-        if (part) memcpy(into + asking->body.bytes.length, piece->at, part);
-        asking->body.bytes.length += part;
-        if (asking->body.is_partial) return true;
-        body_pipe_consume(pipe, part);
-    }
-    return pipe->state != BODY_OPEN;
+    struct ext_auth_body *body = &asking->body;
+    size_t wanted = body->bytes.length + length;
+    if (body->slab && wanted <= body->slab->size) return true;
+    size_t size = body->slab ? 2 * (size_t)body->slab->size : SLAB_TINY_BYTES;
+    struct slab *larger = slab_take_sized(asking->exchange->worker->slabs, size > wanted ? size : wanted);
+    if (!larger) return false;
+    if (body->bytes.length) memcpy(larger->bytes, body->bytes.at, body->bytes.length);
+    slab_drop(body->slab);
+    body->slab = larger;
+    body->bytes.at = larger->bytes;
+    return true;
 }
 
-/* The service reads it from its beginning; what was consumed comes back. */
+/* Done: there is enough of it, or no more will come. */
+static enum reading read_body(struct asking *asking)
+{
+    struct body_pipe *pipe = asking->exchange->request_body;
+    struct ext_auth_body *body = &asking->body;
+    for (const struct body_piece *piece; (piece = body_pipe_first(pipe)) != NULL;) {
+        size_t room = asking->policy->body_bytes_max - body->bytes.length, part = piece->length;
+        body->is_partial = part > room;
+        if (part > room) part = room;
+        if (!make_room(asking, part)) return READING_NO_MEMORY;
+        if (part) memcpy(body->slab->bytes + body->bytes.length, piece->at, part);
+        body->bytes.length += part;
+        body_pipe_consume(pipe, part);
+        if (body->is_partial) return READING_DONE;
+    }
+    return pipe->state != BODY_OPEN ? READING_DONE : READING_MORE;
+}
+
+/* The service reads it from its beginning, and so does the proxy where it tries again: what was consumed goes back, in one piece. */
+static bool put_body_back(struct asking *asking)
+{
+    struct exchange *exchange = asking->exchange;
+    const struct ext_auth_body *body = &asking->body;
+    size_t kept = exchange->route->retry_buffer_bytes;
+    if (kept < body->bytes.length) kept = body->bytes.length;
+    return body_pipe_put_back(exchange->request_body, body->slab, body->bytes.length, kept, exchange->arena);
+}
+
 static enum filter_result body_is_read(struct asking *asking)
 {
     struct exchange *exchange = asking->exchange;
     struct body_pipe *pipe = exchange->request_body;
     body_pipe_detach_consumer(pipe);
-    if (exchange_wait_outcome(exchange) == WAIT_DEADLINE && !asking->body_done) {
+    if (exchange_wait_outcome(exchange) == WAIT_DEADLINE && asking->reading == READING_MORE) {
         exchange_respond_problem(exchange, 408, "request-timeout", SLICE_ABSENT,
                                  "the request was not complete in time");
         return FILTER_RESPOND;
@@ -177,8 +205,9 @@ static enum filter_result body_is_read(struct asking *asking)
                                  "the request's body broke off");
         return FILTER_RESPOND;
     }
+    if (asking->reading == READING_NO_MEMORY) return no_memory(exchange);
     if (asking->body.is_partial && !asking->policy->takes_partial_body) return refuse_body(exchange);
-    if (!body_pipe_rewind(pipe)) return no_memory(exchange);
+    if (!put_body_back(asking)) return no_memory(exchange);
     return ask_alone(asking);
 }
 
@@ -190,23 +219,19 @@ static enum filter_result begin_body(struct asking *asking)
     uint64_t expected = exchange->request->body_length;
     if (expected != BODY_LENGTH_UNKNOWN && expected > policy->body_bytes_max && !policy->takes_partial_body)
         return refuse_body(exchange);
-    size_t room = expected < policy->body_bytes_max ? (size_t)expected : policy->body_bytes_max;
-    /* The proxy keeps the body for its retries in the same place. */
-    size_t kept = room > exchange->route->retry_buffer_bytes ? room : exchange->route->retry_buffer_bytes;
-    asking->body.bytes.at = arena_allocate(exchange->arena, room + 1);
-    if (!asking->body.bytes.at || !body_pipe_keep_for_replay(pipe, kept, exchange->arena)) return no_memory(exchange);
+    asking->body.bytes = SLICE("");
     body_pipe_attach_consumer(pipe, &asking->task);
-    asking->body_done = read_body(asking);
-    return asking->body_done ? body_is_read(asking) : wait_for(asking, ASKING_READS);
+    asking->reading = (uint8_t)read_body(asking);
+    return asking->reading != READING_MORE ? body_is_read(asking) : wait_for(asking, ASKING_READS);
 }
 
 static void asking_task(struct task *task)
 {
     struct asking *asking = CONTAINER_OF(task, struct asking, task);
     if (asking->step == ASKING_READS) {
-        if (asking->body_done) return;
-        asking->body_done = read_body(asking);
-        if (!asking->body_done) return;
+        if (asking->reading != READING_MORE) return;
+        asking->reading = (uint8_t)read_body(asking);
+        if (asking->reading == READING_MORE) return;
     }
     exchange_resume(&asking->wait);
 }
@@ -264,7 +289,9 @@ static void ext_auth_finish(struct exchange *exchange, const void *compiled, voi
 {
     (void)exchange, (void)compiled;
     const struct ext_auth_state *state = value;
-    if (state->asking) give_up(state->asking);
+    if (!state->asking) return;
+    give_up(state->asking);
+    slab_drop(state->asking->body.slab);
 }
 
 /* --- explanations --- */

@@ -82,7 +82,8 @@ void ext_auth_release(void *compiled);
 
 /* The body that goes with the question; absent: none. */
 struct ext_auth_body {
-    struct slice bytes;
+    struct slice bytes; /* in the slab */
+    struct slab *slab;
     bool is_partial;
 };
 

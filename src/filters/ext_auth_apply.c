@@ -14,13 +14,19 @@ static bool copy_header(struct exchange *exchange, const struct decision_header 
 
 /* --- allowed --- */
 
-/* A client's own copies never reach the service: it takes them for the decision's. */
-static void strip(const struct ext_auth *policy, struct headers *headers)
+/* A client's own copies never reach the service, in trailers neither: it takes them for the decision's. False: memory is short. */
+static bool strip(const struct ext_auth *policy, struct exchange *exchange)
 {
-    header_names_strip(&policy->upstream_headers, headers);
-    if (policy->failure_header.length == 0) return;
+    struct headers *headers = &exchange->request->headers;
+    const struct header_names *names = &policy->upstream_headers;
+    bool good = true;
+    header_names_strip(names, headers);
+    for (size_t i = 0; i < names->count && good; i++)
+        good = exchange_guard_name(exchange, names->items[i].text, names->items[i].is_beginning);
+    if (policy->failure_header.length == 0) return good;
     struct header_name name = { .text = policy->failure_header };
     header_names_strip(&(struct header_names){ &name, 1 }, headers);
+    return good && exchange_guard_name(exchange, name.text, false);
 }
 
 static void remove_named(struct headers *headers, struct slice names)
@@ -69,8 +75,7 @@ static enum filter_result allow(const struct ext_auth *policy, struct exchange *
                                 const struct decision *decision, struct ext_auth_gift *gift)
 {
     bool identifies = policy->finds_identity && !identity_is_known(exchange);
-    strip(policy, &exchange->request->headers);
-    if (!take_headers(exchange, decision, identifies, gift)) {
+    if (!strip(policy, exchange) || !take_headers(exchange, decision, identifies, gift)) {
         respond_no_memory(exchange);
         return FILTER_RESPOND;
     }
@@ -123,9 +128,9 @@ static enum filter_result deny(const struct ext_auth *policy, struct exchange *e
 
 static enum filter_result go_on(const struct ext_auth *policy, struct exchange *exchange)
 {
-    strip(policy, &exchange->request->headers);
-    if (policy->failure_header.length == 0 ||
-        headers_add(&exchange->request->headers, policy->failure_header, SLICE("true")))
+    bool good = strip(policy, exchange);
+    if (good && (policy->failure_header.length == 0 ||
+                 headers_add(&exchange->request->headers, policy->failure_header, SLICE("true"))))
         return FILTER_NEXT;
     respond_no_memory(exchange);
     return FILTER_RESPOND;

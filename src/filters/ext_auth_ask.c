@@ -12,7 +12,9 @@
 #include "http/our_names.h"
 
 #define ANSWER_BYTES_MAX (64u * 1024)
-#define QUESTION_BYTES_MAX (2u * 1024 * 1024) /* of its fields; as much goes out in any version of HTTP */
+#define QUESTION_BYTES_MAX (2u * 1024 * 1024) /* of its head; as much goes out in any version of HTTP */
+/* The same where a service that fails lets in: many break off or reset for larger heads, and a client could have that. */
+#define OPENING_QUESTION_BYTES_MAX (16u * 1024)
 
 /* --- the question --- */
 
@@ -124,18 +126,19 @@ static bool refuse_question(struct exchange *exchange, unsigned status, const ch
 
 /* What can't be sent, or what a service would break off for, must not look like a service that fails: the client has brought it. Before it
  * is asked, so that nobody shares it. */
-static bool check_question(struct exchange *exchange, const struct headers *headers, struct slice target)
+static bool check_question(const struct ext_auth *policy, struct exchange *exchange, const struct headers *headers,
+                           struct slice target)
 {
     bool is_clean = !has_control(target) && slice_find_byte(target, ' ') == SLICE_NOT_FOUND;
-    size_t bytes = 0;
+    size_t bytes = target.length;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        bytes += header->name.length + header->value.length;
+        bytes += header->name.length + header->value.length + 4; /* ": " and the line's end */
         if (!header->from_wire && has_control(header->value)) is_clean = false;
     }
     if (!is_clean)
         return refuse_question(exchange, 400, "ext-auth-bad-value",
                                "the request brings a control character into a header for the decision service");
-    if (bytes > QUESTION_BYTES_MAX)
+    if (bytes > (policy->allows_on_failure ? OPENING_QUESTION_BYTES_MAX : QUESTION_BYTES_MAX))
         return refuse_question(exchange, 431, "ext-auth-too-large",
                                "the request's headers are larger than the decision service gets to see");
     return true;
@@ -145,7 +148,7 @@ bool ext_auth_write_question(const struct ext_auth *policy, struct exchange *exc
                              struct sub_request *sub, struct slice *target)
 {
     if (write_question(policy, exchange, body, sub, target))
-        return check_question(exchange, &sub->head.headers, *target);
+        return check_question(policy, exchange, &sub->head.headers, *target);
     respond_no_memory(exchange);
     return false;
 }

@@ -2,7 +2,8 @@
  *
  * Names are checked at load, values are templates; one without variables costs nothing to render. Request side: the
  * service sees the change; X-Request-ID, X-Forwarded-* and the identity's headers are written behind all filters, so editing
- * them is refused at load. Response side: runs for the service's answers and for those that later filters made.
+ * them is refused at load. A client's fields that CGI and WSGI would read as the set or removed one (http/our_names.h) go with it, and its
+ * trailers don't bring it back (exchange_guard_name). Response side: runs for the service's answers and for those that later filters made.
  * State: the compiled edit (route). Never waits; memory comes from the exchange's arena. RFC 9110 5. */
 #include "filters/filters.h"
 
@@ -166,19 +167,6 @@ static void header_edit_release(void *compiled)
 /* False: an answer was prepared instead. */
 typedef bool header_edit_apply(const struct header_edit *, struct exchange *, struct headers *);
 
-static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
-                                       header_edit_apply *apply)
-{
-    return apply(edit, exchange, &exchange->request->headers) ? FILTER_NEXT : FILTER_RESPOND;
-}
-
-static enum filter_result edit_response(struct exchange *exchange, const struct header_edit *edit,
-                                        header_edit_apply *apply)
-{
-    (void)apply(edit, exchange, &exchange->response->headers);
-    return FILTER_NEXT;
-}
-
 static bool add(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
     struct slice value;
@@ -186,6 +174,21 @@ static bool add(const struct header_edit *edit, struct exchange *exchange, struc
     bool added = headers_add(headers, edit->name, value);
     if (!added) respond_no_memory(exchange);
     return added;
+}
+
+static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
+                                       header_edit_apply *apply)
+{
+    bool good = apply == add || exchange_guard_name(exchange, edit->name, edit->is_prefix);
+    if (!good) respond_no_memory(exchange);
+    return good && apply(edit, exchange, &exchange->request->headers) ? FILTER_NEXT : FILTER_RESPOND;
+}
+
+static enum filter_result edit_response(struct exchange *exchange, const struct header_edit *edit,
+                                        header_edit_apply *apply)
+{
+    (void)apply(edit, exchange, &exchange->response->headers);
+    return FILTER_NEXT;
 }
 
 static enum filter_result add_header_request(struct exchange *exchange, const void *compiled, void *state)
@@ -198,6 +201,17 @@ static enum filter_result add_header_response(struct exchange *exchange, const v
     return edit_response(exchange, compiled, add);
 }
 
+/* What the client sent under a name that looks like it; what was written by us stays. */
+static void remove_lookalikes(const struct header_edit *edit, struct headers *headers)
+{
+    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (!header->from_wire || header_is_sluices_own(header->id)) continue;
+        bool looks_like = edit->is_prefix ? header_name_begins_like(header->name, edit->name)
+                                          : header_name_looks_like(header->name, edit->name);
+        if (looks_like) headers_remove_one(headers, header);
+    }
+}
+
 static bool set(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
     struct slice value;
@@ -207,9 +221,16 @@ static bool set(const struct header_edit *edit, struct exchange *exchange, struc
     return is_set;
 }
 
+static bool set_only(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
+{
+    if (!set(edit, exchange, headers)) return false;
+    remove_lookalikes(edit, headers); /* the value may have been made of one */
+    return true;
+}
+
 static enum filter_result set_header_request(struct exchange *exchange, const void *compiled, void *state)
 {
-    return edit_request(exchange, compiled, set);
+    return edit_request(exchange, compiled, set_only);
 }
 
 static enum filter_result set_header_response(struct exchange *exchange, const void *compiled, void *state)
@@ -236,9 +257,15 @@ static bool remove_some(const struct header_edit *edit, struct exchange *exchang
     return true;
 }
 
+static bool remove_all(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
+{
+    remove_lookalikes(edit, headers);
+    return remove_some(edit, exchange, headers);
+}
+
 static enum filter_result remove_header_request(struct exchange *exchange, const void *compiled, void *state)
 {
-    return edit_request(exchange, compiled, remove_some);
+    return edit_request(exchange, compiled, remove_all);
 }
 
 static enum filter_result remove_header_response(struct exchange *exchange, const void *compiled, void *state)

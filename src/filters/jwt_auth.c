@@ -187,9 +187,12 @@ static bool may_be_ours(const struct exchange *exchange, const struct jwt_place 
 /* No token goes on, from whichever place, looked at or not. */
 static bool strip(struct exchange *exchange, const struct jwt_policy *policy, const struct jwt_place *found)
 {
-    if (policy->forwards) return true;
     for (size_t i = 0; i < policy->place_count; i++) {
         const struct jwt_place *place = &policy->places[i];
+        if (policy->forwards) {
+            if (!credential_forward(exchange, &place->source)) return false;
+            continue;
+        }
         if (place != found && !may_be_ours(exchange, place)) continue;
         if (!credential_strip(exchange, &place->source)) return false;
     }

@@ -110,7 +110,9 @@ static bool copy_request(struct mirrored *mirrored, const struct exchange *excha
     if (slice_is_absent(request->method_text) || slice_is_absent(mirrored->target) ||
         slice_is_absent(request->authority) || !copy_headers(mirrored, &from->headers))
         return false;
-    remove_what_is_not_its_own(&request->headers, mirrored->mirror->forwards_credentials);
+    bool forwards = mirrored->mirror->forwards_credentials;
+    remove_what_is_not_its_own(&request->headers, forwards);
+    if (!forwards && !credentials_strip_copy(exchange, &request->headers, &mirrored->target)) return false;
     return headers_add(&request->headers, mirrored_header, SLICE("1"));
 }
 

@@ -128,14 +128,15 @@ static bool prepare_request(struct exchange *exchange)
            headers_add_known(headers, HEADER_VIA, via(exchange->request->version));
 }
 
-/* Nothing of ours is written there, and no proxy is trusted to: it speaks in heads. */
+/* Nothing of ours is written there, and no proxy is trusted to: it speaks in heads. Nor does a client under a name that a policy has spoken
+ * under, taken off or judged. */
 static void clean_request_trailers(const struct body_trailer_rule *rule, struct headers *trailers)
 {
-    (void)rule;
+    const struct exchange *exchange = CONTAINER_OF(rule, struct proxy, request_trailers)->exchange;
     headers_remove_hop_by_hop(trailers);
     headers_remove_known(trailers, HEADER_FORWARDED);
     for (struct header *field = headers_next(trailers, NULL); field; field = headers_next(trailers, field)) {
-        if (is_forged(field, false)) headers_remove_one(trailers, field);
+        if (is_forged(field, false) || exchange_guards(exchange, field->name)) headers_remove_one(trailers, field);
     }
 }
 
@@ -197,6 +198,65 @@ static void fail_for_memory(struct exchange *exchange)
     struct error error;
     error_set(&error, BLAME_US, RETRY_NEVER, 503, "out-of-memory", "out of memory for a head");
     exchange_fail(exchange, &error);
+}
+
+/* --- Max-Forwards (RFC 9110 7.6.2) --- */
+
+/* What the path's routes take. Where they take everything, what has a meaning for everyone. Absent: memory is short. */
+static struct slice methods_of_path(struct exchange *exchange)
+{
+    static const struct slice all = SLICE("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    struct exchange_worker *worker = exchange->worker;
+    struct route_match match;
+    if (!exchange->pin) return all;
+    enum route_result result = router_match(exchange->pin->snapshot->router, worker->router_scratch, exchange->request,
+                                            METHOD_OTHER, SLICE("NONE"), NULL, exchange->arena, &match);
+    return result == ROUTE_METHOD_NOT_ALLOWED ? match.allow : all;
+}
+
+/* The gateway is the last that is asked: OPTIONS gets what it knows, TRACE nothing, as it would show credentials to scripts. */
+static void answer_as_last(struct exchange *exchange)
+{
+    struct slice methods = methods_of_path(exchange);
+    if (exchange->request->method == METHOD_OPTIONS)
+        exchange_respond(exchange, 204, SLICE_ABSENT, SLICE_ABSENT);
+    else
+        exchange_respond_problem(exchange, 405, "method-not-allowed", SLICE_ABSENT,
+                                 "the gateway itself takes no TRACE, and Max-Forwards lets nobody else be asked");
+    if (slice_is_absent(methods) || !headers_set(&exchange->own_response.headers, SLICE("Allow"), methods)) {
+        fail_for_memory(exchange);
+        return;
+    }
+    exchange_answer_prepared(exchange);
+}
+
+/* The least of what is said, if it says a number. */
+static bool find_max_forwards(const struct exchange *exchange, uint64_t *hops)
+{
+    bool found = false;
+    struct header *field = headers_find(&exchange->request->headers, SLICE("Max-Forwards"));
+    for (; field; field = headers_find_next(&exchange->request->headers, field)) {
+        uint64_t said;
+        if (!slice_parse_uint64(field->value, &said)) continue;
+        if (!found || said < *hops) *hops = said;
+        found = true;
+    }
+    return found;
+}
+
+/* True: the request goes no further. */
+static bool ends_here(struct exchange *exchange)
+{
+    uint64_t hops;
+    if (!find_max_forwards(exchange, &hops)) return false;
+    if (hops == 0) {
+        answer_as_last(exchange);
+        return true;
+    }
+    struct slice text = arena_format(exchange->arena, "%llu", (unsigned long long)(hops - 1));
+    if (!slice_is_absent(text) && headers_set(&exchange->request->headers, SLICE("Max-Forwards"), text)) return false;
+    fail_for_memory(exchange);
+    return true;
 }
 
 /* --- the answer on its way back --- */
@@ -319,6 +379,8 @@ static void proxy_start(struct exchange *exchange, const void *compiled, void *s
     proxy->request_trailers.clean = clean_request_trailers;
     proxy->response_trailers.clean = clean_response_trailers;
     struct error error;
+    enum method method = exchange->request->method;
+    if (UNLIKELY(method == METHOD_OPTIONS || method == METHOD_TRACE) && ends_here(exchange)) return;
     proxy->upgrade = websocket_is_asked_for(exchange->request);
     if (proxy->upgrade && !websocket_check_request(exchange, &error)) {
         exchange_fail(exchange, &error);

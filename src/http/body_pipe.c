@@ -426,6 +426,25 @@ bool body_pipe_rewind(struct body_pipe *pipe)
     return true;
 }
 
+bool body_pipe_put_back(struct body_pipe *pipe, struct slab *slab, size_t length, size_t limit, struct arena *arena)
+{
+    PROMISE(length == pipe->pushed - pipe->buffered);
+    if (pipe->stopped || pipe->state == BODY_ABORTED) return false;
+    struct body_replay *replay = pipe->replay;
+    if (!replay && !(replay = arena_allocate_zeroed(arena, sizeof *replay))) return false;
+    replay->arena = arena;
+    stop_keeping(replay);
+    if (!list_reserve(&replay->kept, 1, arena)) return false;
+    replay->limit = limit;
+    replay->keeping = true;
+    pipe->replay = replay;
+    if (length == 0) return true;
+    slab_retain(slab);
+    list_append(&replay->kept, &(struct body_piece){ slab, slab->bytes, length });
+    replay->bytes = length;
+    return body_pipe_rewind(pipe);
+}
+
 static void refill_ring(struct body_pipe *pipe)
 {
     if (!has_backlog(pipe)) return;

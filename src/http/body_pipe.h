@@ -138,6 +138,10 @@ bool body_pipe_keep_for_replay(struct body_pipe *, size_t limit, struct arena *)
 /* Back to the first byte; false where too much has gone by. */
 bool body_pipe_rewind(struct body_pipe *);
 bool body_pipe_can_rewind(const struct body_pipe *);
+/* The same by a copy that the consumer has made of all that it consumed: the first `length` bytes of the slab, which the pipe retains, come
+ * first again, as one piece however many they came in. From then on it is kept as by body_pipe_keep_for_replay. False: memory is
+ * short, or the body broke off. */
+bool body_pipe_put_back(struct body_pipe *, struct slab *, size_t length, size_t limit, struct arena *) MUST_USE;
 /* The answer has begun: no retry any more; drops what was kept. */
 void body_pipe_forget_replay(struct body_pipe *);
 

@@ -7,6 +7,7 @@ from backend import answer
 from gateway import service
 from live import start_live, wait_until
 from postgres import PostgresServer, forget_template
+from wire import chunked, request_bytes
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,21 @@ def test_roles_allow_what_their_permissions_say(gateway, backend):
     refused = ask(running, reader, "PUT")
     assert refused.problem["rule"] == "access" and refused.headers.get("WWW-Authenticate") is None
     assert ask(running, None).status == 401
+
+
+def test_what_a_rule_has_judged_is_what_the_service_gets(gateway, backend):
+    """CGI and WSGI read X_Tenant as X-Tenant; a trailer comes after the rule."""
+    backend.by_default(answer(200))
+    rules = [{"name": "own", "effect": "allow", "when": "request.headers['x-tenant'] == 'mine' && !('x-debug-mode' in request.headers) && !has(request.headers.`x-trace-me`)"}]
+    running = start_live(gateway, guarded(backend, access={"rules": rules}, api_key={"anonymous": "allow"}))
+    fields = [("X-Tenant", "mine"), ("X_Tenant", "victim"), ("X_Debug_Mode", "1"), ("x-trace_me", "1"), ("X_Other", "kept")]
+    trailers = [("X-Tenant", "victim"), ("X_Debug_Mode", "1"), ("X-Kept", "1")]
+    with running.send(request_bytes("POST", "/a", [*fields, ("Transfer-Encoding", "chunked")]) + chunked(b"x", trailers=trailers)) as wire:
+        assert wire.read_response().status == 200
+    seen = backend.requests[0]
+    assert seen.headers.all("X-Tenant") == ["mine"] and seen.headers["X_Other"] == "kept" and [name for name, _ in seen.trailers] == ["X-Kept"]
+    assert not {"X_Tenant", "X_Debug_Mode", "x-trace_me"} & {name for name, _ in seen.headers}
+    assert running.request("GET", "/a", [("X_Tenant", "mine")]).status == 401, "an anonymous client is asked who it is"
 
 
 def test_a_changed_role_is_in_force_with_its_answer(gateway, backend):

@@ -223,9 +223,12 @@ def test_a_worker_that_is_short_of_memory_counts_what_it_leaves_alone(gateway, b
 
 def test_trailers_come_behind_it(running, backend):
     head = response_bytes(headers={**JSON, "Transfer-Encoding": "chunked", "Trailer": "X-Sum"}, length=False)
-    backend.by_default(send(head + chunked(TEXT, trailers=[("X-Sum", "7")])))
+    backend.by_default(send(head + chunked(TEXT, trailers=[("X-Sum", "7"), ("Repr-Digest", "sha-256=:x:"), ("content-md5", "x")])))
     response = running.get("/", {"Accept-Encoding": "gzip", "TE": "trailers"})
     assert unpacked("gzip", response.body) == TEXT and response.trailers["X-Sum"] == "7"
+    assert [name for name, _ in response.trailers] == ["X-Sum"], "digests of the plain bytes say nothing of the packed ones"
+    plain = running.get("/", {"TE": "trailers"})
+    assert plain.body == TEXT and plain.trailers["Repr-Digest"] == "sha-256=:x:"
 
 
 # Streams

@@ -56,6 +56,13 @@ def test_in_chunks_of_any_size(running, backend, coding):
     assert [request.body for request in backend.requests] == [TEXT, TEXT]
 
 
+def test_digests_of_the_packed_bytes_in_trailers_do_not_go_on(running, backend):
+    trailers = [("Content-Digest", "sha-256=:x:"), ("Repr-Digest", "sha-256=:x:"), ("digest", "x"), ("Content-MD5", "x"), ("X-Kept", "1")]
+    with running.send(request_bytes("POST", "/", {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}) + chunked(gzip.compress(TEXT), trailers=trailers)) as wire:
+        assert wire.read_response().status == 200
+    assert backend.requests[0].body == TEXT and [name for name, _ in backend.requests[0].trailers] == ["X-Kept"]
+
+
 @CODINGS
 def test_over_http_2(running, backend, coding):
     with H2Client(running.address) as client:
@@ -118,6 +125,20 @@ def test_a_window_beyond_eight_mebibytes_is_refused(running):
     packed = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters.from_level(3, window_log=25)).compressobj().compress(os.urandom(200000))
     response = post(running, "zstd", packed)
     assert response.status == 400 and "8 MiB" in response.problem["detail"]
+
+
+def test_declared_windows_cost_other_requests_nothing(gateway, backend):
+    """A frame's head asks for 8 MiB with five bytes; forty of them asked for more than the worker has."""
+    running = gateway({**unpacking(backend), "limits": {"bufferBytesPerWorker": "64MiB"}})
+    head = request_bytes("POST", "/", {"Content-Encoding": "zstd", "Transfer-Encoding": "chunked"})
+    frame = bytes.fromhex("28b52ffd0068") + (100_000 << 3).to_bytes(3, "little") + b"half a block"
+    wires = [running.send(head + b"%x\r\n%s\r\n" % (len(frame), frame)) for _ in range(40)]
+    time.sleep(0.3)
+    assert [running.get("/plain").status for _ in range(5)] == [200] * 5
+    assert post(running, "gzip", gzip.compress(TEXT)).status == 200, "there is room for those who send, too"
+    for wire in wires:
+        wire.close()
+    running.gauges_at_zero()
 
 
 def test_clients_that_leave_in_the_middle_leave_nothing_behind(running, backend):

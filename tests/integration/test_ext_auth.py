@@ -12,7 +12,7 @@ import pytest
 from backend import Finished, answer, before_body, close, drip, hang, reset, send, wait, wait_for
 from gateway import proxy, service
 from live import start_live
-from wire import connect, request_bytes, response_bytes
+from wire import chunked, connect, request_bytes, response_bytes
 
 
 @pytest.fixture
@@ -223,6 +223,27 @@ def test_the_same_decision_service_works_behind_nginx_and_behind_us(gateway, bac
     assert [status for _, _, _, status, _, _ in behind_nginx] == [200, 401, 401, 403, 403, 200]
 
 
+def test_trailers_do_not_say_what_a_decision_says(gateway, backend, auth):
+    auth.by_default(answer(200, {"X-User": "alice"}))
+    running = gateway(guarded(backend, auth, upstreamHeaders=["X-User", "X-Auth-*"]))
+    trailers = [("X-User", "root"), ("X_User", "root"), ("x_auth_role", "root"), ("X-Kept", "1")]
+    with running.send(request_bytes("POST", "/", {"Transfer-Encoding": "chunked"}) + chunked(b"x", trailers=trailers)) as wire:
+        assert wire.read_response().status == 200
+    assert backend.requests[0].headers["X-User"] == "alice" and [name for name, _ in backend.requests[0].trailers] == ["X-Kept"]
+
+
+def test_a_head_that_a_service_may_break_off_for_opens_nothing(gateway, backend, auth):
+    """Many servers reset for a large head, which looks like a service that fails; who asks for `allow` gets 431 before it is sent."""
+    running = gateway(guarded(backend, auth, onFailure="allow"))
+    large = {"Cookie": "a=" + "x" * 17_000}
+    assert running.get("/a", large).status == 431 and running.get("/a?" + "x" * 6000, {"Cookie": "a=" + "x" * 11_000}).status == 431
+    assert running.get("/a", {"Cookie": "a=" + "x" * 15_000}).status == 200 and len(auth.requests) == 1
+    running.reload(guarded(backend, auth))
+    assert running.get("/a", large).status == 200
+    running.reload(guarded(backend, auth, onFailure="allow", requestHeaders=["Authorization"]))
+    assert running.get("/a", large).status == 200, "what doesn't go along doesn't count"
+
+
 # --- as Envoy's ext_authz over HTTP ---
 
 KNOWN_FIELDS = {"host", "content-length", "authorization", "x-envoy-auth-partial-body"}
@@ -311,6 +332,42 @@ def test_ext_authz_sees_chunks_and_slow_bodies_as_one(gateway, backend, auth):
         wire.send(b"6\r\n world\r\n0\r\n\r\n")
         assert wire.read_response().status == 200
     assert auth.requests[0].body == b"hello world" and backend.requests[0].body == b"hello world"
+
+
+def test_a_body_in_many_small_pieces_is_one_body(gateway, backend, auth):
+    """As small as chunks may be: in one read, and in one read each, more of them than a retry would keep."""
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": "64KiB"}))
+    chunks = [b"2\r\n%02d\r\n" % (number % 100) for number in range(400)]
+    whole = b"".join(b"%02d" % (number % 100) for number in range(400))
+    for pause in (0, 0.002):
+        with running.connect() as wire:
+            wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for chunk in chunks if pause else [b"".join(chunks)]:
+                wire.send(chunk)
+                time.sleep(pause)
+            wire.send(b"0\r\n\r\n")
+            assert wire.read_response().status == 200
+        assert auth.requests[-1].body == whole and backend.requests[-1].body == whole
+    assert running.gauges_at_zero()
+
+
+def test_a_body_that_does_not_come_takes_no_memory(gateway, backend, auth):
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": "1MiB"}))
+    heads = [b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"Content-Length: 1000000\r\n\r\nhello"]
+    wires = [running.send(b"POST /a HTTP/1.1\r\nHost: a\r\n" + head) for head in heads * 10]
+    time.sleep(0.3)
+    assert running.metric("sluice_buffer_bytes") < 1 << 20
+    for wire in wires:
+        wire.close()
+    assert running.gauges_at_zero()
+
+
+def test_a_retry_sends_what_the_decision_service_has_seen_and_the_rest(gateway, backend, auth):
+    running = gateway(ext_authz(backend, auth, body={"maxBytes": 1000, "allowPartial": True}))
+    body = bytes(range(256)) * 100
+    backend.in_turn("/a", [close()], [answer(200)])
+    assert running.request("PUT", "/a", {}, body).status == 200
+    assert auth.requests[0].body == body[:1000] and [request.body for request in backend.requests] == [body, body]
 
 
 def test_a_body_beyond_the_limit_is_refused_or_cut(gateway, backend, auth):

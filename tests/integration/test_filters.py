@@ -3,7 +3,7 @@ import pytest
 
 from backend import answer
 from gateway import proxy, run_sluice
-from wire import request_bytes
+from wire import chunked, request_bytes
 
 pytestmark = pytest.mark.both_builds
 
@@ -27,6 +27,26 @@ def test_headers_are_added_set_and_removed_on_the_way_in(gateway, backend):
     assert seen.all("X-Many") == ["1", "2"]
     assert seen.all("X-One") == ["new"]
     assert "X-Gone" not in seen and seen["X-Kept"] == "1"
+
+
+TENANT = [{"type": "set-header", "name": "X-Tenant", "value": "fixed-${request.headers.x_tenant}"}, {"type": "remove-header", "name": "X-Internal-*"},
+          {"type": "remove-header", "name": "X-Gone"}]
+
+
+def test_names_that_cgi_would_read_as_set_or_removed_go_with_them(gateway, backend):
+    running = gateway(filtered(backend, *TENANT, {"type": "set-header", "name": "X_Own", "value": "1"}))
+    running.get("/", [("X_Tenant", "evil"), ("x_tenant", "evil"), ("X_Internal_Admin", "1"), ("X-Internal_Admin", "1"), ("X_Gone", "1"), ("X_Other", "kept"), ("X-Tenants", "kept")])
+    seen = backend.requests[0].headers
+    assert seen["X-Tenant"] == "fixed-evil, evil" and seen["X_Other"] == "kept" and seen["X-Tenants"] == "kept" and seen["X_Own"] == "1"
+    assert not {"X_Tenant", "X_Internal_Admin", "X-Internal_Admin", "X_Gone"} & {name for name, _ in seen}
+
+
+def test_trailers_do_not_bring_back_what_was_set_or_removed(gateway, backend):
+    running = gateway(filtered(backend, *TENANT))
+    trailers = [("X-Tenant", "evil"), ("x_tenant", "evil"), ("X-Internal-Admin", "1"), ("X_Gone", "1"), ("X-Kept", "1")]
+    with running.send(request_bytes("POST", "/", {"Transfer-Encoding": "chunked"}) + chunked(b"x", trailers=trailers)) as wire:
+        assert wire.read_response().status == 200
+    assert [name for name, _ in backend.requests[0].trailers] == ["X-Kept"]
 
 
 def test_headers_are_added_set_and_removed_on_the_way_out(gateway, backend):

@@ -1,6 +1,7 @@
 """What the service is told of the client: by us, in our fields, and never by the client's own copies of them."""
 import pytest
 
+from backend import answer, close
 from gateway import proxy
 
 pytestmark = pytest.mark.both_builds
@@ -72,6 +73,41 @@ def test_a_trusted_proxy_is_believed_and_appended_to(gateway, backend):
     seen = seen_with(running, backend, {"X-Forwarded-For": "198.51.100.7", "X-Request-ID": "abc-1", "X-Forwarded-Proto": "https"})
     assert seen["X-Forwarded-For"] == "198.51.100.7, 127.0.0.1"
     assert seen["X-Request-ID"] == "abc-1" and seen["X-Forwarded-Proto"] == "https"
+
+
+def test_a_client_that_a_trusted_proxy_does_not_name_is_not_the_proxy(gateway, backend):
+    """Some balancers write a port, some write `unknown`: no list that lets the proxy in lets them in."""
+    running = gateway(proxy(backend, trustedProxies=["127.0.0.0/8"], route={"filters": [{"type": "ip-list", "allow": ["10.0.0.0/8", "127.0.0.0/8"]}]}))
+    statuses = {said: running.get("/", {"X-Forwarded-For": said}).status for said in
+                ("10.0.0.1", "10.0.0.1:4711", "203.0.113.9", "203.0.113.9:4711", "[2001:db8::1]:443", "unknown", "10.0.0.1, unknown", "unknown, 127.0.0.1", "unknown, 10.0.0.1")}
+    assert statuses == {"10.0.0.1": 200, "10.0.0.1:4711": 200, "203.0.113.9": 403, "203.0.113.9:4711": 403, "[2001:db8::1]:443": 403, "unknown": 403,
+                        "10.0.0.1, unknown": 403, "unknown, 127.0.0.1": 403, "unknown, 10.0.0.1": 200}
+    assert running.get("/").status == 200, "the proxy itself"
+    assert running.metric("sluice_errors_total", type="client-address-unreadable") == 3
+    lines = running.log_lines(10)
+    assert [line.get("clientIp") for line in lines[:6]] == ["10.0.0.1", "10.0.0.1", "203.0.113.9", "203.0.113.9", "2001:db8::1", None]
+
+
+def test_max_forwards_ends_at_the_gateway(running, backend):
+    """RFC 9110 7.6.2: for OPTIONS and TRACE, and no other method."""
+    for method, status in (("OPTIONS", 204), ("TRACE", 405)):
+        last = running.request(method, "/x", {"Max-Forwards": "0"})
+        assert last.status == status and "OPTIONS" in last.headers["Allow"]
+    assert backend.requests == []
+    for method, said, passed in (("OPTIONS", "7", "6"), ("TRACE", "1", "0"), ("OPTIONS", "soon", "soon"), ("GET", "0", "0")):
+        backend.forget()
+        assert running.request(method, "/x", {"Max-Forwards": said}).status == 200
+        assert backend.requests[0].headers["Max-Forwards"] == passed
+
+
+def test_every_answer_says_when_it_was_made(running, backend):
+    for status in (200, 404, 500, 503):
+        backend.by_default(answer(status))
+        assert running.get("/x").headers["Date"].endswith("GMT")
+    backend.by_default(close())
+    assert running.get("/x").status == 502 and "Date" in running.get("/x").headers
+    backend.by_default(answer(500, {"Date": "Tue, 24 Nov 2026 11:00:00 GMT"}))
+    assert running.get("/x").headers.all("Date") == ["Tue, 24 Nov 2026 11:00:00 GMT"]
 
 
 def test_identity_is_not_believed_even_from_a_trusted_proxy(gateway, backend):

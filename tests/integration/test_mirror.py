@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 
+import jwt
 import pytest
 
 from backend import answer, before_body, echo, hang, reset, send, wait, wait_for
@@ -92,6 +93,25 @@ def test_credentials_stay_where_they_were_meant_for(gateway, backend, shadow):
     trusting.get("/", secrets)
     shadow.wait_for_requests(2)
     assert all(shadow.requests[1].headers[name] == value for name, value in secrets.items())
+
+
+def test_tokens_that_the_service_gets_are_not_the_mirrors(gateway, backend, shadow):
+    """Wherever an identity policy has found them and lets them go on: in headers and query parameters of any name."""
+    secret = "an-example-secret-of-sixty-four-bytes-for-hs512-and-all-smaller!"
+    token = jwt.encode({"sub": "alice", "exp": int(time.time()) + 600}, secret, "HS256")
+    identity = {"type": "jwt-auth", "secret": secret, "algorithm": "HS256", "sources": ["header:X-Token", "query:tok", "cookie:session"], "forwardCredentials": True}
+    ways = [("/a?b=1&tok=" + token + "&c=%20", {}, "/a?b=1&c=%20"), ("/a?tok=" + token, {}, "/a"), ("/a?b=1", {"X-Token": token}, "/a?b=1"),
+            ("/a", {"Cookie": f"session={token}; a=b"}, "/a")]
+    running = gateway(mirroring(backend, shadow, more_filters=[identity]))
+    for number, (target, headers, mirrored) in enumerate(ways, 1):
+        assert running.get(target, headers).status == 200
+        shadow.wait_for_requests(number)
+        assert token in str((backend.requests[-1].target, backend.requests[-1].headers))
+        assert shadow.requests[-1].target == mirrored and token not in str(shadow.requests[-1].headers)
+    running.reload(mirroring(backend, shadow, more_filters=[identity], forwardCredentials=True))
+    assert running.get(ways[0][0]).status == 200
+    shadow.wait_for_requests(len(ways) + 1)
+    assert shadow.requests[-1].target == ways[0][0]
 
 
 def test_a_copy_is_never_copied_again(gateway, backend):

@@ -2,7 +2,7 @@
 #include "exchange/testbed.h"
 
 #define FILTER                                                                                                 \
-    "{ type: cors, allowedOrigins: ['https://app.example.com', 'https://*.example.org:8443', 'null'], "        \
+    "{ type: cors, allowedOrigins: ['https://app.example.com', 'https://*.example.org:8443'], "                \
     "allowedMethods: [GET, PUT], allowedHeaders: [Content-Type, X-Token], exposedHeaders: [X-Total, X-Next], " \
     "allowCredentials: true, maxAge: 60 }, { type: test-wait }"
 
@@ -48,7 +48,7 @@ static void origins_match_as_a_whole(void **state)
         { "https://app.example.com", true },
         { "https://a.example.org:8443", true },
         { "https://a.b.example.org:8443", true },
-        { "null", true },
+        { "null", false },
         { "http://app.example.com", false },
         { "https://app.example.com:8443", false },
         { "https://app.example.com.evil.com", false },
@@ -201,6 +201,8 @@ static void mistakes_are_refused_at_load(void **state)
 {
     testbed_refuses_filter("{ type: cors }", "\"allowedOrigins\" is missing");
     testbed_refuses_filter("{ type: cors, allowedOrigins: [] }", "must not be empty");
+    testbed_refuses_filter("{ type: cors, allowedOrigins: ['https://a.test', 'null'], allowCredentials: true }",
+                           "can't stand together with \"null\"");
     testbed_refuses_filter("{ type: cors, allowedOrigins: '*', allowCredentials: true }",
                            "can't stand together with \"*\"");
     static const char *const origins[] = {

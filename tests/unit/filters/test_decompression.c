@@ -303,6 +303,51 @@ static void memory_that_is_short_is_503(void **state)
     testbed_stop(&bed);
 }
 
+/* The frame of a stranger who declares 8 MiB and sends a hundred bytes of a block. */
+static void a_declared_window_counts_as_it_fills(void **state)
+{
+    static const char head[] = "\x28\xb5\x2f\xfd\x00\x68\x00\x35\x0c";
+    struct testbed bed;
+    struct client client = { 0 };
+    struct memory_ceiling ceiling = { .bytes_max = 16 << 20 };
+    start(&bed, "");
+    bed.slabs.ceiling = &ceiling;
+    client_begin(&bed, &client, "POST /a", written[2].field);
+    client_push(&client, head, sizeof head - 1);
+    client_push(&client, plain, 100);
+    testbed_run(&bed);
+    assert_in_range(memory_ceiling_in_use(&ceiling), 1, 1 << 20);
+    client_leave(&client);
+    testbed_run_until(&bed, &client.released);
+    client_release(&client);
+    assert_int_equal(memory_ceiling_in_use(&ceiling), 0);
+    bed.slabs.ceiling = NULL;
+    slab_pool_release(&bed.slabs);
+    testbed_stop(&bed);
+}
+
+/* The other half is for requests that need no unpacking. */
+static void beyond_half_of_the_memory_nothing_is_unpacked(void **state)
+{
+    for (size_t i = 0; i < COUNT_OF(written); i++) {
+        struct testbed bed;
+        struct client client;
+        struct memory_ceiling ceiling = { .bytes_max = 64 << 20, .taken = 33 << 20 };
+        size_t length;
+        char *packed = pack(written[i].coding, slice_of(plain, PLAIN_BYTES), &length);
+        start(&bed, "");
+        bed.slabs.ceiling = &ceiling;
+        send_body(&bed, &client, written[i].field, slice_of(packed, length), 60000);
+        assert_refused(&client, 503, "memory");
+        client_release(&client);
+        assert_int_equal(memory_ceiling_in_use(&ceiling), 33 << 20);
+        bed.slabs.ceiling = NULL;
+        slab_pool_release(&bed.slabs);
+        testbed_stop(&bed);
+        free(packed);
+    }
+}
+
 static void mistakes_are_told_at_load(void **state)
 {
     testbed_refuses_filter("{ type: decompression, codings: [gzip, lzma] }", "codings");
@@ -326,6 +371,8 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_takes_nothing_along),
         cmocka_unit_test(a_slow_service_holds_the_client_back),
         cmocka_unit_test(memory_that_is_short_is_503),
+        cmocka_unit_test(a_declared_window_counts_as_it_fills),
+        cmocka_unit_test(beyond_half_of_the_memory_nothing_is_unpacked),
         cmocka_unit_test(mistakes_are_told_at_load),
     };
     return cmocka_run_group_tests(tests, make_plain, NULL);

@@ -309,6 +309,40 @@ static void more_pieces_than_the_ring_holds_come_back_in_order(void **state)
     assert_int_equal(f->producer_runs, 1);
 }
 
+/* Who reads a body ahead and copies it gives it back as one piece, in front of what hasn't been read; twice, too. */
+static void what_was_copied_comes_back_as_one_piece(void **state)
+{
+    struct fixture *f = *state;
+    struct slab *copy = slab_take(&f->slabs, SLAB_TINY), *source = slab_take(&f->slabs, SLAB_TINY);
+    for (unsigned i = 0; i < 1000 + BODY_PIPE_PIECES; i++) {
+        copy->bytes[i] = source->bytes[2 * i] = (char)('a' + i % 26);
+        slab_retain(source);
+        body_pipe_push(&f->pipe, source, source->bytes + 2 * i, 1); /* neighbours would become one */
+        if (i < 1000) body_pipe_consume(&f->pipe, 1);
+    }
+    slab_drop(source);
+    for (size_t length = 1000; length <= 1001; length++) {
+        assert_true(body_pipe_put_back(&f->pipe, copy, length, 1 << 20, &f->arena));
+        assert_int_equal(f->pipe.buffered, 1000 + BODY_PIPE_PIECES);
+        assert_int_equal(body_pipe_first(&f->pipe)->length, length);
+        if (length == 1000) body_pipe_consume(&f->pipe, 1001);
+    }
+    slab_drop(copy);
+    for (unsigned i = 0; i < 2; i++) {
+        char got[1000 + BODY_PIPE_PIECES], expected[1000 + BODY_PIPE_PIECES];
+        for (unsigned at = 0; at < sizeof got; at++) {
+            expected[at] = (char)('a' + at % 26);
+            got[at] = *body_pipe_first(&f->pipe)->at;
+            body_pipe_consume(&f->pipe, 1);
+        }
+        assert_memory_equal(got, expected, sizeof got);
+        assert_null(body_pipe_first(&f->pipe));
+        if (i == 0) assert_true(body_pipe_rewind(&f->pipe));
+    }
+    body_pipe_stop(&f->pipe);
+    assert_false(body_pipe_put_back(&f->pipe, NULL, f->pipe.pushed, 10, &f->arena));
+}
+
 static void a_forgotten_replay_keeps_no_memory(void **state)
 {
     struct fixture *f = *state;
@@ -600,6 +634,7 @@ int main(void)
         TEST(what_a_reserve_gave_is_not_kept_for_replay),
         TEST(an_untouched_body_can_be_rewound_without_any_replay),
         TEST(more_pieces_than_the_ring_holds_come_back_in_order),
+        TEST(what_was_copied_comes_back_as_one_piece),
         TEST(a_forgotten_replay_keeps_no_memory),
         TEST(a_copy_gets_all_that_is_pushed_after_it_was_made),
         TEST(a_slow_mirror_is_cut_and_the_original_never_waits),

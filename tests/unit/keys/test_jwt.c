@@ -626,6 +626,9 @@ static void a_token_says_whom_it_speaks_for(void **state)
     assert_slice_is(subject.scopes, "a b");
     assert_true(read_subject("{\"scope\":[]}", &subject, &error));
     assert_slice_is(subject.scopes, "");
+    assert_true(read_subject("{\"sub\":\"\",\"client_id\":\"\",\"azp\":\"z y\"}", &subject, &error));
+    assert_true(slice_is_absent(subject.user_id)); /* nobody's name */
+    assert_slice_is(subject.client_id, "z y");
     static const char *const bad[] = {
         "{\"sub\":7}",
         "{\"sub\":[\"a\"]}",
@@ -637,6 +640,15 @@ static void a_token_says_whom_it_speaks_for(void **state)
         "{\"scope\":[7]}",
         "{\"scp\":\"a\\nb\"}",
         "{\"iss\":[]}",
+        /* A rule would read another name than the service, whose header loses it. */
+        "{\"sub\":\" admin\"}",
+        "{\"sub\":\"admin \"}",
+        "{\"sub\":\"\\tadmin\"}",
+        "{\"sub\":\" \"}",
+        "{\"sub\":\"a\\u0001b\"}",
+        "{\"client_id\":\"app\\u007f\"}",
+        "{\"azp\":\"app\\t\"}",
+        "{\"iss\":\" i\"}",
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         if (read_subject(bad[i], &subject, &error)) fail_msg("%s", bad[i]);
