@@ -320,8 +320,10 @@ static bool refuse_unknown(struct schema_reading *reading, const struct destinat
         known_fields(destinations[0].fields, count > 1 ? destinations[1].fields : NULL, hint + words,
                      sizeof hint - words);
     hint_of_place(&destinations[0], child, hint, sizeof hint);
-    if (is_listed) hint_of_field_elsewhere(child->key, names, name_count, hint, sizeof hint);
-    hint_of_form(reading, destinations[0].fields, child, hint, sizeof hint);
+    if (is_listed) {
+        hint_of_field_elsewhere(child->key, names, name_count, hint, sizeof hint);
+        hint_of_form(reading, destinations[0].fields, child, hint, sizeof hint);
+    }
     problems_add_at_key(reading->problems, child, hint, "unknown field \"%s\"", problems_excerpt(child->key).text);
     return false;
 }

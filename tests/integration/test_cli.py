@@ -61,7 +61,8 @@ FIRST_DAY = {
     "a negative weight": ("services: [{ name: s, instances: [{ host: x, port: 1, weight: -1 }] }]\n", r'sluice\.yaml:1:\d+: "weight" must be between 0 and 65535, not "-1"'),
     "a map for a list": ("services: { s: { instances: [] } }\n", r'sluice\.yaml:1:11: "services" must be a list, not a map \(.*"- "\)'),
     "a text for a map": ("routes: [{ name: a, path: /a, redirect: /b }]\n", r'sluice\.yaml:1:41: "redirect" must be a map of fields, not "/b" \(its fields: to, status, keepQuery\)'),
-    "a word of another program": ("routes: [{ name: a, path: /a, respond: {}, upstream: x }]\n", r'sluice\.yaml:1:44: unknown field "upstream" \(known here: name, id, path, '),
+    "a word of another program": ("routes: [{ name: a, path: /a, respond: {}, upstream: x }]\n", r'sluice\.yaml:1:44: unknown field "upstream" \(here it is "serviceId"\)'),
+    "a word of nobody": ("routes: [{ name: a, path: /a, respond: {}, zzzzzzzz: x }]\n", r'sluice\.yaml:1:44: unknown field "zzzzzzzz" \(known here: name, id, path, '),
 }
 
 
