@@ -83,5 +83,7 @@ struct admin_settings {
 };
 struct admin_settings *admin_settings_create(const struct configuration *);
 void admin_settings_drop(struct admin_settings *);
+/* Nobody is asked who he is: for a listener that only this machine reaches. */
+bool admin_settings_are_open(const struct admin_settings *);
 
 #endif
