@@ -352,7 +352,7 @@ static bool begin(struct changes *changes, struct change_order *order, enum chan
             *outcome = store_failed(changes, &error, &order->error);
             return false;
         }
-        if (head == catalog_revision(changes->catalog)) return true;
+        if (follow_is_at(changes, head)) return true;
         /* Others were faster: what they did is read and put in force without keeping them from going on. */
         store_abort(changes->store);
         if (!follow_head(changes, head, &error)) {
@@ -389,7 +389,7 @@ static bool take_effect(struct changes *changes, struct draft *draft, struct cha
     for (size_t i = 0; i < draft->keys.count; i++)
         vector_push_copy(&keys, &((const struct draft_key *)vector_at(&draft->keys, i))->id);
     order->revision = revision;
-    follow_apply(changes, draft, revision);
+    follow_apply(changes, draft, revision, draft->at_us);
     bool waits = changes_answer_in_force(changes, prepared, keys.items, keys.count, order);
     vector_release(&keys);
     return waits;

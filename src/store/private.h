@@ -142,6 +142,7 @@ struct store {
     bool is_writing;                         /* between store_begin and commit or abort */
     bool has_failed;                         /* something in it went wrong: it can't be committed */
     uint64_t head;                           /* as of store_begin */
+    uint64_t head_at_us;                     /* of the head that was read last */
     uint64_t displaced[RESOURCE_KIND_COUNT]; /* rows whose name was taken from them in this transaction */
 };
 

@@ -74,6 +74,9 @@ struct store_revision_visitor {
     void *argument;
 };
 bool store_read_head(struct store *, uint64_t *revision, struct error *) MUST_USE;
+/* When the head was written that was read last, by store_read_head, store_read_all or store_begin; 0: there is no such revision, as in a
+ * store that is new. A number alone doesn't tell one history from another: a replica that lacked the last commit gives it once more. */
+uint64_t store_head_at(const struct store *);
 /* Ascending from the first one after `after`, or descending from the last one before `before` (0: the newest); at most `limit`. */
 bool store_read_revisions_after(struct store *, uint64_t after, size_t limit, const struct store_revision_visitor *,
                                 struct error *) MUST_USE;

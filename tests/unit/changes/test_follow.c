@@ -195,6 +195,53 @@ static void a_history_with_holes_is_read_over(void **state)
     change_order_destroy(order);
 }
 
+/* What a replica that takes over tells that lacked the last commit, or a database that was put in another one's place: a revision's number
+ * and time are another's, the number alone may be the same. */
+#define LATER \
+    (bed.is_postgres ? "UPDATE revisions SET at = at + interval '1 second'" : "UPDATE revisions SET at = at + 1000000")
+
+static void expect_no_service(void)
+{
+    struct catalog *catalog = changes_catalog(bed.changes);
+    for (unsigned i = 0; i < 1000 && catalog_count(catalog, RESOURCE_SERVICE) > 0; i++) usleep(5000);
+    assert_int_equal(catalog_count(catalog, RESOURCE_SERVICE), 0);
+}
+
+static void another_history_that_ends_in_the_same_number_is_read_anew(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; COMMIT", LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    expect_no_service();
+    assert_int_equal(bed_revision(&bed), 1);
+    bed_check(&bed);
+}
+
+static void an_order_meets_another_history_first(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; COMMIT", LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    assert_int_equal(bed_do(&bed, CHANGE_DELETE, RESOURCE_SERVICE, "one", NULL), CHANGE_NOT_FOUND);
+}
+
+/* Revisions that follow one that is not ours are not on top of what we have. */
+static void another_history_that_went_on_is_read_anew(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; INSERT INTO revisions (revision, at, changes) "
+                              "SELECT 2, at, '[]' FROM revisions WHERE revision = 1; "
+                              "UPDATE store_head SET revision = 2; COMMIT",
+                              LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    assert_true(bed_reaches(&bed, 2));
+    expect_no_service();
+    bed_check(&bed);
+}
+
 static void followers_have_what_writers_have_whatever_is_written(void **state)
 {
     struct random random;
@@ -453,6 +500,9 @@ int main(void)
         TEST_TWO(what_cannot_be_compiled_here_is_left_out_and_comes_when_it_can),
         TEST_TWO(a_plugin_that_cannot_be_had_here_opens_nothing),
         TEST_TWO(a_history_with_holes_is_read_over),
+        TEST(another_history_that_ends_in_the_same_number_is_read_anew),
+        TEST(an_order_meets_another_history_first),
+        TEST(another_history_that_went_on_is_read_anew),
         TEST_TWO(followers_have_what_writers_have_whatever_is_written),
         TEST(a_locked_store_is_away_and_comes_back),
         TEST(a_start_without_the_store_is_from_the_copy),
