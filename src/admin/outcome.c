@@ -66,6 +66,9 @@ static enum admin_step refuse_store(struct exchange *exchange, struct admin_requ
 {
     const char *reason = error->reason ? error->reason : "store-failed";
     bool is_full = strcmp(reason, "store-full") == 0;
+    if (strcmp(reason, "store-busy") == 0)
+        return admin_refuse(exchange, request, 503, reason, "try again in a moment", "nothing was changed: %s",
+                            error->text);
     if (outcome == CHANGE_STORE_AWAY) {
         return admin_refuse(exchange, request, 503, "store-unavailable",
                             "traffic goes on with the configuration in force; try again when the store is back",

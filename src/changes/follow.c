@@ -319,6 +319,8 @@ static bool take_head(struct changes *changes, uint64_t head)
     return false;
 }
 
+/* API keys that others changed meanwhile are told by what is followed: those that the revisions name, or all of them where all is read anew.
+ * To doubt them all each time would let a short absence cost as much as a long one. */
 static bool look(struct changes *changes, struct error *error)
 {
     uint64_t head;
@@ -338,7 +340,6 @@ static void try_to_return(struct changes *changes)
         log_info("store: it is there again, revision %llu", (unsigned long long)catalog_revision(changes->catalog));
         note_health(changes);
         watch_store(changes);
-        changes_tell_keys(changes, NULL, 0);
         return;
     }
     changes->why_away = error;

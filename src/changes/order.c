@@ -175,6 +175,7 @@ void order_answer_away(struct change_order *order, const char *format, ...)
 enum change_outcome store_failed(struct changes *changes, const struct error *error, struct error *into)
 {
     *into = *error;
+    if (strcmp(error->reason, "store-busy") == 0) return CHANGE_STORE_AWAY; /* for this order, and it is not lost */
     if (strcmp(error->reason, "store-unavailable") != 0) return CHANGE_FAILED;
     follow_store_lost(changes, error);
     return CHANGE_STORE_AWAY;
@@ -360,7 +361,8 @@ static bool begin(struct changes *changes, struct change_order *order, enum chan
             return false;
         }
     }
-    order_answer_away(order, "others change the configuration without a pause: try again");
+    error_set(&order->error, BLAME_US, RETRY_NEVER, 503, "store-busy",
+              "others change the configuration without a pause");
     *outcome = CHANGE_STORE_AWAY;
     return false;
 }

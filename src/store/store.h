@@ -8,6 +8,7 @@
  * One thread at a time, which may block: never a worker, the control loop or the builder. Every call is bounded by `timeout_ms` per
  * statement; a server that hangs is STORE_UNAVAILABLE, not a hanging thread. Errors: error->reason is one of
  *   "store-unavailable"  no connection, time ran out, locked by another process: try again later, nothing was written
+ *   "store-busy"         of store_begin: it is there, and others' writes took all the time; nothing was written (PostgreSQL)
  *   "store-full"         no room: nothing was written
  *   "store-newer"        the schema is of a newer version than this program knows
  *   "store-damaged"      a row or a file is not what it must be; the text says which and what to do

@@ -309,6 +309,7 @@ static void a_locked_store_is_away_and_comes_back(void **state)
     assert_true(health.store_is_there);
     assert_string_equal(health.problem, "");
     assert_int_equal(health.revision, 1);
+    assert_int_equal(bed.keys_told, 0); /* nobody has changed one meanwhile: none is in doubt */
     assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a")), CHANGE_CREATED);
 }
 
