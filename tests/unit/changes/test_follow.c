@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "changes/private.h"
+#include "store/copy.h"
 
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -369,6 +371,30 @@ static void a_start_without_the_store_is_from_the_copy(void **state)
     bed_restart(&bed); /* with a gateway again */
 }
 
+static void dawdle(struct job *job) { usleep(400000); }
+static void dawdled(struct job *job, void *receiver) {}
+static void no_row(void *argument, const struct store_row *row) {}
+
+/* The copy of it was in line behind another job as the end came. */
+static void the_last_change_is_in_the_copy_whenever_the_end_comes(void **state)
+{
+    static struct job slow;
+    uint64_t revision = 0, written_us;
+    struct store_visitor visitor = { no_row, NULL };
+    struct error error;
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    wait_for_copy();
+    usleep(1100000); /* the next one is written at once */
+    slow = (struct job){ .reply_to = &bed.changes->mailbox, .work = dawdle, .done = dawdled };
+    assert_true(jobs_submit(bed.changes->jobs, &slow));
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a")), CHANGE_CREATED);
+    usleep(50000);
+    changes_stop(bed.changes);
+    assert_true(copy_read(bed.copy, &visitor, &revision, &written_us, &error));
+    assert_int_equal(revision, 2);
+    assert_true(changes_start(bed.changes, &error));
+}
+
 static void without_store_and_copy_there_is_no_start(void **state)
 {
     struct error error;
@@ -507,6 +533,7 @@ int main(void)
         TEST_TWO(followers_have_what_writers_have_whatever_is_written),
         TEST(a_locked_store_is_away_and_comes_back),
         TEST(a_start_without_the_store_is_from_the_copy),
+        TEST(the_last_change_is_in_the_copy_whenever_the_end_comes),
         TEST(without_store_and_copy_there_is_no_start),
         TEST(the_file_store_is_read_only_but_for_dry_runs),
         TEST(an_answer_waits_for_all_workers_and_the_next_order_does_not),
