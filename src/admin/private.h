@@ -227,8 +227,8 @@ enum admin_step admin_refuse_users(struct exchange *, struct admin_request *, co
                                    const struct change_order *, const char *format, ...) PRINTF_LIKE(6, 7);
 /* Does an If-Match or If-None-Match list hold this ETag? Weak ones count where `weak`. "*" does. */
 bool admin_etag_list_has(struct slice list, struct slice etag, bool weak);
-/* The strong ones of a list, without quotes, separated by commas; "*" alone where it is among them. The caller's. */
-char *admin_etag_list_strong(struct slice list);
+/* Those of a list, weak ones too or not, without quotes, separated by commas; "*" alone where it is among them. The caller's. */
+char *admin_etag_list(struct slice list, bool weak_too);
 
 /* --- document.c: JSON texts that are known to be sound; in others a walk ends early or says nonsense, never outside --- */
 

@@ -118,7 +118,7 @@ struct change_order {
     char *file; /* WHOLE: a configuration file whose resources stand in place of `body`; NULL: none. For changes_run */
     /* ETags without quotes, separated by commas, or "*"; NULL: not asked. WHOLE, ROLLBACK: the revision's number. */
     char *if_match;
-    bool if_none_match_any; /* If-None-Match: *: only where it is not there */
+    char *if_none_match; /* the same; only where it is not one of these, "*": not there at all */
     bool match_required;
     bool cascade;                    /* DELETE: with whoever uses it */
     bool dry_run;                    /* everything up to the compile, nothing after */

@@ -43,6 +43,7 @@ void change_order_destroy(struct change_order *order)
     free(order->body);
     free(order->file);
     free(order->if_match);
+    free(order->if_none_match);
     free(order->tag);
     free(order->author);
     free(order->source);

@@ -297,7 +297,17 @@ static void preconditions_reach_the_order(void **state)
     assert_string_equal(bed.changes->if_match, "*");
     bed.settings->match_required = true;
     ask(&bed, "PUT /admin/services/a", RW JSON "If-None-Match: *\r\n", SERVICE_A);
-    assert_true(bed.changes->if_none_match_any);
+    assert_string_equal(bed.changes->if_none_match, "*");
+    ask(&bed, "PUT /admin/services/a", RW JSON "If-None-Match: \"0123\"\r\nIf-None-Match: W/\"4567\"\r\n", SERVICE_A);
+    assert_string_equal(bed.changes->if_none_match, "0123,4567"); /* all lines, weak ones too */
+    ask(&bed, "PUT /admin/services/a", RW JSON "If-Match: \"0123\"\r\nIf-Match: \"4567\", W/\"89\"\r\n", SERVICE_A);
+    assert_string_equal(bed.changes->if_match, "0123,4567");
+    snprintf(fields, sizeof fields, RO "If-Match: \"x\"\r\nIf-Match: %s\r\n", etag);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", fields, NULL), 200);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", RO "If-Match: \"x\"\r\n", NULL), 412);
+    assert_slice_is(client_header(&bed.client, "ETag"), etag);
+    snprintf(fields, sizeof fields, RO "If-None-Match: \"x\"\r\nIf-None-Match: %s\r\n", etag);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", fields, NULL), 304);
     assert_true(bed.changes->match_required);
     bed.changes->answer = CHANGE_STALE;
     assert_int_equal(ask(&bed, "PUT /admin/services/a", RW JSON "If-Match: \"0123\"\r\n", SERVICE_A), 412);
