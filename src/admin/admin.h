@@ -55,7 +55,7 @@ struct admin_surroundings {
     void *argument;
     /* Internal, the admin worker's thread alone: */
     struct admin_logins *logins; /* made at the first login by token */
-    size_t body_bytes;           /* of bodies that are held */
+    _Atomic size_t body_bytes;   /* of bodies that are held, also by orders on their way; any thread gives back */
     char *openapi;               /* made when it is asked for */
     struct {
         uint64_t second;

@@ -190,6 +190,7 @@ static void give_body(struct admin_request *request, struct change_order *order)
     }
     order->body = request->body.at;
     request->body = (struct admin_text){ 0 };
+    admin_body_is_given(request);
 }
 
 struct change_order *admin_order_create(const struct exchange *exchange, struct admin_request *request,

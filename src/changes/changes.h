@@ -126,6 +126,8 @@ struct change_order {
     char *author, *source, *comment; /* NULL: none */
     /* On the changes thread (or another of its makers), exactly once; the order is the callee's again. */
     void (*done)(struct change_order *, void *argument);
+    /* Nobody waits for the answer any more: then a dry run is not made. Any thread; NULL: somebody always does. */
+    bool (*is_forgotten)(const void *argument);
     void *argument;
     /* The answer. */
     enum change_outcome outcome;
@@ -168,6 +170,7 @@ struct change_question {
     char *client_id; /* API keys: of this client; NULL: all */
     size_t limit;
     void (*done)(struct change_question *, void *argument);
+    bool (*is_forgotten)(const void *argument); /* as that of an order: then it is not looked up */
     void *argument;
     enum change_outcome outcome; /* CHANGE_NOTHING: answered */
     struct error error;

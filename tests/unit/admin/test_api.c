@@ -482,6 +482,30 @@ static void a_client_that_goes_leaves_its_change_to_be_made(void **state)
     admin_testbed_stop(&bed);
 }
 
+/* The limit is one of memory, and a body that waits in line takes it whether or not its client is still there. */
+static void a_body_counts_until_its_change_is_through(void **state)
+{
+    struct admin_testbed bed;
+    struct client client = { 0 };
+    admin_testbed_start(&bed);
+    bed.changes->holds = true;
+    client_ask(&bed.bed, &client, "POST /admin/services?dryRun=true", RW JSON, SERVICE_A);
+    testbed_run(&bed.bed);
+    const struct change_order *order = bed.changes->held_order;
+    assert_non_null(order);
+    assert_false(order->is_forgotten(order->argument));
+    assert_int_equal(bed.surroundings.body_bytes, strlen(SERVICE_A));
+    client_leave(&client);
+    testbed_run(&bed.bed);
+    assert_true(client.released);
+    assert_true(order->is_forgotten(order->argument));
+    assert_int_equal(bed.surroundings.body_bytes, strlen(SERVICE_A));
+    changes_double_let_go(bed.changes);
+    assert_int_equal(bed.surroundings.body_bytes, 0);
+    client_release(&client);
+    admin_testbed_stop(&bed);
+}
+
 static void a_client_may_go_when_its_answer_is_on_the_way(void **state)
 {
     struct admin_testbed bed;
@@ -698,6 +722,7 @@ int main(void)
         cmocka_unit_test(a_body_over_the_limit_is_refused),
         cmocka_unit_test(a_body_that_breaks_off_changes_nothing),
         cmocka_unit_test(a_client_that_goes_leaves_its_change_to_be_made),
+        cmocka_unit_test(a_body_counts_until_its_change_is_through),
         cmocka_unit_test(a_client_may_go_when_its_answer_is_on_the_way),
         cmocka_unit_test(a_change_that_takes_too_long_is_504_and_goes_on),
         cmocka_unit_test(a_body_that_does_not_come_is_408),

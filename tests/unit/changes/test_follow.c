@@ -474,6 +474,27 @@ static void a_line_that_is_too_long_turns_away(void **state)
     assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_SERVICE, "one", "{\"tags\":[\"c\"]}"), CHANGE_UPDATED);
 }
 
+static bool nobody_waits(const void *argument) { return true; }
+
+static void what_nobody_waits_for_is_made_only_where_it_changes_something(void **state)
+{
+    struct change_order *order = bed_order(CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE);
+    order->is_forgotten = nobody_waits;
+    order->dry_run = true;
+    assert_int_equal(bed_run(&bed, order), CHANGE_NOTHING);
+    assert_null(order->list); /* not even looked at */
+    order->dry_run = false;
+    assert_int_equal(bed_run(&bed, order), CHANGE_CREATED);
+    change_order_destroy(order);
+    struct change_question *question = change_question_create();
+    question->about = QUESTION_REVISIONS;
+    question->limit = 1;
+    question->is_forgotten = nobody_waits;
+    assert_int_equal(bed_ask(&bed, question), CHANGE_NOTHING);
+    assert_null(question->document);
+    change_question_destroy(question);
+}
+
 static void at_the_end_everybody_is_answered(void **state)
 {
     enum { COUNT = 200 };
@@ -538,6 +559,7 @@ int main(void)
         TEST(the_file_store_is_read_only_but_for_dry_runs),
         TEST(an_answer_waits_for_all_workers_and_the_next_order_does_not),
         TEST(a_line_that_is_too_long_turns_away),
+        TEST(what_nobody_waits_for_is_made_only_where_it_changes_something),
         TEST(at_the_end_everybody_is_answered),
         TEST(what_was_written_is_there_after_a_restart),
     };
