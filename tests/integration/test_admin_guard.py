@@ -266,6 +266,23 @@ def test_probes_have_an_address_of_their_own(admin_gateway):
         assert probe.get("/admin/services", headers={"Authorization": f"Bearer {RW}"}).status_code == 404, "nothing else is there"
 
 
+def test_who_holds_connections_to_the_probes_keeps_out_neither_probes_nor_the_api(admin_gateway):
+    port = free_port()
+    gateway = admin_gateway(admin={"tokens": TOKENS, "probes": f"127.0.0.1:{port}"}, bearer=RW)
+    held = []
+    try:
+        for _ in range(290):
+            held.append(connect(("127.0.0.1", port)).send(b"GET /ready HTTP/1.1\r\nHost: "))
+        for _ in range(3):
+            assert httpx.get(f"http://127.0.0.1:{port}/ready", **PLAIN_HTTP).status_code == 200
+            with gateway.admin_client() as api:
+                assert api.get("/admin/services").status_code == 200
+    finally:
+        for one in held:
+            one.close()
+    assert gateway.gauges_at_zero()
+
+
 def test_beyond_loopback_it_wants_a_guard(admin_gateway, tmp_path):
     from gateway import run_sluice  # pylint: disable=import-outside-toplevel
     file = tmp_path / "open.yaml"
