@@ -55,7 +55,7 @@ struct admin_surroundings {
     void *argument;
     /* Internal, the admin worker's thread alone: */
     struct admin_logins *logins; /* made at the first login by token */
-    size_t body_bytes;           /* of bodies that are held */
+    _Atomic size_t body_bytes;   /* of bodies that are held, also by orders on their way; any thread gives back */
     char *openapi;               /* made when it is asked for */
     struct {
         uint64_t second;
@@ -83,5 +83,7 @@ struct admin_settings {
 };
 struct admin_settings *admin_settings_create(const struct configuration *);
 void admin_settings_drop(struct admin_settings *);
+/* Nobody is asked who he is: for a listener that only this machine reaches. */
+bool admin_settings_are_open(const struct admin_settings *);
 
 #endif

@@ -247,14 +247,14 @@ bool admin_etag_list_has(struct slice list, struct slice etag, bool weak_too)
     return false;
 }
 
-char *admin_etag_list_strong(struct slice list)
+char *admin_etag_list(struct slice list, bool weak_too)
 {
     struct admin_text tags = { 0 };
     struct slice tag;
     bool weak;
     admin_text_add(&tags, SLICE("")); /* not NULL: where there is none, none fits */
     while (!slice_is_absent(list) && next_tag(&list, &tag, &weak)) {
-        if (weak) continue;
+        if (weak && !weak_too) continue;
         if (slice_equal(tag, SLICE("*"))) tags.length = 0;
         admin_text_format(&tags, "%s%.*s", tags.length ? "," : "", SLICE_PRINT(tag));
         if (slice_equal(tag, SLICE("*"))) break;

@@ -71,7 +71,7 @@ static bool refuse_head(struct exchange *exchange, struct admin_request *request
 
 /* --- reading --- */
 
-/* Only the admin worker's thread reads bodies. */
+/* Only the admin worker's thread reads bodies, so there is never less room than was seen. */
 static bool has_room(const struct exchange *exchange, size_t more)
 {
     return exchange->worker->admin->body_bytes + more <= ADMIN_BODIES_BYTES_MAX;
@@ -159,9 +159,15 @@ enum admin_step admin_body_read(struct exchange *exchange, struct admin_request 
     return ADMIN_WAITS;
 }
 
+void admin_body_is_given(struct admin_request *request)
+{
+    atomic_fetch_sub(&request->exchange->worker->admin->body_bytes, request->body_bytes);
+    request->body_bytes = 0;
+}
+
 void admin_body_forget(struct admin_request *request)
 {
     stop_reading(request);
-    request->exchange->worker->admin->body_bytes -= request->body_bytes;
+    admin_body_is_given(request);
     admin_text_release(&request->body);
 }

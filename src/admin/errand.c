@@ -13,10 +13,14 @@ struct admin_errand {
     struct change_order *order; /* one of the two */
     struct change_question *question;
     char *request_id;
+    /* The order's body counts against the limit until it is gone, whether or not its request still waits. */
+    _Atomic size_t *body_bytes; /* the surroundings', which outlive it */
+    size_t body_bytes_held;
 };
 
 static void errand_destroy(struct admin_errand *errand)
 {
+    atomic_fetch_sub(errand->body_bytes, errand->body_bytes_held);
     if (errand->order) change_order_destroy(errand->order);
     if (errand->question) change_question_destroy(errand->question);
     free(errand->request_id);
@@ -24,6 +28,12 @@ static void errand_destroy(struct admin_errand *errand)
 }
 
 /* --- the changes thread --- */
+
+static bool errand_is_forgotten(const void *argument)
+{
+    const struct admin_errand *errand = argument;
+    return atomic_load(&errand->state) == ERRAND_FORGOTTEN;
+}
 
 static void errand_done(struct admin_errand *errand)
 {
@@ -97,6 +107,7 @@ static struct admin_errand *errand_create(const struct exchange *exchange)
     struct admin_errand *errand = memory_allocate(sizeof *errand);
     atomic_init(&errand->state, ERRAND_UNDER_WAY);
     errand->request_id = memory_copy_slice(exchange->request_id);
+    errand->body_bytes = &exchange->worker->admin->body_bytes;
     return errand;
 }
 
@@ -106,7 +117,10 @@ enum admin_step admin_errand_order(struct exchange *exchange, struct admin_reque
 {
     struct admin_errand *errand = errand_create(exchange);
     errand->order = order;
+    errand->body_bytes_held = order->body_length;
+    atomic_fetch_add(errand->body_bytes, errand->body_bytes_held);
     order->done = order_done;
+    order->is_forgotten = errand_is_forgotten;
     order->argument = errand;
     request->then_order = then;
     if (send_out(exchange, request, errand)) changes_submit(exchange->worker->admin->changes, order);
@@ -121,6 +135,7 @@ enum admin_step admin_errand_ask(struct exchange *exchange, struct admin_request
     struct admin_errand *errand = errand_create(exchange);
     errand->question = question;
     question->done = question_done;
+    question->is_forgotten = errand_is_forgotten;
     question->argument = errand;
     request->then_question = then;
     if (send_out(exchange, request, errand)) changes_ask(exchange->worker->admin->changes, question);

@@ -166,8 +166,9 @@ static enum admin_step login(struct exchange *exchange, struct admin_request *re
 {
     const struct peer_certificate *certificate = exchange->stream->peer->certificate;
     *is_known = true;
-    if (settings->token_count == 0 && !settings->client_certificates) {
-        become(request, SLICE("anonymous"), ADMIN_ADMIN); /* on loopback: the configuration allows it nowhere else */
+    if (admin_settings_are_open(settings)) {
+        /* On loopback: neither a start nor a reload allows it elsewhere. */
+        become(request, SLICE("anonymous"), ADMIN_ADMIN);
         return ADMIN_ANSWERED;
     }
     *is_known = false;

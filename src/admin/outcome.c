@@ -44,12 +44,14 @@ static enum admin_step refuse_stale(struct exchange *exchange, struct admin_requ
                                     const struct change_order *order)
 {
     char etag[CHANGES_ETAG_BYTES];
-    if (order->if_none_match_any && order->before)
-        return admin_refuse(exchange, request, 412, "exists", NULL, "%s is there already", subject(request));
+    if (order->before) changes_etag(order->before->hash, etag);
+    if (order->before && order->if_none_match &&
+        admin_etag_list_has(slice_from_cstring(order->if_none_match), slice_from_cstring(etag), true))
+        return admin_refuse(exchange, request, 412, "exists", NULL,
+                            "%s is there already, and If-None-Match rules that out", subject(request));
     admin_refuse(exchange, request, 412, "changed-meanwhile", "read it again, and make your change on top of that",
                  "%s is not what If-Match says: somebody has changed it meanwhile", subject(request));
     if (!order->before) return ADMIN_ANSWERED;
-    changes_etag(order->before->hash, etag);
     admin_add_etag(exchange, request, slice_from_cstring(etag));
     return ADMIN_ANSWERED;
 }
@@ -68,6 +70,9 @@ static enum admin_step refuse_store(struct exchange *exchange, struct admin_requ
 {
     const char *reason = error->reason ? error->reason : "store-failed";
     bool is_full = strcmp(reason, "store-full") == 0;
+    if (strcmp(reason, "store-busy") == 0)
+        return admin_refuse(exchange, request, 503, reason, "try again in a moment", "nothing was changed: %s",
+                            error->text);
     if (outcome == CHANGE_STORE_AWAY) {
         return admin_refuse(exchange, request, 503, "store-unavailable",
                             "traffic goes on with the configuration in force; try again when the store is back",

@@ -102,8 +102,9 @@ struct admin_request {
     bool reads_body, body_is_taken; /* is being read; was begun to be */
     enum admin_body_trouble body_trouble;
     size_t body_discarded;
-    struct admin_text body;  /* what was read; an order takes it over */
-    size_t body_bytes;       /* how much that was: held against all requests' limit until the exchange ends */
+    struct admin_text body; /* what was read; an order takes it over */
+    size_t
+        body_bytes; /* how much that was: held against all requests' limit until the exchange ends or an order has it */
     struct slice inner_body; /* /admin/validate: the change's own, inside of it; absent elsewhere */
     /* errand.c */
     struct admin_errand *errand;
@@ -151,6 +152,7 @@ void admin_login_succeeded(struct admin_logins *, const struct address *, uint64
 /* Reads the whole body, then the endpoint's answer follows. ADMIN_ANSWERED: it was refused (413, 415, 400 ...). */
 enum admin_step admin_body_read(struct exchange *, struct admin_request *);
 void admin_body_forget(struct admin_request *);
+void admin_body_is_given(struct admin_request *); /* an order has it, and counts it from now on */
 /* Bytes of bodies that are held by all requests together; one more than so many is answered with 503. */
 #define ADMIN_BODIES_BYTES_MAX (192u << 20)
 
@@ -227,8 +229,8 @@ enum admin_step admin_refuse_users(struct exchange *, struct admin_request *, co
                                    const struct change_order *, const char *format, ...) PRINTF_LIKE(6, 7);
 /* Does an If-Match or If-None-Match list hold this ETag? Weak ones count where `weak`. "*" does. */
 bool admin_etag_list_has(struct slice list, struct slice etag, bool weak);
-/* The strong ones of a list, without quotes, separated by commas; "*" alone where it is among them. The caller's. */
-char *admin_etag_list_strong(struct slice list);
+/* Those of a list, weak ones too or not, without quotes, separated by commas; "*" alone where it is among them. The caller's. */
+char *admin_etag_list(struct slice list, bool weak_too);
 
 /* --- document.c: JSON texts that are known to be sound; in others a walk ends early or says nonsense, never outside --- */
 

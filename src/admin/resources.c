@@ -92,17 +92,38 @@ struct changes *admin_changes(struct exchange *exchange, struct admin_request *r
     return changes;
 }
 
+/* All lines of a list as one (RFC 9110 5.3); absent: there is none. */
+static struct slice whole_field(const struct exchange *exchange, struct admin_request *request, struct slice name)
+{
+    const struct headers *headers = &exchange->request->headers;
+    const struct header *header = headers_find(headers, name);
+    struct slice all = header ? header->value : SLICE_ABSENT;
+    while (header && (header = headers_find_next(headers, header))) {
+        all = arena_format(&request->arena, "%.*s, %.*s", SLICE_PRINT(all), SLICE_PRINT(header->value));
+        PROMISE(all.at != NULL);
+    }
+    return all;
+}
+
+/* Preconditions come in this order (RFC 9110 13.2.2): If-Match first. */
 static enum admin_step show(struct exchange *exchange, struct admin_request *request, const struct catalog_entry *entry)
 {
     char etag[CHANGES_ETAG_BYTES];
-    const struct header *header = headers_find(&exchange->request->headers, SLICE("If-None-Match"));
+    struct slice wanted = whole_field(exchange, request, SLICE("If-Match"));
+    struct slice unwanted = whole_field(exchange, request, SLICE("If-None-Match"));
     struct admin_text *text = &request->text;
     changes_etag(entry->hash, etag);
+    if (!slice_is_absent(wanted) && !admin_etag_list_has(wanted, slice_from_cstring(etag), false)) {
+        admin_refuse(exchange, request, 412, "changed-meanwhile", "read it without If-Match",
+                     "it is not what If-Match says: somebody has changed it meanwhile");
+        admin_add_etag(exchange, request, slice_from_cstring(etag));
+        return ADMIN_ANSWERED;
+    }
     write_open_document(text, exchange->worker->admin, entry);
     write_times(text, entry);
     bool is_stable = !write_health(text, exchange->worker->admin, entry);
     admin_text_add(text, SLICE("}"));
-    if (is_stable && header && admin_etag_list_has(header->value, slice_from_cstring(etag), true))
+    if (is_stable && !slice_is_absent(unwanted) && admin_etag_list_has(unwanted, slice_from_cstring(etag), true))
         admin_answer_empty(exchange, 304);
     else
         admin_answer_json(exchange, request, 200);
@@ -159,16 +180,11 @@ enum admin_step admin_get(struct exchange *exchange, struct admin_request *reque
 
 /* --- orders --- */
 
-static char *if_match(const struct exchange *exchange)
+/* NULL: the field is not there. If-Match compares strongly, If-None-Match weakly (RFC 9110 13.1). */
+static char *etags_of(const struct exchange *exchange, struct admin_request *request, struct slice name, bool weak_too)
 {
-    const struct header *header = headers_find(&exchange->request->headers, SLICE("If-Match"));
-    return header ? admin_etag_list_strong(header->value) : NULL;
-}
-
-static bool asks_for_none(const struct exchange *exchange)
-{
-    const struct header *header = headers_find(&exchange->request->headers, SLICE("If-None-Match"));
-    return header && slice_equal(header->value, SLICE("*"));
+    struct slice list = whole_field(exchange, request, name);
+    return slice_is_absent(list) ? NULL : admin_etag_list(list, weak_too);
 }
 
 static char *copy_where_given(struct slice text) { return slice_is_absent(text) ? NULL : memory_copy_slice(text); }
@@ -187,6 +203,7 @@ static void give_body(struct admin_request *request, struct change_order *order)
     }
     order->body = request->body.at;
     request->body = (struct admin_text){ 0 };
+    admin_body_is_given(request);
 }
 
 struct change_order *admin_order_create(const struct exchange *exchange, struct admin_request *request,
@@ -195,8 +212,8 @@ struct change_order *admin_order_create(const struct exchange *exchange, struct 
     struct change_order *order = change_order_create(action, kind);
     order->target = copy_where_given(request->place.target);
     give_body(request, order);
-    order->if_match = if_match(exchange);
-    order->if_none_match_any = asks_for_none(exchange);
+    order->if_match = etags_of(exchange, request, SLICE("If-Match"), false);
+    order->if_none_match = etags_of(exchange, request, SLICE("If-None-Match"), true);
     order->match_required = request->match_required && !request->query.dry_run;
     order->cascade = request->query.cascade;
     order->dry_run = request->query.dry_run;

@@ -35,6 +35,11 @@ struct admin_settings *admin_settings_create(const struct configuration *configu
     return settings;
 }
 
+bool admin_settings_are_open(const struct admin_settings *settings)
+{
+    return settings->token_count == 0 && !settings->client_certificates;
+}
+
 void admin_settings_drop(struct admin_settings *settings)
 {
     if (!settings || atomic_fetch_sub(&settings->references, 1) != 1) return;

@@ -209,7 +209,9 @@ static void question_is_away(struct change_question *question, const char *text)
 
 static void answer_question(struct changes *changes, struct change_question *question)
 {
-    if (!changes->options.store) {
+    if (question->is_forgotten && question->is_forgotten(question->argument)) {
+        question->outcome = CHANGE_NOTHING;
+    } else if (!changes->options.store) {
         question->outcome = CHANGE_READ_ONLY;
     } else if (changes->stopping) {
         question_is_away(question, "sluice is stopping");
@@ -224,10 +226,19 @@ static void answer_question(struct changes *changes, struct change_question *que
     question->done(question, question->argument);
 }
 
+/* Whoever asks for a dry run and goes would keep the thread from those who stayed. A change is made all the same: its client may have seen
+ * that it was taken. */
+static bool is_for_nobody(const struct change_order *order)
+{
+    return order->dry_run && order->is_forgotten && order->is_forgotten(order->argument);
+}
+
 static void take_order(struct changes *changes, struct change_order *order)
 {
     bool waits = false;
-    if (changes->stopping) {
+    if (is_for_nobody(order)) {
+        order->outcome = CHANGE_NOTHING;
+    } else if (changes->stopping) {
         order_answer_away(order, "sluice is stopping");
     } else {
         waits = order_run(changes, order);

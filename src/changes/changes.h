@@ -122,7 +122,7 @@ struct change_order {
     char *left_out; /* of such a file: what stands in it beside resources, "listeners, admin"; NULL: nothing */
     /* ETags without quotes, separated by commas, or "*"; NULL: not asked. WHOLE, ROLLBACK: the revision's number. */
     char *if_match;
-    bool if_none_match_any; /* If-None-Match: *: only where it is not there */
+    char *if_none_match; /* the same; only where it is not one of these, "*": not there at all */
     bool match_required;
     bool cascade;                    /* DELETE: with whoever uses it */
     bool dry_run;                    /* everything up to the compile, nothing after */
@@ -130,6 +130,8 @@ struct change_order {
     char *author, *source, *comment; /* NULL: none */
     /* On the changes thread (or another of its makers), exactly once; the order is the callee's again. */
     void (*done)(struct change_order *, void *argument);
+    /* Nobody waits for the answer any more: then a dry run is not made. Any thread; NULL: somebody always does. */
+    bool (*is_forgotten)(const void *argument);
     void *argument;
     /* The answer. */
     enum change_outcome outcome;
@@ -172,6 +174,7 @@ struct change_question {
     char *client_id; /* API keys: of this client; NULL: all */
     size_t limit;
     void (*done)(struct change_question *, void *argument);
+    bool (*is_forgotten)(const void *argument); /* as that of an order: then it is not looked up */
     void *argument;
     enum change_outcome outcome; /* CHANGE_NOTHING: answered */
     struct error error;

@@ -30,7 +30,7 @@ static bool is_among(const char *etags, const char *wanted)
 
 bool edit_may_go_on(const struct change_order *order, const char *etag, enum change_outcome *outcome)
 {
-    if (etag && order->if_none_match_any) {
+    if (etag && order->if_none_match && is_among(order->if_none_match, etag)) {
         *outcome = CHANGE_STALE;
     } else if (order->if_match) {
         if (etag && is_among(order->if_match, etag)) return true;

@@ -89,11 +89,14 @@ static void take_all_away(struct changes *changes, struct draft *draft)
     }
 }
 
-static bool read_everything(struct changes *changes, struct draft *draft, uint64_t *revision, struct error *error)
+static bool read_everything(struct changes *changes, struct draft *draft, uint64_t *revision, uint64_t *at_us,
+                            struct error *error)
 {
     struct store_visitor visitor = { take_row, draft };
     take_all_away(changes, draft);
-    return store_read_all(changes->store, &visitor, revision, error);
+    if (!store_read_all(changes->store, &visitor, revision, error)) return false;
+    *at_us = store_head_at(changes->store);
+    return true;
 }
 
 /* What others did, revision by revision: of each resource the last state. */
@@ -103,6 +106,7 @@ struct following {
     struct map last[RESOURCE_KIND_COUNT]; /* by id: struct history_change */
     struct vector keys;                   /* struct slice: ids */
     uint64_t read, at_us;
+    uint64_t ours_at_us; /* of the first one, which is the one that we have; 0: there is none to be compared */
     bool ok;
 };
 
@@ -123,9 +127,12 @@ static void note_last(void *argument, const struct history_change *change)
 static void follow_revision(void *argument, const struct store_revision *revision)
 {
     struct following *following = argument;
+    bool is_ours = following->ours_at_us != 0;
     following->at_us = revision->at_us;
     following->ok = following->ok && revision->number == following->read + 1 &&
-                    history_read(&following->arena, revision->changes, note_last, following);
+                    (is_ours ? revision->at_us == following->ours_at_us
+                             : history_read(&following->arena, revision->changes, note_last, following));
+    following->ours_at_us = 0;
     following->read = revision->number;
 }
 
@@ -158,7 +165,7 @@ static bool read_revisions(struct changes *changes, struct following *following,
 
 /* --- into force --- */
 
-void follow_apply(struct changes *changes, struct draft *draft, uint64_t revision)
+void follow_apply(struct changes *changes, struct draft *draft, uint64_t revision, uint64_t at_us)
 {
     struct catalog_change *items = memory_allocate_array(draft->items.count + 1, sizeof *items);
     for (size_t i = 0; i < draft->items.count; i++) {
@@ -169,6 +176,7 @@ void follow_apply(struct changes *changes, struct draft *draft, uint64_t revisio
         if (after && after->updated_us > changes->last_us) changes->last_us = after->updated_us;
     }
     catalog_apply(changes->catalog, items, draft->items.count, revision);
+    changes->head_at_us = at_us;
     free(items);
     local_copy_is_wanted(changes);
 }
@@ -182,7 +190,7 @@ static bool prepare(struct changes *changes, struct draft *draft, struct prepare
     return left_out_prepare(changes, draft, prepared);
 }
 
-static void publish(struct changes *changes, struct draft *draft, uint64_t revision)
+static void publish(struct changes *changes, struct draft *draft, uint64_t revision, uint64_t at_us)
 {
     struct prepared_change *prepared = NULL;
     bool was_behind = changes->is_behind;
@@ -193,7 +201,7 @@ static void publish(struct changes *changes, struct draft *draft, uint64_t revis
         log_lines(LOG_LEVEL_ERROR, text);
         free(text);
     }
-    follow_apply(changes, draft, revision);
+    follow_apply(changes, draft, revision, at_us);
     if (prepared) {
         changes_put_in_force(changes, prepared);
     } else {
@@ -210,7 +218,7 @@ static void try_left_out_again(struct changes *changes)
     struct draft draft;
     problems_init(&problems, NULL);
     changes_draft_init(changes, &draft, &problems);
-    publish(changes, &draft, catalog_revision(changes->catalog));
+    publish(changes, &draft, catalog_revision(changes->catalog), changes->head_at_us);
     draft_release(&draft);
     problems_release(&problems);
 }
@@ -219,13 +227,13 @@ static bool follow_all_anew(struct changes *changes, struct error *error)
 {
     struct problems problems;
     struct draft draft;
-    uint64_t revision;
+    uint64_t revision, at_us;
     problems_init(&problems, NULL);
     changes_draft_init(changes, &draft, &problems);
-    bool ok = read_everything(changes, &draft, &revision, error);
+    bool ok = read_everything(changes, &draft, &revision, &at_us, error);
     if (ok) {
         log_info("store: all read anew, revision %llu", (unsigned long long)revision);
-        publish(changes, &draft, revision);
+        publish(changes, &draft, revision, at_us);
         changes_tell_keys(changes, NULL, 0);
     }
     draft_release(&draft);
@@ -237,8 +245,13 @@ static bool follow_revisions(struct changes *changes, bool *reached, struct erro
 {
     struct problems problems;
     struct draft draft;
-    struct following following = { .draft = &draft, .read = catalog_revision(changes->catalog), .ok = true };
-    uint64_t before = following.read;
+    uint64_t before = catalog_revision(changes->catalog);
+    struct following following = {
+        .draft = &draft,
+        .read = before ? before - 1 : 0,
+        .ours_at_us = before ? changes->head_at_us : 0,
+        .ok = true,
+    };
     problems_init(&problems, NULL);
     changes_draft_init(changes, &draft, &problems);
     arena_init(&following.arena, NULL);
@@ -249,7 +262,7 @@ static bool follow_revisions(struct changes *changes, bool *reached, struct erro
     *reached = ok && following.ok && following.read > before;
     if (*reached) {
         draft_follow_names(&draft); /* what they renamed is in the revisions; names that mean another one now are not */
-        publish(changes, &draft, following.read);
+        publish(changes, &draft, following.read, following.at_us);
         if (following.keys.count) changes_tell_keys(changes, following.keys.items, following.keys.count);
     }
     for (int kind = 0; kind < RESOURCE_KIND_COUNT; kind++) map_release(&following.last[kind]);
@@ -260,10 +273,17 @@ static bool follow_revisions(struct changes *changes, bool *reached, struct erro
     return ok;
 }
 
+bool follow_is_at(const struct changes *changes, uint64_t head)
+{
+    return head == catalog_revision(changes->catalog) && store_head_at(changes->store) == changes->head_at_us;
+}
+
+/* What came after the revision that we have, or all of it, where the store's history is not the one that ours is of: a replica that lacked
+ * the last commit, a file that was put in another one's place. */
 bool follow_head(struct changes *changes, uint64_t head, struct error *error)
 {
     uint64_t revision = catalog_revision(changes->catalog);
-    if (head == revision) return true;
+    if (follow_is_at(changes, head)) return true;
     bool reached = false;
     if (head > revision && !follow_revisions(changes, &reached, error)) return false;
     return reached || follow_all_anew(changes, error);
@@ -308,6 +328,8 @@ static bool take_head(struct changes *changes, uint64_t head)
     return false;
 }
 
+/* API keys that others changed meanwhile are told by what is followed: those that the revisions name, or all of them where all is read anew.
+ * To doubt them all each time would let a short absence cost as much as a long one. */
 static bool look(struct changes *changes, struct error *error)
 {
     uint64_t head;
@@ -381,25 +403,28 @@ static void notified(struct event_source *source, uint32_t events)
 
 /* --- life --- */
 
-static bool fill(struct changes *changes, bool (*read)(struct changes *, struct draft *, uint64_t *, struct error *),
+static bool fill(struct changes *changes,
+                 bool (*read)(struct changes *, struct draft *, uint64_t *revision, uint64_t *at_us, struct error *),
                  struct error *error)
 {
     struct problems problems;
     struct draft draft;
-    uint64_t revision;
+    uint64_t revision, at_us;
     problems_init(&problems, NULL);
     changes_draft_init(changes, &draft, &problems);
-    bool ok = read(changes, &draft, &revision, error);
-    if (ok) follow_apply(changes, &draft, revision);
+    bool ok = read(changes, &draft, &revision, &at_us, error);
+    if (ok) follow_apply(changes, &draft, revision, at_us);
     draft_release(&draft);
     problems_release(&problems);
     return ok;
 }
 
-static bool read_copy(struct changes *changes, struct draft *draft, uint64_t *revision, struct error *error)
+static bool read_copy(struct changes *changes, struct draft *draft, uint64_t *revision, uint64_t *at_us,
+                      struct error *error)
 {
     uint64_t written_us;
     struct store_visitor visitor = { take_row, draft };
+    *at_us = UINT64_MAX;
     return copy_read(changes->options.copy_path, &visitor, revision, &written_us, error);
 }
 

@@ -28,6 +28,7 @@ static void begin_copy(struct timer *timer)
 {
     struct changes *changes = CONTAINER_OF(timer, struct changes, copy_timer);
     if (changes->copy_is_running) return; /* copy_done asks again */
+    changes->copy_is_written = false;     /* of this one: a stop may come before its job has run */
     changes->copy_job = (struct job){ .reply_to = &changes->mailbox, .work = write_copy, .done = copy_done };
     if (!jobs_submit(changes->jobs, &changes->copy_job)) return;
     changes->copy_is_running = true;

@@ -44,6 +44,7 @@ void change_order_destroy(struct change_order *order)
     free(order->file);
     free(order->left_out);
     free(order->if_match);
+    free(order->if_none_match);
     free(order->tag);
     free(order->author);
     free(order->source);
@@ -186,6 +187,7 @@ void order_answer_away(struct change_order *order, const char *format, ...)
 enum change_outcome store_failed(struct changes *changes, const struct error *error, struct error *into)
 {
     *into = *error;
+    if (strcmp(error->reason, "store-busy") == 0) return CHANGE_STORE_AWAY; /* for this order, and it is not lost */
     if (strcmp(error->reason, "store-unavailable") != 0) return CHANGE_FAILED;
     follow_store_lost(changes, error);
     return CHANGE_STORE_AWAY;
@@ -363,7 +365,7 @@ static bool begin(struct changes *changes, struct change_order *order, enum chan
             *outcome = store_failed(changes, &error, &order->error);
             return false;
         }
-        if (head == catalog_revision(changes->catalog)) return true;
+        if (follow_is_at(changes, head)) return true;
         /* Others were faster: what they did is read and put in force without keeping them from going on. */
         store_abort(changes->store);
         if (!follow_head(changes, head, &error)) {
@@ -371,7 +373,8 @@ static bool begin(struct changes *changes, struct change_order *order, enum chan
             return false;
         }
     }
-    order_answer_away(order, "others change the configuration without a pause: try again");
+    error_set(&order->error, BLAME_US, RETRY_NEVER, 503, "store-busy",
+              "others change the configuration without a pause");
     *outcome = CHANGE_STORE_AWAY;
     return false;
 }
@@ -400,7 +403,7 @@ static bool take_effect(struct changes *changes, struct draft *draft, struct cha
     for (size_t i = 0; i < draft->keys.count; i++)
         vector_push_copy(&keys, &((const struct draft_key *)vector_at(&draft->keys, i))->id);
     order->revision = revision;
-    follow_apply(changes, draft, revision);
+    follow_apply(changes, draft, revision, draft->at_us);
     bool waits = changes_answer_in_force(changes, prepared, keys.items, keys.count, order);
     vector_release(&keys);
     return waits;

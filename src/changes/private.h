@@ -168,6 +168,9 @@ struct changes {
     struct store *store;                   /* NULL: the file store, or it could not be opened yet */
     struct catalog *catalog;
     uint64_t last_us; /* nothing that is there is younger */
+    /* When the catalog's revision was written: it is told by number and time, for another history may have the number too. UINT64_MAX: not
+     * known, as of a local copy. */
+    uint64_t head_at_us;
 
     pthread_t thread;
     bool has_thread;
@@ -243,12 +246,14 @@ bool follow_open(struct changes *, struct error *); /* fills the catalog for the
 void follow_start(struct changes *);                /* on the changes thread */
 void follow_stop(struct changes *);
 void follow_store_lost(struct changes *, const struct error *);
+/* The store's head was read: the catalog is that of this very revision. */
+bool follow_is_at(const struct changes *, uint64_t head);
 /* The store's head is known: catch up. False: *error, as the store says. */
 bool follow_head(struct changes *, uint64_t head, struct error *);
 /* Something was done with the store: what it heard meanwhile is taken. */
 void follow_after_use(struct changes *);
-/* The draft is in the catalog now. */
-void follow_apply(struct changes *, struct draft *, uint64_t revision);
+/* The draft is in the catalog now, as the revision that was written then. */
+void follow_apply(struct changes *, struct draft *, uint64_t revision, uint64_t at_us);
 
 /* left_out.c */
 /* Compiles all but what can't be compiled here, which is logged and noted, as is what must not be without it. False: it can't be done, and

@@ -110,12 +110,6 @@ const struct field admin_fields[] = {
     FIELDS_END,
 };
 
-static bool is_loopback(const struct address *address)
-{
-    if (address->any.sa_family == AF_INET) return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
-    return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
-}
-
 static bool check_tokens_differ(struct schema_reading *reading, const struct node *node,
                                 const struct admin_config *admin)
 {
@@ -144,7 +138,7 @@ bool check_admin_guard(struct schema_reading *reading, const struct node *node, 
     const struct admin_config *admin = value;
     bool asks = admin->tokens.count > 0 || (admin->has_tls && admin->tls.client_auth == CLIENT_AUTH_REQUIRED);
     if (!check_tokens_differ(reading, node, admin)) return false;
-    if (asks || is_loopback(&admin->address)) return true;
+    if (asks || address_is_loopback(&admin->address)) return true;
     const struct node *address = node_find(node, "address");
     problems_add(reading->problems, address ? address : node,
                  "127.0.0.1:9080, or add tokens (sluice token makes one), or tls with clientAuth: required",

@@ -6,7 +6,8 @@ struct documents {
     struct configuration *configuration;
     struct identities identities;
     struct resource_directory directory;
-    char place[128]; /* stands where a file's name would: "route 0b9f6a3e-..." */
+    struct vector roots[RESOURCE_KIND_COUNT]; /* struct node *, of those that were read */
+    char place[128];                          /* stands where a file's name would: "route 0b9f6a3e-..." */
 };
 
 /* A document of this place, before its id is known. */
@@ -52,13 +53,41 @@ static void read_kind(struct documents *documents, enum resource_kind kind, cons
     for (size_t i = 0; i < list->count; i++) {
         void *config = (char *)items->items + items->count * type->size;
         name_place(documents, type, i, NULL);
-        const struct node *root = node_read_json(reading->arena, list->items[i], documents->place, reading->problems);
+        struct node *root = node_read_json(reading->arena, list->items[i], documents->place, reading->problems);
         if (!root) continue;
         name_place(documents, type, i, root);
-        if (read_document(documents, kind, root, config))
+        if (read_document(documents, kind, root, config)) {
             items->count++;
-        else
+            vector_push_pointer(&documents->roots[kind], root);
+        } else {
             memset(config, 0, type->size);
+        }
+    }
+}
+
+static struct node *new_map(struct arena *arena, const char *key, struct node *parent)
+{
+    struct node *map = config_allocate(arena, sizeof *map);
+    *map = (struct node){ .kind = NODE_MAP, .key = slice_from_cstring(key), .parent = parent };
+    return map;
+}
+
+/* What is found later, when all is compiled, is a problem of one document among many: it is told as /services/ID/tls/ca, not as /tls/ca.
+ * Not before all were read: until then a document is known by its root. */
+static void give_places(struct documents *documents)
+{
+    struct arena *arena = documents->reading->arena;
+    struct node *all = new_map(arena, "", NULL);
+    for (size_t kind = 0; kind < RESOURCE_KIND_COUNT; kind++) {
+        struct node *list = new_map(arena, resource_types[kind].path, all);
+        for (size_t i = 0; i < documents->roots[kind].count; i++) {
+            struct node *root = vector_pointer_at(&documents->roots[kind], i);
+            const struct node *id = node_find(root, "id");
+            if (!id || id->kind != NODE_SCALAR) continue;
+            root->parent = list;
+            root->key = id->text;
+        }
+        vector_release(&documents->roots[kind]);
     }
 }
 
@@ -81,9 +110,11 @@ static void read_documents(struct schema_reading *reading, struct configuration 
     const char *file = reading->problems->file;
     identities_init(&all.identities, reading, configuration);
     all.directory = identities_directory(&all.identities);
+    for (size_t kind = 0; kind < RESOURCE_KIND_COUNT; kind++) vector_init(&all.roots[kind], sizeof(struct node *));
     for (size_t kind = 0; kind < RESOURCE_KIND_COUNT; kind++)
         read_kind(&all, (enum resource_kind)kind, &documents[kind]);
     identities_release(&all.identities);
+    give_places(&all);
     reading->problems->file = file;
 }
 

@@ -115,6 +115,12 @@ bool address_equal(const struct address *a, const struct address *b)
     }
 }
 
+bool address_is_loopback(const struct address *address)
+{
+    if (address->any.sa_family == AF_INET) return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
+    return address->any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+}
+
 uint16_t address_port(const struct address *address)
 {
     switch (address->any.sa_family) {

@@ -30,6 +30,7 @@ size_t address_write(const struct address *, char into[ADDRESS_TEXT_BYTES]);
 size_t address_write_ip(const struct address *,
                         char into[ADDRESS_TEXT_BYTES]); /* no port, no brackets; v4-mapped as v4 */
 bool address_equal(const struct address *, const struct address *);
+bool address_is_loopback(const struct address *); /* 127.0.0.0/8, ::1: only this machine reaches it */
 uint16_t address_port(const struct address *);
 socklen_t address_length(const struct address *);
 

@@ -7,6 +7,7 @@
 #include "gateway/facts.h"
 
 #define ADMIN_CONNECTIONS_MAX 256
+#define PROBE_CONNECTIONS_MAX 64 /* of those: whoever may reach the probes must not keep others from the API */
 
 static const char admin_configuration[] =
     "listeners: [\"127.0.0.1:1\"] # not used: its sockets come like all others, from the master\n"
@@ -56,7 +57,8 @@ static struct snapshot *make_snapshot(struct admin_worker *admin, struct worker_
 static bool make_settings(struct admin_worker *admin, struct error *error)
 {
     admin->snapshot = make_snapshot(admin, &admin->settings, error);
-    admin->settings.connections = (struct connection_limits){ .connections_max = ADMIN_CONNECTIONS_MAX };
+    admin->settings.connections = (struct connection_limits){ .connections_max = ADMIN_CONNECTIONS_MAX,
+                                                              .probes_max = PROBE_CONNECTIONS_MAX };
     return admin->snapshot != NULL;
 }
 

@@ -23,6 +23,7 @@ struct connection {
     bool counted_by_address;
     bool leaving;
     bool entrance_has_tls, takes_http2;
+    bool is_probe;        /* counted in table->probes */
     bool is_beyond_limit; /* of its address, which became known when there was a connection already */
     struct peer peer;
 };
@@ -46,7 +47,7 @@ void connection_table_init(struct connection_table *table)
     list_init(&table->connections);
     handshakes_init(&table->handshakes, table->http->loop);
     gauge_set(&table->count, 0);
-    table->leaving = 0;
+    table->leaving = table->probes = 0;
     table->draining = table->yields_only = false;
 }
 
@@ -129,10 +130,21 @@ static void destroy_connection(struct retired *retired)
     free(connection);
 }
 
+static void count_probe(struct connection *connection, bool is_probe)
+{
+    if (is_probe == connection->is_probe) return;
+    connection->is_probe = is_probe;
+    if (is_probe)
+        connection->table->probes++;
+    else
+        connection->table->probes--;
+}
+
 /* Its socket is closed, its session or handshake gone. */
 static void end(struct connection *connection)
 {
     struct connection_table *table = connection->table;
+    count_probe(connection, false);
     list_remove(&connection->link);
     if (connection->leaving)
         table->leaving--;
@@ -385,6 +397,21 @@ static void begin(struct connection *connection, int descriptor, const struct en
         start_session(connection, (struct session_socket){ .descriptor = descriptor });
 }
 
+/* Anybody reaches the probes' entrance, and a probe is answered as it comes. So whoever holds a place there longest makes room: those who
+ * only hold places keep out neither a probe nor, as these are few, whoever comes to the API. */
+static void make_room_for_probe(struct connection_table *table)
+{
+    if (table->limits.probes_max == 0 || table->probes < table->limits.probes_max) return;
+    for (struct list_link *link = table->connections.next; link != &table->connections; link = link->next) {
+        struct connection *connection = CONTAINER_OF(link, struct connection, link);
+        if (!connection->is_probe || !connection->session) continue;
+        count_probe(connection, false);
+        counter_add(&table->turned_away, 1);
+        server_session_abort(connection->session);
+        return;
+    }
+}
+
 void connection_accept(struct connection_table *table, int descriptor, const struct address *peer,
                        const struct entrance *entrance)
 {
@@ -393,6 +420,7 @@ void connection_accept(struct connection_table *table, int descriptor, const str
          is_proxy = entrance && entrance->proxy_count > 0; /* whose client is counted, once it is known */
     counter_add(&table->accepted, 1);
     if (entrance && !let_in(table, descriptor, peer, entrance)) return;
+    if (entrance && entrance->only_probes) make_room_for_probe(table);
     if (gauge_read(&table->count) >= table->limits.connections_max ||
         (!is_proxy && !count_address(table, peer, &hash, &counted))) {
         refuse(table, descriptor, peer, entrance);
@@ -407,6 +435,7 @@ void connection_accept(struct connection_table *table, int descriptor, const str
     connection->address_hash = hash;
     connection->counted_by_address = counted;
     gauge_add(&table->count, 1);
+    count_probe(connection, entrance && entrance->only_probes);
     begin(connection, descriptor, entrance);
 }
 

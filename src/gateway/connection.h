@@ -21,6 +21,7 @@ void address_limits_release(struct address_limits *);
 
 struct connection_limits {
     uint32_t connections_max;                        /* a worker */
+    uint32_t probes_max;                             /* of those, at entrances for probes; 0: no limit of their own */
     uint32_t connections_per_address_max;            /* 0: no limit */
     uint32_t new_connections_per_address_per_second; /* 0: no limit */
     uint32_t handshakes_per_address_per_second;      /* 0: no limit */
@@ -39,6 +40,7 @@ struct connection_table {
     /* Internal. */
     struct list_link connections;
     struct gauge count;
+    uint32_t probes;              /* of `count`, those that came by an entrance for probes */
     uint32_t leaving;             /* turned away and not gone yet; not in `count` */
     struct handshakes handshakes; /* its timeout_ms is the worker's to set */
     struct counter accepted, turned_away;

@@ -98,10 +98,10 @@ static const struct publisher_events publisher_events = {
     .certificates = take_certificates,
 };
 
-void control_take_admin_settings(struct gateway *gateway)
+void control_take_admin_settings(struct gateway *gateway, struct facts *facts)
 {
-    admin_view_take_settings(&gateway->admin_view, gateway->facts->admin_settings);
-    gateway->facts->admin_settings = NULL;
+    admin_view_take_settings(&gateway->admin_view, facts->admin_settings);
+    facts->admin_settings = NULL;
 }
 
 /* --- down --- */
@@ -350,7 +350,7 @@ static bool start_changes(struct gateway *gateway, struct error *error)
 static bool create_admin(struct gateway *gateway, struct error *error)
 {
     admin_view_init(&gateway->admin_view, gateway);
-    control_take_admin_settings(gateway);
+    control_take_admin_settings(gateway, gateway->facts);
     if (!gateway->facts->admin_enabled) return true;
     gateway->admin = admin_worker_create(gateway->options->admin_registry, &gateway->admin_view.surroundings,
                                          &gateway->addresses, gateway->facts->admin_entrances, error);

@@ -101,8 +101,8 @@ void control_hand_good_text_on(struct gateway *);
 /* The keys of tickets too, so that a gateway that follows, by an upgrade or a crash, resumes the sessions of this one. */
 void control_hand_ticket_keys_on(struct gateway *);
 
-/* Of the facts in force, for the admin API. */
-void control_take_admin_settings(struct gateway *);
+/* Who is let into the admin API from now on. */
+void control_take_admin_settings(struct gateway *, struct facts *);
 
 struct resolver_settings control_resolver_settings(const struct facts *);
 

@@ -44,8 +44,36 @@ void publisher_keep_good_text(struct publisher *publisher, int text)
 
 int publisher_take_good_text(struct publisher *publisher) { return atomic_exchange(&publisher->good_text, -1); }
 
-static char *take_text(struct problems *problems)
+/* What a problem of a stored resource is about, which stands in no file: `service "users"`. NULL: it is none. The caller's. */
+static char *name_resource(const struct publisher *publisher, const struct problem *problem)
 {
+    struct slice rest = slice_from_cstring(problem->pointer), nothing, kind, id;
+    bool is_ambiguous = false;
+    if (problem->line || !publisher->store || !publisher->changes) return NULL;
+    if (!slice_next(&rest, '/', &nothing) || !slice_next(&rest, '/', &kind) || !slice_next(&rest, '/', &id))
+        return NULL;
+    const struct resource_type *type = resource_type_find(kind);
+    struct catalog_entry *entry = NULL;
+    if (type) entry = catalog_find(changes_catalog(publisher->changes), resource_kind_of(type), id, &is_ambiguous);
+    char *name = entry ? memory_format("%s \"%.*s\"", type->word, SLICE_PRINT(entry->name)) : NULL;
+    catalog_entry_drop(entry);
+    return name;
+}
+
+static void name_resources(const struct publisher *publisher, struct problems *problems)
+{
+    for (size_t i = 0; i < problems->list.count; i++) {
+        struct problem *problem = vector_at(&problems->list, i);
+        char *name = name_resource(publisher, problem);
+        if (!name) continue;
+        free(problem->file);
+        problem->file = name;
+    }
+}
+
+static char *take_text(const struct publisher *publisher, struct problems *problems)
+{
+    name_resources(publisher, problems);
     char *text = problems_to_text(problems);
     problems_release(problems);
     return text;
@@ -168,7 +196,7 @@ static struct snapshot *load_by(struct publisher *publisher, read_function *read
         problems_release(&problems);
     } else {
         if (text >= 0) close(text);
-        *failure = take_text(&problems);
+        *failure = take_text(publisher, &problems);
     }
     return snapshot;
 }
@@ -287,7 +315,7 @@ static void deliver_read_order(struct message *message, void *receiver)
         publisher->pending_log = copy_or_null(prepared.facts->access_log);
         publisher_tell_read(publisher, prepared.facts, NULL);
     } else {
-        publisher_tell_read(publisher, NULL, take_text(&problems));
+        publisher_tell_read(publisher, NULL, take_text(publisher, &problems));
     }
 }
 
@@ -314,7 +342,7 @@ static void apply(struct publisher *publisher)
         publisher->pending_entrances = NULL;
     }
     if (!snapshot) {
-        publisher_tell_applied(publisher, take_text(&problems));
+        publisher_tell_applied(publisher, take_text(publisher, &problems));
         return;
     }
     problems_release(&problems);

@@ -255,6 +255,16 @@ static void warn(char **warnings, const char *words)
     *warnings = longer;
 }
 
+static void warn_of_unchanged_admin(const struct facts *before, const struct facts *after, char **warnings)
+{
+    if (before->admin_enabled && !after->admin_enabled) {
+        warn(warnings,
+             "admin: it goes on as it is, with the tokens that it has, until the next `sluice upgrade` or start");
+    } else if (!has_same_admin(before, after)) {
+        warn(warnings, "admin: another address takes effect with the next `sluice upgrade` or start");
+    }
+}
+
 static void warn_of_unchanged(const struct facts *before, const struct facts *after, char **warnings)
 {
     if (after->workers != before->workers) {
@@ -263,8 +273,7 @@ static void warn_of_unchanged(const struct facts *before, const struct facts *af
                  after->workers, before->workers);
         warn(warnings, words);
     }
-    if (!has_same_admin(before, after))
-        warn(warnings, "admin: another address takes effect with the next `sluice upgrade` or start");
+    warn_of_unchanged_admin(before, after, warnings);
     if (strcmp(before->user ? before->user : "", after->user ? after->user : "") != 0)
         warn(warnings, "user: another one takes effect with the next `sluice upgrade` or start");
 }
@@ -365,6 +374,35 @@ static char *find_listener_on_admin(const struct gateway *gateway)
     return failure;
 }
 
+/* Who is asked for a token changes at once, the address with the next start: a guard that the configuration allows for its own address,
+ * which is loopback, may not be enough for the running one. NULL: it is; else why not, the caller's. */
+static char *find_opened_admin(const struct gateway *gateway)
+{
+    const struct facts *before = gateway->facts, *after = gateway->reload.facts;
+    PROMISE(before != NULL && after != NULL);
+    if (!gateway->admin || !after->admin_enabled || address_is_loopback(&before->admin)) return NULL;
+    if (!admin_settings_are_open(after->admin_settings)) return NULL;
+    char text[ADDRESS_TEXT_BYTES];
+    address_write(&before->admin, text);
+    char *stands = where_it_stands(gateway, &after->admin);
+    char *failure = memory_format(
+        "%sadmin: without tokens everybody would be let in at %s, where the running admin listener stays until the next "
+        "upgrade or start (say `sluice upgrade`, or keep tokens until then)",
+        stands, text);
+    free(stands);
+    return failure;
+}
+
+/* What stands against putting the facts in force. NULL: nothing; the caller's. */
+static char *find_obstacle(struct gateway *gateway)
+{
+    struct error error;
+    char *obstacle = find_listener_on_admin(gateway);
+    if (!obstacle) obstacle = find_opened_admin(gateway);
+    if (!obstacle && !prepare_resolver(gateway, &error)) obstacle = memory_format("%s", error.text);
+    return obstacle;
+}
+
 void control_reload_read(void *owner, struct facts *facts, const char *failure)
 {
     struct gateway *gateway = owner;
@@ -377,17 +415,11 @@ void control_reload_read(void *owner, struct facts *facts, const char *failure)
         return;
     }
     gateway->reload.facts = facts;
-    char *on_admin = find_listener_on_admin(gateway);
-    if (on_admin) {
+    char *obstacle = find_obstacle(gateway);
+    if (obstacle) {
         publisher_discard(gateway->publisher);
-        refuse_reload(gateway, on_admin);
-        free(on_admin);
-        return;
-    }
-    struct error error;
-    if (!prepare_resolver(gateway, &error)) {
-        publisher_discard(gateway->publisher);
-        refuse_reload(gateway, error.text);
+        refuse_reload(gateway, obstacle);
+        free(obstacle);
         return;
     }
     for (size_t i = 0; i < facts->listener_count; i++) {
@@ -411,20 +443,30 @@ static void all_sockets_answered(struct gateway *gateway)
     }
 }
 
+/* Who is let in changes at once, so that a token or an authority can be taken back; where that is, only with a start. Whoever took the
+ * section out wants the listener gone: until it is, it lets in nobody that it did not before. */
+static void take_over_admin(struct gateway *gateway, const struct facts *before, struct facts *facts)
+{
+    if (gateway->admin && facts->admin_enabled) {
+        /* Each listener takes the entrance of its address; one whose address is not there any more keeps what it has. */
+        admin_worker_renew(gateway->admin, facts->admin_entrances);
+        control_take_admin_settings(gateway, facts);
+    }
+    facts->admin = before->admin;
+    facts->admin_enabled = before->admin_enabled;
+    facts->probes = before->probes;
+    facts->probes_enabled = before->probes_enabled;
+}
+
 static void take_over_facts(struct gateway *gateway, char **warnings)
 {
     struct facts *before = gateway->facts, *facts = gateway->reload.facts;
     warn_of_unchanged(before, facts, warnings);
     facts->workers = before->workers;
-    if (gateway->admin && has_same_admin(before, facts)) admin_worker_renew(gateway->admin, facts->admin_entrances);
-    facts->admin = before->admin;
-    facts->admin_enabled = before->admin_enabled;
-    facts->probes = before->probes;
-    facts->probes_enabled = before->probes_enabled;
+    take_over_admin(gateway, before, facts);
     gateway->facts = facts;
     gateway->reload.facts = NULL;
     certificate_watch_take(&gateway->certificates, &facts->certificates);
-    control_take_admin_settings(gateway);
     access_log_retarget(gateway->access_log, facts->access_log, facts_take_log(facts));
     if (gateway->reload.resolver) resolver_commit(gateway->resolver, gateway->reload.resolver);
     gateway->reload.resolver = NULL;

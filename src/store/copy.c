@@ -3,9 +3,11 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -15,6 +17,7 @@
 
 #define VERSION 1
 #define BUFFER_BYTES 65536
+#define LEFT_OVER_SECONDS (10 * 60) /* nobody writes a copy for so long */
 
 enum copy_of { COPY_OF_DOCUMENTS = 1, COPY_OF_KEYS = 2, COPY_OF_SOME_KEYS = 3 };
 
@@ -118,18 +121,44 @@ static void put_item(struct writing *writing, const struct item_shape *shape, co
     writing->head.count++;
 }
 
+static bool is_beside(struct slice name, struct slice base)
+{
+    return name.length > base.length && slice_starts_with(name, base) && name.at[base.length] == '.' &&
+           slice_ends_with(name, SLICE(".new"));
+}
+
+/* What processes have left that died over it. Younger ones are being written: gateways that share a folder write side by side. */
+static void sweep_left_over(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct slice base = slice_from_cstring(slash ? slash + 1 : path);
+    char *folder = slash ? memory_copy_slice(slice_of(path, (size_t)(slash - path) + 1))
+                         : memory_copy_slice(SLICE("."));
+    DIR *entries = opendir(folder);
+    struct dirent *entry;
+    struct stat file;
+    while (entries && (entry = readdir(entries))) {
+        if (!is_beside(slice_from_cstring(entry->d_name), base)) continue;
+        if (fstatat(dirfd(entries), entry->d_name, &file, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (file.st_mtime + LEFT_OVER_SECONDS < time(NULL)) unlinkat(dirfd(entries), entry->d_name, 0);
+    }
+    if (entries) closedir(entries);
+    free(folder);
+}
+
 static struct writing *begin_writing(const char *path, enum copy_of of, struct error *error)
 {
     struct writing *writing = memory_allocate(sizeof *writing);
     writing->path = path;
-    writing->beside = memory_format("%s.new", path);
+    writing->beside = memory_format("%s.XXXXXX.new", path);
     writing->head = (struct head){ .version = VERSION, .of = of, .written_us = clock_wall_ns() / 1000 };
     memcpy(writing->head.magic, magic, sizeof magic);
     writing->checksum = XXH3_createState();
     PROMISE(writing->checksum != NULL);
     XXH3_128bits_reset(writing->checksum);
-    unlink(writing->beside); /* of a process that died; what stands there may not be ours to write into */
-    writing->file = open(writing->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    sweep_left_over(path);
+    /* A name of its own, for two gateways may write at once, and new: what stands there may not be ours to write into. */
+    writing->file = mkostemps(writing->beside, (int)strlen(".new"), O_CLOEXEC);
     if (writing->file >= 0 && write_all(writing->file, (const char *)&writing->head, sizeof writing->head))
         return writing;
     writing->failed = true;
@@ -173,7 +202,7 @@ static bool end_writing(struct writing *writing, bool ok, struct error *error)
     } else {
         ok = false;
     }
-    if (!ok) unlink(writing->beside);
+    if (!ok && writing->file >= 0) unlink(writing->beside);
     if (writing->file >= 0) close(writing->file);
     XXH3_freeState(writing->checksum);
     free(writing->beside);

@@ -169,6 +169,15 @@ static bool is_worth_another(const struct postgres_store *store, bool was_there)
     return was_there && !store->base.is_open && !store->connection && !store->was_late;
 }
 
+/* The time ran out, the statement's or that for a lock, and the server says so itself: it is there, and writers are in front of us. A frozen
+ * one says nothing. */
+static bool has_no_turn(const struct execution *execution, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    return execution->statement == STATEMENT_HEAD_LOCK && state &&
+           (strcmp(state, "57014") == 0 || strcmp(state, "55P03") == 0);
+}
+
 static bool postgres_execute(struct store *base, struct execution *execution, struct error *error)
 {
     struct postgres_store *store = postgres_of(base);
@@ -186,6 +195,9 @@ static bool postgres_execute(struct store *base, struct execution *execution, st
         const char *changed = PQcmdTuples(result);
         execution->changed = *changed ? strtoull(changed, NULL, 10) : 0;
         ok = take_rows(result, execution, error);
+    } else if (has_no_turn(execution, result)) {
+        store_refuse(error, STORE_BUSY, "%s: others write to it: no turn came within %u ms", base->shown,
+                     base->timeout_ms);
     } else {
         postgres_refuse(store, result, error);
     }

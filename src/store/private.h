@@ -142,6 +142,7 @@ struct store {
     bool is_writing;                         /* between store_begin and commit or abort */
     bool has_failed;                         /* something in it went wrong: it can't be committed */
     uint64_t head;                           /* as of store_begin */
+    uint64_t head_at_us;                     /* of the head that was read last */
     uint64_t displaced[RESOURCE_KIND_COUNT]; /* rows whose name was taken from them in this transaction */
 };
 
@@ -150,9 +151,12 @@ void store_init(struct store *, const struct store_driver *, const struct store_
 void store_release(struct store *);
 
 /* With the error's reason, text as printf; returns false. */
-#define store_refuse(error, reason, ...) \
-    error_set(error, BLAME_US, RETRY_NEVER, strcmp(reason, STORE_UNAVAILABLE) == 0 ? 503 : 500, reason, __VA_ARGS__)
+#define store_refuse(error, reason, ...)                                                                       \
+    error_set(error, BLAME_US, RETRY_NEVER,                                                                    \
+              (strcmp(reason, STORE_UNAVAILABLE) == 0 || strcmp(reason, STORE_BUSY) == 0) ? 503 : 500, reason, \
+              __VA_ARGS__)
 #define STORE_UNAVAILABLE "store-unavailable"
+#define STORE_BUSY "store-busy"
 #define STORE_FULL "store-full"
 #define STORE_NEWER "store-newer"
 #define STORE_DAMAGED "store-damaged"

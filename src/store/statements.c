@@ -14,8 +14,10 @@ const struct statement_text statement_texts[STATEMENT_ROWS] = {
         "SELECT count(*) FROM pg_catalog.pg_class WHERE relname = 'store_schema' AND pg_catalog.pg_table_is_visible(oid)",
     },
     [STATEMENT_SCHEMA_VERSION] = { .sqlite = "SELECT version FROM store_schema" },
-    [STATEMENT_HEAD] = { .sqlite = "SELECT revision FROM store_head" },
-    /* BEGIN IMMEDIATE is SQLite's lock. */
+    [STATEMENT_HEAD] = { .sqlite = "SELECT store_head.revision, revisions.at FROM store_head "
+                                   "LEFT JOIN revisions ON revisions.revision = store_head.revision" },
+    /* BEGIN IMMEDIATE is SQLite's lock. PostgreSQL's may come after a wait, and then the statement sees the head as it is now but all other
+     * tables as they were before: the revision is asked for by itself. */
     [STATEMENT_HEAD_LOCK] = { "SELECT revision FROM store_head", "SELECT revision FROM store_head FOR UPDATE" },
     [STATEMENT_REVISION_ADD] = {
         "INSERT INTO revisions (" REVISION_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6)",

@@ -157,11 +157,32 @@ bool store_take_number(void *argument, const struct value *columns, size_t count
     return true;
 }
 
+struct head {
+    uint64_t revision, at_us;
+};
+
+static bool take_head(void *argument, const struct value *columns, size_t count, struct error *error)
+{
+    struct head *head = argument;
+    if (count != 2) return store_refuse(error, STORE_DAMAGED, "table \"store_head\" does not hold what it must");
+    head->at_us = columns[1].type == VALUE_NULL ? 0 : (uint64_t)columns[1].number;
+    return store_take_number(&head->revision, columns, 1, error);
+}
+
 bool store_read_head(struct store *store, uint64_t *revision, struct error *error)
 {
-    struct execution execution = { .statement = STATEMENT_HEAD, .row = store_take_number, .argument = revision };
-    return store_execute(store, &execution, error);
+    struct head head = { .revision = UINT64_MAX };
+    struct execution execution = { .statement = STATEMENT_HEAD, .row = take_head, .argument = &head };
+    if (!store_execute(store, &execution, error)) return false;
+    if (head.revision == UINT64_MAX)
+        return store_refuse(error, STORE_DAMAGED,
+                            "table \"store_head\" is empty: it must hold the newest revision's number");
+    *revision = head.revision;
+    store->head_at_us = head.at_us;
+    return true;
 }
+
+uint64_t store_head_at(const struct store *store) { return store->head_at_us; }
 
 bool store_begin(struct store *store, uint64_t *revision, struct error *error)
 {
@@ -169,12 +190,8 @@ bool store_begin(struct store *store, uint64_t *revision, struct error *error)
     if (!store_transaction_begin(store, TRANSACTION_WRITE, error)) return false;
     store->is_writing = true;
     store->has_failed = false;
-    store->head = UINT64_MAX;
-    struct execution lock = { .statement = STATEMENT_HEAD_LOCK, .row = store_take_number, .argument = &store->head };
-    bool ok = store_execute(store, &lock, error);
-    if (ok && store->head == UINT64_MAX)
-        ok = store_refuse(error, STORE_DAMAGED,
-                          "table \"store_head\" is empty: it must hold the newest revision's number");
+    struct execution lock = { .statement = STATEMENT_HEAD_LOCK };
+    bool ok = store_execute(store, &lock, error) && store_read_head(store, &store->head, error);
     if (!ok) store_abort(store);
     *revision = store->head;
     return ok;

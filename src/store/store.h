@@ -8,6 +8,7 @@
  * One thread at a time, which may block: never a worker, the control loop or the builder. Every call is bounded by `timeout_ms` per
  * statement; a server that hangs is STORE_UNAVAILABLE, not a hanging thread. Errors: error->reason is one of
  *   "store-unavailable"  no connection, time ran out, locked by another process: try again later, nothing was written
+ *   "store-busy"         of store_begin: it is there, and others' writes took all the time; nothing was written (PostgreSQL)
  *   "store-full"         no room: nothing was written
  *   "store-newer"        the schema is of a newer version than this program knows
  *   "store-damaged"      a row or a file is not what it must be; the text says which and what to do
@@ -74,6 +75,9 @@ struct store_revision_visitor {
     void *argument;
 };
 bool store_read_head(struct store *, uint64_t *revision, struct error *) MUST_USE;
+/* When the head was written that was read last, by store_read_head, store_read_all or store_begin; 0: there is no such revision, as in a
+ * store that is new. A number alone doesn't tell one history from another: a replica that lacked the last commit gives it once more. */
+uint64_t store_head_at(const struct store *);
 /* Ascending from the first one after `after`, or descending from the last one before `before` (0: the newest); at most `limit`. */
 bool store_read_revisions_after(struct store *, uint64_t after, size_t limit, const struct store_revision_visitor *,
                                 struct error *) MUST_USE;

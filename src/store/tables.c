@@ -159,8 +159,7 @@ bool store_read_all(struct store *store, const struct store_visitor *visitor, ui
 {
     bool begun;
     if (!store_begin_read(store, &begun, error)) return false;
-    struct execution head = { .statement = STATEMENT_HEAD, .row = store_take_number, .argument = revision };
-    bool ok = store_execute(store, &head, error);
+    bool ok = store_read_head(store, revision, error);
     for (int kind = 0; ok && kind < RESOURCE_KIND_COUNT; kind++) {
         if (kind != RESOURCE_API_KEY) ok = read_rows(store, (enum resource_kind)kind, visitor, error);
     }

@@ -606,3 +606,17 @@ def test_a_stop_in_the_middle_of_changes_loses_none_that_was_acknowledged(admin_
         if not cursor:
             break
     assert set(acknowledged) <= there
+
+
+def test_a_reload_names_the_stored_resource_that_cannot_be_used_here(admin_gateway, tmp_path):
+    authority = Authority(tmp_path)
+    gateway = admin_gateway()
+    made = gateway.api.post("/admin/services", json=service("pay", protocol="https", tls={"ca": str(authority.path)}))
+    assert made.status_code == 201, made.text
+    authority.path.unlink()
+    refused = gateway.command("reload")
+    assert refused.returncode == 1
+    assert f'service "pay": /services/{made.json()["id"]}/tls/ca: ca "{authority.path}" cannot be read' in refused.stderr, refused.stderr
+    assert "sluice.yaml" not in refused.stderr, "it stands in no file"
+    gateway.api.patch("/admin/services/pay", json={"tls": None}).raise_for_status()
+    assert gateway.command("reload").returncode == 0

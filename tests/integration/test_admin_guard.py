@@ -1,13 +1,16 @@
 """Who may use the admin API: tokens, roles, certificates, browsers, guessers; and what the audit log tells of it."""
 import concurrent.futures
 import json
+import re
 import ssl
 import time
 
 import httpx
 import pytest
+import yaml
 
 from admin import admin_gateway, problem, route, service, sha256, token  # noqa: F401  pylint: disable=unused-import
+from backend import free_port
 from certificates import Authority
 from openapi import answers_as_documented  # noqa: F401  pylint: disable=unused-import
 from plain_http import PLAIN_HTTP
@@ -133,6 +136,49 @@ def test_tokens_are_rotated_by_a_reload_with_overlap(guarded):
         assert api.get("/admin/services").status_code == 200
 
 
+def anybody_may(gateway):
+    """The status of a change that somebody without a token asks for."""
+    with httpx.Client(base_url=gateway.admin_url, **PLAIN_HTTP) as stranger:
+        return stranger.post("/admin/services", json=service("strangers")).status_code
+
+
+def bootstrap(gateway, admin):
+    return {"store": gateway.config["store"], "listeners": gateway.config["listeners"], "accessLog": {"path": "access.log"},
+            "workers": 1, **({"admin": admin} if admin else {})}
+
+
+def test_a_reload_never_opens_an_admin_listener_that_stays_beyond_loopback(admin_gateway):
+    """The address waits for a start. A file that is good for its own one, on loopback and without tokens, isn't for the running one."""
+    port = free_port()
+    gateway = admin_gateway(admin={"address": f"0.0.0.0:{port}", "tokens": TOKENS}, bearer=RW, ready=False)
+    gateway.admin_port = port
+    gateway.wait_until_ready()
+    with gateway.admin_client() as api:
+        for address in (f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"):
+            gateway.write_config(text=yaml.dump(bootstrap(gateway, {"address": address})))
+            refused = gateway.command("reload")
+            assert refused.returncode == 1 and re.search(rf"sluice.yaml:\d+:\d+: admin: .*0\.0\.0\.0:{port}.*keep tokens", refused.stderr), refused
+            assert anybody_may(gateway) == 401 and api.get("/admin/services").status_code == 200
+        fresh = "fresh-token-0123456789"
+        gateway.write_config(text=yaml.dump(bootstrap(gateway, {"address": f"127.0.0.1:{port}", "tokens": [token("carol", fresh)]})))
+        assert gateway.command("reload").returncode == 0
+        assert anybody_may(gateway) == 401 and api.get("/admin/services").status_code == 401, "a token is taken back at once, whatever the address"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_an_admin_listener_that_was_taken_out_keeps_its_guard_until_it_is_gone(admin_gateway, host):
+    port = free_port()
+    gateway = admin_gateway(admin={"address": f"{host}:{port}", "tokens": TOKENS}, bearer=RW, ready=False)
+    gateway.admin_port = port
+    gateway.wait_until_ready()
+    gateway.write_config(text=yaml.dump(bootstrap(gateway, None)))
+    assert gateway.command("reload").returncode == 0
+    assert "admin: it goes on as it is, with the tokens that it has, until" in gateway.stderr()
+    assert anybody_may(gateway) == 401
+    with gateway.admin_client() as api:
+        assert api.get("/admin/services").json()["items"] == []
+
+
 def test_the_audit_log_tells_who_did_what_from_where(guarded):
     made = guarded.api.post("/admin/services", json=service("s"))
     guarded.api.patch("/admin/services/s", json={"tags": ["x"]}).raise_for_status()
@@ -211,7 +257,6 @@ def test_a_client_certificate_is_a_login(admin_gateway, tmp_path):
 
 
 def test_probes_have_an_address_of_their_own(admin_gateway):
-    from backend import free_port  # pylint: disable=import-outside-toplevel
     port = free_port()
     gateway = admin_gateway(admin={"tokens": TOKENS, "probes": f"127.0.0.1:{port}"}, bearer=RW)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", **PLAIN_HTTP) as probe:
@@ -219,6 +264,23 @@ def test_probes_have_an_address_of_their_own(admin_gateway):
         assert probe.get("/ready").json() == {"status": "ready"}
         assert probe.get("/admin/services").status_code in (401, 404)
         assert probe.get("/admin/services", headers={"Authorization": f"Bearer {RW}"}).status_code == 404, "nothing else is there"
+
+
+def test_who_holds_connections_to_the_probes_keeps_out_neither_probes_nor_the_api(admin_gateway):
+    port = free_port()
+    gateway = admin_gateway(admin={"tokens": TOKENS, "probes": f"127.0.0.1:{port}"}, bearer=RW)
+    held = []
+    try:
+        for _ in range(290):
+            held.append(connect(("127.0.0.1", port)).send(b"GET /ready HTTP/1.1\r\nHost: "))
+        for _ in range(3):
+            assert httpx.get(f"http://127.0.0.1:{port}/ready", **PLAIN_HTTP).status_code == 200
+            with gateway.admin_client() as api:
+                assert api.get("/admin/services").status_code == 200
+    finally:
+        for one in held:
+            one.close()
+    assert gateway.gauges_at_zero()
 
 
 def test_beyond_loopback_it_wants_a_guard(admin_gateway, tmp_path):

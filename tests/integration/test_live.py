@@ -419,3 +419,17 @@ def test_probes_have_a_port_of_their_own_where_nothing_else_is_answered(gateway,
     assert {probe(path) for path in ("/admin", "/admin/health", "/admin/routes", "/admin/metrics")} == {404}
     running.reload({"store": "sqlite:sluice.db", "admin": {**running.config["admin"], "probes": f"127.0.0.1:{free_port()}"}})
     assert probe("/live") == 200 and "another address takes effect with the next" in running.stderr()
+
+
+def test_a_reload_that_moves_the_probes_takes_back_an_authority_all_the_same(gateway, authority, tmp_path):
+    issued, operator, port = authority.issue("localhost"), authority.issue("operator", client=True), free_port()
+    others = Authority(tmp_path, "others")
+    running = admin_gateway(gateway, issued, authority, probes=f"127.0.0.1:{port}")
+    wait_until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready", **PLAIN_HTTP).status_code == 200, what="readiness")
+    assert admin_over_tls(running, "/admin/health", client_context(identity=operator)).status == 200
+    tls = {**running.config["admin"]["tls"], "clientCa": str(others.path)}
+    running.reload({"store": "sqlite:sluice.db", "admin": {**running.config["admin"], "tls": tls, "probes": f"127.0.0.1:{free_port()}"}})
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        admin_over_tls(running, "/admin/health", client_context(identity=operator))
+    assert admin_over_tls(running, "/admin/health", client_context(identity=others.issue("new", client=True))).status == 200
+    assert httpx.get(f"http://127.0.0.1:{port}/admin/health", **PLAIN_HTTP).status_code == 404, "the old probes' address is what it was"

@@ -7,6 +7,7 @@ import socket
 import statistics
 import time
 
+import psycopg2
 import pytest
 
 from backend import answer
@@ -227,6 +228,21 @@ def test_a_commit_of_which_nobody_knows_is_not_said_to_have_failed(start, databa
     assert problem["reason"] == "store-unavailable" and "may have been" in problem["detail"], problem
     assert "nothing was changed" not in problem["detail"], problem
     wait_until(lambda: serves(running, "/slow", "slow"), timeout=20, what="what was written after all")
+
+
+def test_a_turn_that_does_not_come_is_no_store_that_is_lost(start, database, server):
+    running = start(BASE)
+    other = psycopg2.connect(host=str(server.folder), port=server.port, user="postgres", dbname=database.name)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT revision FROM store_head FOR UPDATE")
+            answered = running.admin.ask("POST", "/routes", said("/late", "late"), expect=503)
+        assert answered.json()["reason"] == "store-busy" and answered.headers["Retry-After"] == "1", answered.text
+        assert running.admin.store()["available"] is True
+    finally:
+        other.close()
+    running.admin.create("routes", said("/late", "late"))
+    assert "store: lost" not in running.stderr()
 
 
 def test_queries_that_are_no_utf8_are_the_askers_mistake(start):

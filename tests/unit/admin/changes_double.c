@@ -19,8 +19,8 @@ struct change_order *change_order_create(enum change_action action, enum resourc
 
 void change_order_destroy(struct change_order *order)
 {
-    char *texts[] = { order->target, order->body,    order->if_match, order->tag,         order->author,
-                      order->source, order->comment, order->secret,   order->key_document };
+    char *texts[] = { order->target, order->body,   order->if_match, order->if_none_match, order->tag,
+                      order->author, order->source, order->comment,  order->secret,        order->key_document };
     for (size_t i = 0; i < COUNT_OF(texts); i++) free(texts[i]);
     catalog_entry_drop(order->before);
     catalog_entry_drop(order->after);
@@ -112,11 +112,11 @@ static void note(struct changes *changes, const struct change_order *order)
     keep(changes->target, sizeof changes->target, order->target);
     keep(changes->body, sizeof changes->body, order->body);
     keep(changes->if_match, sizeof changes->if_match, order->if_match);
+    keep(changes->if_none_match, sizeof changes->if_none_match, order->if_none_match);
     keep(changes->tag, sizeof changes->tag, order->tag);
     keep(changes->author, sizeof changes->author, order->author);
     keep(changes->source, sizeof changes->source, order->source);
     keep(changes->comment, sizeof changes->comment, order->comment);
-    changes->if_none_match_any = order->if_none_match_any;
     changes->match_required = order->match_required;
     changes->cascade = order->cascade;
     changes->dry_run = order->dry_run;

@@ -20,8 +20,8 @@ struct changes {
     /* What the last order asked for, and how many there were. */
     enum change_action action;
     enum resource_kind kind;
-    char target[128], body[4096], if_match[64], tag[64], author[64], source[64], comment[64];
-    bool if_none_match_any, match_required, cascade, dry_run;
+    char target[128], body[4096], if_match[64], if_none_match[64], tag[64], author[64], source[64], comment[64];
+    bool match_required, cascade, dry_run;
     unsigned orders, questions;
     struct change_question asked; /* its texts are gone */
     char cursor[128];

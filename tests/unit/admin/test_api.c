@@ -297,7 +297,17 @@ static void preconditions_reach_the_order(void **state)
     assert_string_equal(bed.changes->if_match, "*");
     bed.settings->match_required = true;
     ask(&bed, "PUT /admin/services/a", RW JSON "If-None-Match: *\r\n", SERVICE_A);
-    assert_true(bed.changes->if_none_match_any);
+    assert_string_equal(bed.changes->if_none_match, "*");
+    ask(&bed, "PUT /admin/services/a", RW JSON "If-None-Match: \"0123\"\r\nIf-None-Match: W/\"4567\"\r\n", SERVICE_A);
+    assert_string_equal(bed.changes->if_none_match, "0123,4567"); /* all lines, weak ones too */
+    ask(&bed, "PUT /admin/services/a", RW JSON "If-Match: \"0123\"\r\nIf-Match: \"4567\", W/\"89\"\r\n", SERVICE_A);
+    assert_string_equal(bed.changes->if_match, "0123,4567");
+    snprintf(fields, sizeof fields, RO "If-Match: \"x\"\r\nIf-Match: %s\r\n", etag);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", fields, NULL), 200);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", RO "If-Match: \"x\"\r\n", NULL), 412);
+    assert_slice_is(client_header(&bed.client, "ETag"), etag);
+    snprintf(fields, sizeof fields, RO "If-None-Match: \"x\"\r\nIf-None-Match: %s\r\n", etag);
+    assert_int_equal(ask(&bed, "GET /admin/services/a", fields, NULL), 304);
     assert_true(bed.changes->match_required);
     bed.changes->answer = CHANGE_STALE;
     assert_int_equal(ask(&bed, "PUT /admin/services/a", RW JSON "If-Match: \"0123\"\r\n", SERVICE_A), 412);
@@ -468,6 +478,30 @@ static void a_client_that_goes_leaves_its_change_to_be_made(void **state)
     assert_int_equal(gauge_read(&bed.bed.worker.waiting), 0);
     changes_double_let_go(bed.changes); /* frees the errand */
     assert_int_equal(catalog_count(bed.changes->catalog, RESOURCE_SERVICE), 1);
+    client_release(&client);
+    admin_testbed_stop(&bed);
+}
+
+/* The limit is one of memory, and a body that waits in line takes it whether or not its client is still there. */
+static void a_body_counts_until_its_change_is_through(void **state)
+{
+    struct admin_testbed bed;
+    struct client client = { 0 };
+    admin_testbed_start(&bed);
+    bed.changes->holds = true;
+    client_ask(&bed.bed, &client, "POST /admin/services?dryRun=true", RW JSON, SERVICE_A);
+    testbed_run(&bed.bed);
+    const struct change_order *order = bed.changes->held_order;
+    assert_non_null(order);
+    assert_false(order->is_forgotten(order->argument));
+    assert_int_equal(bed.surroundings.body_bytes, strlen(SERVICE_A));
+    client_leave(&client);
+    testbed_run(&bed.bed);
+    assert_true(client.released);
+    assert_true(order->is_forgotten(order->argument));
+    assert_int_equal(bed.surroundings.body_bytes, strlen(SERVICE_A));
+    changes_double_let_go(bed.changes);
+    assert_int_equal(bed.surroundings.body_bytes, 0);
     client_release(&client);
     admin_testbed_stop(&bed);
 }
@@ -688,6 +722,7 @@ int main(void)
         cmocka_unit_test(a_body_over_the_limit_is_refused),
         cmocka_unit_test(a_body_that_breaks_off_changes_nothing),
         cmocka_unit_test(a_client_that_goes_leaves_its_change_to_be_made),
+        cmocka_unit_test(a_body_counts_until_its_change_is_through),
         cmocka_unit_test(a_client_may_go_when_its_answer_is_on_the_way),
         cmocka_unit_test(a_change_that_takes_too_long_is_504_and_goes_on),
         cmocka_unit_test(a_body_that_does_not_come_is_408),

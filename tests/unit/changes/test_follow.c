@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "changes/private.h"
+#include "store/copy.h"
 
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -195,6 +197,53 @@ static void a_history_with_holes_is_read_over(void **state)
     change_order_destroy(order);
 }
 
+/* What a replica that takes over tells that lacked the last commit, or a database that was put in another one's place: a revision's number
+ * and time are another's, the number alone may be the same. */
+#define LATER \
+    (bed.is_postgres ? "UPDATE revisions SET at = at + interval '1 second'" : "UPDATE revisions SET at = at + 1000000")
+
+static void expect_no_service(void)
+{
+    struct catalog *catalog = changes_catalog(bed.changes);
+    for (unsigned i = 0; i < 1000 && catalog_count(catalog, RESOURCE_SERVICE) > 0; i++) usleep(5000);
+    assert_int_equal(catalog_count(catalog, RESOURCE_SERVICE), 0);
+}
+
+static void another_history_that_ends_in_the_same_number_is_read_anew(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; COMMIT", LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    expect_no_service();
+    assert_int_equal(bed_revision(&bed), 1);
+    bed_check(&bed);
+}
+
+static void an_order_meets_another_history_first(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; COMMIT", LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    assert_int_equal(bed_do(&bed, CHANGE_DELETE, RESOURCE_SERVICE, "one", NULL), CHANGE_NOT_FOUND);
+}
+
+/* Revisions that follow one that is not ours are not on top of what we have. */
+static void another_history_that_went_on_is_read_anew(void **state)
+{
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    char *sql = memory_format("BEGIN; DELETE FROM services; %s; INSERT INTO revisions (revision, at, changes) "
+                              "SELECT 2, at, '[]' FROM revisions WHERE revision = 1; "
+                              "UPDATE store_head SET revision = 2; COMMIT",
+                              LATER);
+    bed_run_sql(&bed, sql);
+    free(sql);
+    assert_true(bed_reaches(&bed, 2));
+    expect_no_service();
+    bed_check(&bed);
+}
+
 static void followers_have_what_writers_have_whatever_is_written(void **state)
 {
     struct random random;
@@ -262,6 +311,7 @@ static void a_locked_store_is_away_and_comes_back(void **state)
     assert_true(health.store_is_there);
     assert_string_equal(health.problem, "");
     assert_int_equal(health.revision, 1);
+    assert_int_equal(bed.keys_told, 0); /* nobody has changed one meanwhile: none is in doubt */
     assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a")), CHANGE_CREATED);
 }
 
@@ -355,6 +405,30 @@ static void a_start_without_the_store_is_from_the_copy(void **state)
     bed_restart(&bed); /* with a gateway again */
 }
 
+static void dawdle(struct job *job) { usleep(400000); }
+static void dawdled(struct job *job, void *receiver) {}
+static void no_row(void *argument, const struct store_row *row) {}
+
+/* The copy of it was in line behind another job as the end came. */
+static void the_last_change_is_in_the_copy_whenever_the_end_comes(void **state)
+{
+    static struct job slow;
+    uint64_t revision = 0, written_us;
+    struct store_visitor visitor = { no_row, NULL };
+    struct error error;
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE), CHANGE_CREATED);
+    wait_for_copy();
+    usleep(1100000); /* the next one is written at once */
+    slow = (struct job){ .reply_to = &bed.changes->mailbox, .work = dawdle, .done = dawdled };
+    assert_true(jobs_submit(bed.changes->jobs, &slow));
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("a")), CHANGE_CREATED);
+    usleep(50000);
+    changes_stop(bed.changes);
+    assert_true(copy_read(bed.copy, &visitor, &revision, &written_us, &error));
+    assert_int_equal(revision, 2);
+    assert_true(changes_start(bed.changes, &error));
+}
+
 static void without_store_and_copy_there_is_no_start(void **state)
 {
     struct error error;
@@ -434,6 +508,27 @@ static void a_line_that_is_too_long_turns_away(void **state)
     assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_SERVICE, "one", "{\"tags\":[\"c\"]}"), CHANGE_UPDATED);
 }
 
+static bool nobody_waits(const void *argument) { return true; }
+
+static void what_nobody_waits_for_is_made_only_where_it_changes_something(void **state)
+{
+    struct change_order *order = bed_order(CHANGE_CREATE, RESOURCE_SERVICE, NULL, ONE);
+    order->is_forgotten = nobody_waits;
+    order->dry_run = true;
+    assert_int_equal(bed_run(&bed, order), CHANGE_NOTHING);
+    assert_null(order->list); /* not even looked at */
+    order->dry_run = false;
+    assert_int_equal(bed_run(&bed, order), CHANGE_CREATED);
+    change_order_destroy(order);
+    struct change_question *question = change_question_create();
+    question->about = QUESTION_REVISIONS;
+    question->limit = 1;
+    question->is_forgotten = nobody_waits;
+    assert_int_equal(bed_ask(&bed, question), CHANGE_NOTHING);
+    assert_null(question->document);
+    change_question_destroy(question);
+}
+
 static void at_the_end_everybody_is_answered(void **state)
 {
     enum { COUNT = 200 };
@@ -487,14 +582,19 @@ int main(void)
         TEST_TWO(what_cannot_be_compiled_here_is_left_out_and_comes_when_it_can),
         TEST_TWO(a_plugin_that_cannot_be_had_here_opens_nothing),
         TEST_TWO(a_history_with_holes_is_read_over),
+        TEST(another_history_that_ends_in_the_same_number_is_read_anew),
+        TEST(an_order_meets_another_history_first),
+        TEST(another_history_that_went_on_is_read_anew),
         TEST_TWO(followers_have_what_writers_have_whatever_is_written),
         TEST(a_locked_store_is_away_and_comes_back),
         TEST(what_was_heard_is_of_when_it_was_asked_for),
         TEST(a_start_without_the_store_is_from_the_copy),
+        TEST(the_last_change_is_in_the_copy_whenever_the_end_comes),
         TEST(without_store_and_copy_there_is_no_start),
         TEST(the_file_store_is_read_only_but_for_dry_runs),
         TEST(an_answer_waits_for_all_workers_and_the_next_order_does_not),
         TEST(a_line_that_is_too_long_turns_away),
+        TEST(what_nobody_waits_for_is_made_only_where_it_changes_something),
         TEST(at_the_end_everybody_is_answered),
         TEST(what_was_written_is_there_after_a_restart),
     };

@@ -193,8 +193,19 @@ static void etags_guard_against_the_editor_before(void **state)
     assert_int_equal(run_if_match(CHANGE_DELETE, NULL, "00000000000000000000000000000000, *"), CHANGE_DELETED);
 
     order = bed_order(CHANGE_PUT, RESOURCE_SERVICE, "one", "{\"instances\":[\"127.0.0.1:2\"]}");
-    order->if_none_match_any = true;
+    order->if_none_match = memory_copy_slice(SLICE("*"));
     assert_int_equal(bed_run(&bed, order), CHANGE_STALE);
+    change_order_destroy(order);
+    entry = bed_find(&bed, RESOURCE_SERVICE, "one");
+    changes_etag(entry->hash, etag);
+    catalog_entry_drop(entry);
+    order = bed_order(CHANGE_PUT, RESOURCE_SERVICE, "one", "{\"instances\":[\"127.0.0.1:2\"]}");
+    order->if_none_match = memory_format("00000000000000000000000000000000,%s", etag);
+    assert_int_equal(bed_run(&bed, order), CHANGE_STALE);
+    change_order_destroy(order);
+    order = bed_order(CHANGE_PUT, RESOURCE_SERVICE, "one", "{\"instances\":[\"127.0.0.1:3\"]}");
+    order->if_none_match = memory_copy_slice(SLICE("00000000000000000000000000000000"));
+    assert_int_equal(bed_run(&bed, order), CHANGE_UPDATED);
     change_order_destroy(order);
     order = bed_order(CHANGE_PUT, RESOURCE_SERVICE, "new", "{\"instances\":[\"127.0.0.1:2\"]}");
     order->if_match = memory_copy_slice(SLICE("*"));

@@ -44,6 +44,23 @@ static void what_is_no_address_with_port_is_refused(void **state)
     assert_int_equal(address_port(&address), 9);
 }
 
+static void only_this_machine_reaches_a_loopback_address(void **state)
+{
+    const char *within[] = { "127.0.0.1:80", "127.255.255.254:1", "[::1]:80" };
+    const char *beyond[] = {
+        "0.0.0.0:80", "128.0.0.1:80", "10.0.0.1:80", "[::]:80", "[::2]:80", "[::ffff:10.0.0.1]:80"
+    };
+    for (size_t i = 0; i < COUNT_OF(within); i++) {
+        struct address address = address_of(within[i]);
+        assert_true(address_is_loopback(&address));
+    }
+    for (size_t i = 0; i < COUNT_OF(beyond); i++) {
+        struct address address = address_of(beyond[i]);
+        assert_false(address_is_loopback(&address));
+    }
+    assert_false(address_is_loopback(&(struct address){ 0 }));
+}
+
 static void an_ip_alone_has_no_brackets_and_a_mapped_one_reads_as_ipv4(void **state)
 {
     const char *pairs[][2] = { { "10.0.0.1", "10.0.0.1" }, { "::1", "::1" }, { "::ffff:10.1.2.3", "10.1.2.3" } };
@@ -224,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_is_written_as_it_was_read),
         cmocka_unit_test(what_is_no_address_with_port_is_refused),
+        cmocka_unit_test(only_this_machine_reaches_a_loopback_address),
         cmocka_unit_test(an_ip_alone_has_no_brackets_and_a_mapped_one_reads_as_ipv4),
         cmocka_unit_test(addresses_are_equal_by_family_ip_and_port),
         cmocka_unit_test(a_range_holds_its_own_addresses_and_no_others),

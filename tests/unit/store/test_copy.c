@@ -6,8 +6,11 @@
 #include "unit/unit_test.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[64], path[96];
@@ -181,6 +184,37 @@ static void what_is_no_file_is_not_read(void **state)
     assert_string_equal(reason, "copy-damaged");
 }
 
+static unsigned count_files(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "exit $(ls -A '%s' | wc -l)", folder);
+    return (unsigned)WEXITSTATUS(system(command));
+}
+
+/* Gateways that share a state folder: none takes away or writes into what another one is writing. */
+static void two_that_write_at_once_leave_each_others_alone(void **state)
+{
+    const char *const texts[] = { "copy.new", "copy.abcdef.new", "copy.ghijkl.new", "copy.other" };
+    char names[4][128];
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        snprintf(names[i], sizeof names[i], "%s/%s", folder, texts[i]);
+        int file = open(names[i], O_WRONLY | O_CREAT | O_EXCL, 0600);
+        assert_int_equal(write(file, "half", 4), 4);
+        close(file);
+    }
+    struct timespec long_ago[] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+    assert_int_equal(utimensat(AT_FDCWD, names[2], long_ago, 0), 0); /* of a process that died */
+    assert_int_equal(utimensat(AT_FDCWD, names[3], long_ago, 0), 0);
+    write_small();
+    struct stat file;
+    assert_int_equal(stat(names[0], &file), 0);
+    assert_int_equal(stat(names[1], &file), 0);
+    assert_int_equal(file.st_size, 4);
+    assert_int_equal(stat(names[2], &file), -1);
+    assert_int_equal(stat(names[3], &file), 0); /* not ours */
+    assert_int_equal(count_files(), 4);
+}
+
 static void a_copy_that_cannot_be_written_leaves_the_one_before(void **state)
 {
     const char *reason;
@@ -188,12 +222,15 @@ static void a_copy_that_cannot_be_written_leaves_the_one_before(void **state)
     struct error error = { 0 };
     write_small();
     struct catalog *catalog = catalog_create();
-    char beside[128], inside[160];
-    snprintf(beside, sizeof beside, "%s.new", path);
-    snprintf(inside, sizeof inside, "%s/x", beside);
-    assert_int_equal(mkdir(beside, 0700), 0); /* where the new file would be */
-    assert_int_equal(mkdir(inside, 0700), 0);
-    assert_false(copy_write(path, catalog, &error));
+    struct rlimit before, little;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    little = (struct rlimit){ .rlim_cur = 16, .rlim_max = before.rlim_max };
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0); /* as a full disk would */
+    bool written = copy_write(path, catalog, &error);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_false(written);
+    assert_int_equal(count_files(), 1);
     assert_string_equal(error.reason, "copy-failed");
     assert_string_equal(read_copy(&reason, &revision), SMALL);
     catalog_destroy(catalog);
@@ -310,6 +347,7 @@ int main(void)
         TEST(a_copy_with_any_bit_flipped_is_not_used),
         TEST(what_is_no_file_is_not_read),
         TEST(a_copy_that_cannot_be_written_leaves_the_one_before),
+        TEST(two_that_write_at_once_leave_each_others_alone),
         TEST(a_link_put_beside_it_is_not_followed),
         TEST(a_large_copy_goes_through_the_buffers_edges),
         TEST(keys_have_a_copy_of_their_own),
