@@ -43,7 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     struct key_set *pem = key_set_read_pem(text, &error);
     PROMISE(ERR_peek_error() == 0);
     if (pem) require_keys(pem);
-    uint64_t lifetime_ms = key_set_lifetime_ms(text, text);
+    const struct key_set_freshness answer = {
+        .cache_control = text, .expires = text, .date = text, .age = text, .asked_s = 1, .came_s = 1767225600
+    };
+    uint64_t lifetime_ms = key_set_lifetime_ms(&answer);
     PROMISE(lifetime_ms >= KEY_SET_LIFETIME_MS_MIN && lifetime_ms <= KEY_SET_LIFETIME_MS_MAX);
     key_set_drop(by_strict);
     key_set_drop(by_lenient);
