@@ -348,8 +348,7 @@ static void try_to_return(struct changes *changes)
     if (look(changes, &error)) {
         changes->is_away = false;
         log_info("store: it is there again, revision %llu", (unsigned long long)catalog_revision(changes->catalog));
-        changes_tell_keys(changes, NULL, 0); /* first: keys that were believed before must not be so once more */
-        note_heard(changes, asked_us);
+        note_heard(changes, asked_us); /* after look(): keys that changed meanwhile must not be believed once more */
         note_health(changes);
         watch_store(changes);
         return;
