@@ -104,6 +104,7 @@ static void keys_that_come_one_by_one_are_moved_to_where_they_are_looked_for(voi
     assert_in_range(in_their_groups(keys, MANY), 45, 90); /* 2 without */
     assert_all_are_told(keys, MANY);
     assert_int_equal(keys->live, MANY);
+    key_memory_reclaim(keys); /* the last one moved may wait for the next change */
     assert_int_equal(keys->retired_count, 0);
     api_keys_destroy(keys);
 }
