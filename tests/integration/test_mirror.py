@@ -301,12 +301,12 @@ def test_connections_to_the_mirror_are_kept(gateway, backend, shadow):
     ((204, {}, b""), (204, {}, b""), None),
     # All lines of a field count, in their order, as the one line that they stand for.
     ((200, [*JSON.items(), ("X-Total", "1"), ("X-Total", "2")], b"{}"), (200, {**JSON, "X-Total": "1, 2"}, b"{}"), None),
-    ((200, [*JSON.items(), ("X-Total", "1"), ("X-Total", "2")], b"{}"), (200, {**JSON, "X-Total": "1"}, b"{}"), ("header X-Total", "present", "present")),
-    ((200, [*JSON.items(), ("X-Total", "1"), ("x-total", "2")], b"{}"), (200, [*JSON.items(), ("X-Total", "2"), ("X-Total", "1")], b"{}"), ("header X-Total", "present", "present")),
+    ((200, [*JSON.items(), ("X-Total", "1"), ("X-Total", "2")], b"{}"), (200, {**JSON, "X-Total": "1"}, b"{}"), ("header X-Total", "present", "present, with another value")),
+    ((200, [*JSON.items(), ("X-Total", "1"), ("x-total", "2")], b"{}"), (200, [*JSON.items(), ("X-Total", "2"), ("X-Total", "1")], b"{}"), ("header X-Total", "present", "present, with another value")),
     # Those of Set-Cookie don't stand for one.
     ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), None),
-    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=3")], b"{}"), ("header Set-Cookie", "present", "present")),
-    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, {**JSON, "Set-Cookie": "a=1, b=2"}, b"{}"), ("header Set-Cookie", "present", "present")),
+    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=3")], b"{}"), ("header Set-Cookie", "present", "present, with another value")),
+    ((200, [*JSON.items(), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"{}"), (200, {**JSON, "Set-Cookie": "a=1, b=2"}, b"{}"), ("header Set-Cookie", "present", "present, with another value")),
     # Numbers are compared with all their digits.
     ((200, JSON, b'{"id":12345678901234567890123,"n":1e400}'), (200, JSON, b'{"n":10e399,"id":12345678901234567890123.0}'), None),
     ((200, JSON, b'{"id":9007199254740993.0}'), (200, JSON, b'{"id":9007199254740992}'), ("/id", "number", "number")),

@@ -553,7 +553,9 @@ static void two_writers_wait_for_each_other_and_give_up_in_time(void **state)
     uint64_t begun = clock_monotonic_ns();
     assert_false(store_begin(other, &revision, &error));
     uint64_t waited_ms = (clock_monotonic_ns() - begun) / 1000000;
-    suite_expect_error(&error, "store-unavailable", "");
+    bool is_file = strncmp(suite_location(state), "sqlite:", 7) ==
+                   0; /* there nobody knows why the other one holds it */
+    suite_expect_error(&error, is_file ? "store-unavailable" : "store-busy", "");
     assert_true(waited_ms >= 250 && waited_ms < 2000);
     /* Reading waits for nobody, and doesn't see what isn't committed. */
     assert_int_equal(suite_count_all(other), 0);
