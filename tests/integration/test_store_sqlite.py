@@ -201,6 +201,7 @@ def test_a_database_that_was_cut_off_is_told(store_tool, location, path, share):
     assert answer.reason == "store-damaged" and str(path) in answer.text
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_head_can_be_wrong_without_a_crash(store_tool, location, path, tmp_path):
     _filled(store_tool, location)
     whole = path.read_bytes()
