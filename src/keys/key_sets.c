@@ -283,8 +283,9 @@ void key_set_source_drop(struct key_set_source *source)
 enum key_set_asked key_set_source_may_ask(const struct key_set_source *source)
 {
     struct key_set_source *read = (struct key_set_source *)(uintptr_t)source;
-    if (atomic_load_explicit(&read->is_fetching, memory_order_acquire) ||
-        key_sets_now_ms() >= atomic_load_explicit(&read->quiet_until_ms, memory_order_relaxed))
+    /* In this order: whoever sees the cool-down of a fetch sees that it is under way, too, and waits for it. */
+    uint64_t quiet_until_ms = atomic_load_explicit(&read->quiet_until_ms, memory_order_acquire);
+    if (atomic_load_explicit(&read->is_fetching, memory_order_acquire) || key_sets_now_ms() >= quiet_until_ms)
         return KEY_SET_ASKED;
     return key_set_source_is_failing(source) ? KEY_SET_AWAY : KEY_SET_RECENT;
 }

@@ -176,9 +176,9 @@ static void is_asked(struct key_set_source *source, const struct key_set_asker *
         key_set_source_answer(source);
         return;
     }
-    atomic_store_explicit(&source->quiet_until_ms,
-                          now_ms + atomic_load_explicit(&source->cool_down_ms, memory_order_relaxed),
-                          memory_order_relaxed);
+    uint64_t cool_down_ms = atomic_load_explicit(&source->cool_down_ms, memory_order_relaxed);
+    atomic_store_explicit(&source->is_fetching, true, memory_order_relaxed); /* soon */
+    atomic_store_explicit(&source->quiet_until_ms, now_ms + cool_down_ms, memory_order_release);
     source->next_ms = 0;
 }
 
