@@ -114,23 +114,46 @@ struct undoing {
     struct map first[RESOURCE_KIND_COUNT]; /* by id: struct history_change */
     uint64_t read;                         /* the last revision that was read */
     bool ok;                               /* so far each one followed the one before, and could be read */
+    bool has_first;                        /* the one that is looked at changes something for the first time */
 };
+
+static bool is_first(const struct undoing *undoing, const struct history_change *change)
+{
+    return change->kind != RESOURCE_API_KEY && !map_find(&undoing->first[change->kind], change->id);
+}
+
+static void look_for_first(void *argument, const struct history_change *change)
+{
+    struct undoing *undoing = argument;
+    undoing->has_first |= is_first(undoing, change);
+}
 
 static void note_first(void *argument, const struct history_change *change)
 {
     struct undoing *undoing = argument;
-    if (change->kind == RESOURCE_API_KEY || map_find(&undoing->first[change->kind], change->id)) return;
+    if (!is_first(undoing, change)) return;
     struct history_change *first = arena_allocate_zeroed(&undoing->draft->arena, sizeof *first);
     PROMISE(first != NULL);
     *first = *change;
     map_set(&undoing->first[change->kind], change->id, first);
 }
 
+/* What is noted stays as long as the draft. A history is mostly of the same few resources over and over, and may be larger than memory: a
+ * revision that tells nothing new is gone when it was looked at. */
+static bool read_for_undoing(struct undoing *undoing, struct slice changes)
+{
+    struct arena passing;
+    arena_init(&passing, NULL);
+    undoing->has_first = false;
+    bool ok = history_read(&passing, changes, look_for_first, undoing);
+    arena_release(&passing);
+    return ok && (!undoing->has_first || history_read(&undoing->draft->arena, changes, note_first, undoing));
+}
+
 static void undo_revision(void *argument, const struct store_revision *revision)
 {
     struct undoing *undoing = argument;
-    undoing->ok = undoing->ok && revision->number == undoing->read + 1 &&
-                  history_read(&undoing->draft->arena, revision->changes, note_first, undoing);
+    undoing->ok = undoing->ok && revision->number == undoing->read + 1 && read_for_undoing(undoing, revision->changes);
     undoing->read = revision->number;
 }
 

@@ -258,7 +258,7 @@ const char openapi_parameters[] = OPENAPI_JSON({
   "dryRun": {"name": "dryRun", "in": "query", "schema": {"type": "boolean", "default": false}, "description": "Checks everything and changes nothing."},
   "comment": {"name": "comment", "in": "query", "schema": {"type": "string"}, "description": "Stands in the revision."},
   "If-Match": {"name": "If-Match", "in": "header", "schema": {"type": "string"}, "description": "The ETag that was read: 412 where somebody else has changed it meanwhile."},
-  "If-None-Match": {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}, "description": "GET: 304 where it has this ETag still. PUT with `*`: only where it is not there yet."}
+  "If-None-Match": {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}, "description": "GET: 304 where it has one of these ETags still. PUT: 412 where it has one of these; `*`: only where it is not there yet."}
 });
 
 const char openapi_headers[] = OPENAPI_JSON({
