@@ -16,7 +16,8 @@ struct header_edit_config {
 };
 
 struct header_edit {
-    bool is_prefix; /* remove-header: all names that begin with it */
+    bool is_prefix;      /* remove-header: all names that begin with it */
+    bool has_underscore; /* then names of the standards may look like it */
     char *name_text;
     struct slice name;
     struct template *value; /* NULL: remove-header */
@@ -127,6 +128,7 @@ static struct header_edit *header_edit_create(const struct filter_compile *compi
     struct header_edit *edit = memory_allocate(sizeof *edit);
     edit->name_text = memory_copy_slice(name);
     edit->name = slice_of(edit->name_text, name.length);
+    edit->has_underscore = slice_find_byte(name, '_') != SLICE_NOT_FOUND;
     return edit;
 }
 
@@ -205,7 +207,8 @@ static enum filter_result add_header_response(struct exchange *exchange, const v
 static void remove_lookalikes(const struct header_edit *edit, struct headers *headers)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        if (!header->from_wire || header_is_sluices_own(header->id)) continue;
+        bool may_look_like = header->id == HEADER_OTHER || edit->has_underscore; /* no known name has an underscore */
+        if (!may_look_like || !header->from_wire || header_is_sluices_own(header->id)) continue;
         bool looks_like = edit->is_prefix ? header_name_begins_like(header->name, edit->name)
                                           : header_name_looks_like(header->name, edit->name);
         if (looks_like) headers_remove_one(headers, header);
