@@ -57,6 +57,7 @@ struct access {
     size_t rule_count;
     struct slice *read_names; /* of request headers, by all rules; maybe one more than once */
     size_t read_name_count;
+    bool reads_underscores; /* then names of the standards may look like one of those */
     bool asks_permissions, denies_otherwise, denies_on_failure, is_dry;
 };
 
@@ -331,6 +332,7 @@ static void note_name(void *argument, struct slice name)
 {
     struct access *access = argument;
     access->read_names[access->read_name_count++] = name;
+    access->reads_underscores |= slice_find_byte(name, '_') != SLICE_NOT_FOUND;
 }
 
 static void find_read_names(struct access *access)
@@ -499,8 +501,9 @@ static bool guard_read_names(struct exchange *exchange, const struct access *acc
 {
     struct headers *headers = &exchange->request->headers;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        if (header->from_wire && only_looks_like_read(access, header->name) && !header_is_sluices_own(header->id))
-            headers_remove_one(headers, header);
+        bool may_look_like = header->id == HEADER_OTHER || access->reads_underscores; /* no known name has one */
+        if (!may_look_like || !header->from_wire || header_is_sluices_own(header->id)) continue;
+        if (only_looks_like_read(access, header->name)) headers_remove_one(headers, header);
     }
     for (size_t i = 0; i < access->read_name_count; i++) {
         if (!exchange_guard_name(exchange, access->read_names[i], false)) return false;
