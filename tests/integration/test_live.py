@@ -265,7 +265,6 @@ def test_run_without_a_file_goes_on_with_the_one_that_is_there(tmp_path):
 
 # Under load
 
-@pytest.mark.plain_build
 def test_a_thousand_changes_under_load_fail_no_request(gateway, backend):
     backend.by_default(answer(body=b"x"))
     running = start_live(gateway, {"workers": 2, "services": [service(backend)],
