@@ -21,9 +21,7 @@ bool exchange_guard_name(struct exchange *exchange, struct slice name, bool is_b
 bool exchange_guards(const struct exchange *exchange, struct slice name)
 {
     for (const struct guarded_name *guarded = exchange->guarded_names; guarded; guarded = guarded->next) {
-        if (guarded->is_beginning ? header_name_begins_like(name, guarded->text)
-                                  : header_name_looks_like(name, guarded->text))
-            return true;
+        if (header_name_reads_as(name, guarded->text, guarded->is_beginning)) return true;
     }
     return false;
 }

@@ -57,7 +57,7 @@ struct access {
     size_t rule_count;
     struct slice *read_names; /* of request headers, by all rules; maybe one more than once */
     size_t read_name_count;
-    bool reads_underscores; /* then names of the standards may look like one of those */
+    bool reads_underscores; /* in one of those: see header_may_look_like() */
     bool asks_permissions, denies_otherwise, denies_on_failure, is_dry;
 };
 
@@ -501,9 +501,8 @@ static bool guard_read_names(struct exchange *exchange, const struct access *acc
 {
     struct headers *headers = &exchange->request->headers;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        bool may_look_like = header->id == HEADER_OTHER || access->reads_underscores; /* no known name has one */
-        if (!may_look_like || !header->from_wire || header_is_sluices_own(header->id)) continue;
-        if (only_looks_like_read(access, header->name)) headers_remove_one(headers, header);
+        if (header_may_look_like(header, access->reads_underscores) && only_looks_like_read(access, header->name))
+            headers_remove_one(headers, header);
     }
     for (size_t i = 0; i < access->read_name_count; i++) {
         if (!exchange_guard_name(exchange, access->read_names[i], false)) return false;

@@ -71,18 +71,13 @@ bool header_names_hold(const struct header_names *names, const struct header *he
     return false;
 }
 
-bool header_name_reads_as(struct slice name, const struct header_name *known)
-{
-    return known->is_beginning ? header_name_begins_like(name, known->text) : header_name_looks_like(name, known->text);
-}
-
 void header_names_strip(const struct header_names *names, struct headers *headers)
 {
     if (names->count == 0) return;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         bool is_named = false;
         for (size_t i = 0; i < names->count && !is_named; i++)
-            is_named = header_name_reads_as(header->name, &names->items[i]);
+            is_named = header_name_reads_as(header->name, names->items[i].text, names->items[i].is_beginning);
         if (is_named && !header_is_sluices_own(header->id)) headers_remove_one(headers, header);
     }
 }

@@ -26,9 +26,7 @@ void header_names_init(struct header_names *, const struct slice_list *texts);
 void header_names_release(struct header_names *);
 /* A field that Sluice writes itself is never held. */
 bool header_names_hold(const struct header_names *, const struct header *);
-/* The name, also as CGI and WSGI would read it (http/our_names.h). */
-bool header_name_reads_as(struct slice name, const struct header_name *);
-/* Takes all of them off, by header_name_reads_as(). */
+/* Takes all of them off, also as CGI and WSGI would read them (http/our_names.h). */
 void header_names_strip(const struct header_names *, struct headers *);
 
 #endif

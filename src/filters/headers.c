@@ -17,7 +17,7 @@ struct header_edit_config {
 
 struct header_edit {
     bool is_prefix;      /* remove-header: all names that begin with it */
-    bool has_underscore; /* then names of the standards may look like it */
+    bool has_underscore; /* see header_may_look_like() */
     char *name_text;
     struct slice name;
     struct template *value; /* NULL: remove-header */
@@ -207,11 +207,9 @@ static enum filter_result add_header_response(struct exchange *exchange, const v
 static void remove_lookalikes(const struct header_edit *edit, struct headers *headers)
 {
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        bool may_look_like = header->id == HEADER_OTHER || edit->has_underscore; /* no known name has an underscore */
-        if (!may_look_like || !header->from_wire || header_is_sluices_own(header->id)) continue;
-        bool looks_like = edit->is_prefix ? header_name_begins_like(header->name, edit->name)
-                                          : header_name_looks_like(header->name, edit->name);
-        if (looks_like) headers_remove_one(headers, header);
+        if (header_may_look_like(header, edit->has_underscore) &&
+            header_name_reads_as(header->name, edit->name, edit->is_prefix))
+            headers_remove_one(headers, header);
     }
 }
 

@@ -22,6 +22,11 @@ bool header_name_looks_like(struct slice name, struct slice known)
     return name.length == known.length && header_name_begins_like(name, known);
 }
 
+bool header_name_reads_as(struct slice name, struct slice known, bool is_beginning)
+{
+    return is_beginning ? header_name_begins_like(name, known) : header_name_looks_like(name, known);
+}
+
 bool header_name_is_ours(struct slice name)
 {
     static const struct slice ours[] = {

@@ -5,11 +5,21 @@
 #ifndef SLUICE_HTTP_OUR_NAMES_H
 #define SLUICE_HTTP_OUR_NAMES_H
 
-#include "base/slice.h"
+#include "http/headers.h"
 
 /* Without regard to case, and '_' as '-'. */
 bool header_name_looks_like(struct slice name, struct slice known);
 bool header_name_begins_like(struct slice name, struct slice beginning);
+/* One of both. */
+bool header_name_reads_as(struct slice name, struct slice known, bool is_beginning);
+
+/* Can a field of a request look like a name that a policy speaks under, and be no such field itself? One of the wire that isn't Sluice's own. No name of the
+ * standards has an underscore, so they look like names that have one, and like no others. */
+static inline bool header_may_look_like(const struct header *header, bool known_has_underscore)
+{
+    return (header->id == HEADER_OTHER || known_has_underscore) && header->from_wire &&
+           !header_is_sluices_own(header->id);
+}
 
 /* What a service believes because it comes from us, and what is written anew behind all policies: who asks (X-Authenticated-User, X-Client-ID,
  * X-Client-Certificate-*), from where (X-Forwarded-For, -Host, -Proto), and X-Request-ID. */
