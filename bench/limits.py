@@ -9,7 +9,7 @@ import time
 
 import peers
 from measure import LOAD_CORE, LoadFailed, cost_us
-from rows import Row, in_words, ratios, rounds_of, standing
+from rows import Row, in_words, instructions_in_words, ratios, rounds_of, standing
 
 ALGORITHMS = ("token_bucket", "sliding_window", "fixed_window", "gcra")
 LIMIT, FLOOD = 2000, 10
@@ -125,7 +125,7 @@ def in_process(arguments, keys=10_000_000):
         if "policy" in line:
             bar = {"one rule": 150, "four tiers": 400}[line["policy"]]
             rows.append(Row(f"rate limits in process, {line['policy']}", f"≤ {bar} ns", f"{line['ns']:.0f} ns",
-                            f"{line['instructions']:.0f} instructions", "holds" if line["ns"] <= bar else "MISSED", line))
+                            instructions_in_words(line["instructions"]), "holds" if line["ns"] <= bar else "MISSED", line))
         elif "table" in line:
             good = line["p99_ns"] <= 2000 and line["resident_mb"] <= 320
             rows.append(Row(f"{keys:,} limit keys, {line['table']}", "P99 ≤ 2 µs, ≤ 320 MB", f"{line['p99_ns'] / 1000:.2f} µs",

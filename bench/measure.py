@@ -219,13 +219,20 @@ def interval(values):
     return statistics.median(ordered), ordered[cut], ordered[count - 1 - cut]
 
 
+def version(*command):
+    """The first line of what a program says of itself; "?" where there is none."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "?"
+    return ((done.stdout + done.stderr).splitlines() or ["?"])[0]
+
+
 def machine_line():
-    """What it was measured on."""
+    """What was measured, and what on."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     loads = os.getloadavg()
-    def version(command):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return ((done.stdout + done.stderr).splitlines() or ["?"])[0]
-    return (f"{os.cpu_count()} x {model[1] if model else 'unknown CPU'}, Linux {os.uname().release}, "
-            f"{version(['nginx', '-v']).replace('nginx version: ', '')}, "
-            f"{' '.join(version(['haproxy', '-v']).split()[:3])}, load average before {loads[0]:.1f}")
+    return (f"Sluice {version('git', '-C', str(BENCH), 'describe', '--always', '--dirty')} on "
+            f"{os.cpu_count()} x {model[1] if model else 'unknown CPU'}, Linux {os.uname().release}, "
+            f"{version('nginx', '-v').replace('nginx version: ', '')}, "
+            f"{' '.join(version('haproxy', '-v').split()[:3])}, load average before {loads[0]:.1f}")

@@ -52,6 +52,11 @@ def ratios(costs, name, other):
     return [a / b for a, b in zip(costs[name], costs[other])]
 
 
+def instructions_in_words(count):
+    """Not counted (null) where the processor can't stop behind each (bench/micro/measure.h)."""
+    return "instructions not counted" if count is None else f"{count:,} instructions"
+
+
 def in_words(values, digits=2):
     middle, low, high = interval(values)
     return f"{middle:.{digits}f}", f"{low:.{digits}f}–{high:.{digits}f}"

@@ -1,4 +1,5 @@
-/* What identity by an API key, access and edits of headers cost in process: nanoseconds a request through the links of a route's chain.
+/* What identity by an API key, access and edits of headers cost in process: nanoseconds and instructions a request through the links of a
+ * route's chain.
  *
  *   bench/micro/access [--json] [--rounds N, default 7] [--keys N, default 1,000,000]
  *
@@ -221,38 +222,58 @@ static bool run_chain(struct exchange *exchange, const struct chain *chain)
     return true;
 }
 
+/* False: it was refused. */
+static bool one_request(struct bench *bench, const struct compiled_route *route, enum what what, struct slice key)
+{
+    struct exchange exchange;
+    struct request_head head;
+    struct response_head response;
+    struct arena arena;
+    arena_init(&arena, &bench->pool);
+    memset(&exchange, 0, offsetof(struct exchange, error));
+    exchange.match.captures.count = 0;
+    exchange.worker = &bench->worker;
+    exchange.arena = &arena;
+    exchange.pin = &bench->pin;
+    exchange.route = (struct compiled_route *)(uintptr_t)route;
+    make_request(bench, &exchange, &head, key);
+    make_response(&exchange, &response);
+    if (what == ACCESS) make_identity(bench, &exchange.identity);
+    if (route->chain->state_bytes) exchange.filter_states = arena_allocate_zeroed(&arena, route->chain->state_bytes);
+    bool passed = run_chain(&exchange, route->chain);
+    arena_release(&arena);
+    return passed;
+}
+
+static char texts[TURNS][44]; /* of the keys that are asked for */
+
+static void requests(struct bench *bench, const struct compiled_route *route, enum what what, size_t count)
+{
+    size_t refused = 0;
+    for (size_t i = 0; i < count; i++) {
+        refused += !one_request(bench, route, what, slice_of(texts[i], 43));
+        if (i % REQUESTS_A_TURN == 0) api_keys_quiesce(bench->keys, 0);
+    }
+    if (refused) fprintf(stderr, "%zu of %zu were refused\n", refused, count), exit(1);
+}
+
 /* Nanoseconds each. */
 static double time_it(struct bench *bench, enum what what)
 {
-    static char texts[TURNS][44];
-    const struct compiled_route *route = route_of(bench, what);
     for (size_t i = 0; i < TURNS; i++) text_of(random_below(&bench->random, bench->key_count), texts[i]);
-    size_t refused = 0;
+    const struct compiled_route *route = route_of(bench, what);
     uint64_t begin = thread_ns();
-    for (size_t i = 0; i < TURNS; i++) {
-        struct exchange exchange;
-        struct request_head head;
-        struct response_head response;
-        struct arena arena;
-        arena_init(&arena, &bench->pool);
-        memset(&exchange, 0, offsetof(struct exchange, error));
-        exchange.match.captures.count = 0;
-        exchange.worker = &bench->worker;
-        exchange.arena = &arena;
-        exchange.pin = &bench->pin;
-        exchange.route = (struct compiled_route *)(uintptr_t)route;
-        make_request(bench, &exchange, &head, slice_of(texts[i], 43));
-        make_response(&exchange, &response);
-        if (what == ACCESS) make_identity(bench, &exchange.identity);
-        if (route->chain->state_bytes)
-            exchange.filter_states = arena_allocate_zeroed(&arena, route->chain->state_bytes);
-        refused += !run_chain(&exchange, route->chain);
-        arena_release(&arena);
-        if (i % REQUESTS_A_TURN == 0) api_keys_quiesce(bench->keys, 0);
-    }
-    double each = (double)(thread_ns() - begin) / TURNS;
-    if (refused) fprintf(stderr, "%zu of %d were refused\n", refused, TURNS), exit(1);
-    return each;
+    requests(bench, route, what, TURNS);
+    return (double)(thread_ns() - begin) / TURNS;
+}
+
+/* Instructions each. */
+static double count_it(struct bench *bench, enum what what)
+{
+    const struct compiled_route *route = route_of(bench, what);
+    instructions_begin();
+    requests(bench, route, what, COUNTED_CALLS);
+    return instructions_end(COUNTED_CALLS);
 }
 
 /* As in a gateway that has run for a while: the first uses of a key in a minute, and ever, are written down. */
@@ -271,23 +292,30 @@ static void warm_up(struct bench *bench)
     }
 }
 
+static void tell(const char *name, double ns, double instructions, bool json)
+{
+    char counted[24];
+    printf(json ? "{\"name\": \"%s\", \"ns\": %.0f, \"instructions\": %s}\n" : "%-28s %5.0f ns, %s instructions\n",
+           name, ns, count_text(instructions, counted));
+}
+
 static void measure(struct bench *bench, int rounds, bool json)
 {
-    double key[ROUNDS_MAX], access[ROUNDS_MAX], headers[ROUNDS_MAX], empty[ROUNDS_MAX], memory[ROUNDS_MAX];
+    static const char *const names[WHAT_COUNT] = { "a request alone", "api-key", "access (roles, 5 rules)",
+                                                   "six edits of headers" };
+    double each[WHAT_COUNT][ROUNDS_MAX], memory[ROUNDS_MAX];
     warm_up(bench);
     for (int i = 0; i < rounds; i++) {
-        empty[i] = time_it(bench, EMPTY);
-        key[i] = time_it(bench, KEY) - empty[i];
-        access[i] = time_it(bench, ACCESS) - empty[i];
-        headers[i] = time_it(bench, HEADERS) - empty[i];
+        each[EMPTY][i] = time_it(bench, EMPTY);
+        for (enum what what = KEY; what < WHAT_COUNT; what++) each[what][i] = time_it(bench, what) - each[EMPTY][i];
         memory[i] = chase_ns(&bench->chase);
     }
-    printf(json ? "{\"keys\": %llu, \"request_ns\": %.0f, \"api_key_ns\": %.0f, \"access_ns\": %.0f, "
-                  "\"headers_ns\": %.0f, \"memory_ns\": %.0f}\n"
-                : "%llu keys; a request alone %.0f ns; api-key %.0f ns, access (roles, 5 rules) %.0f ns; "
-                  "six edits of headers %.0f ns; a random access to memory %.0f ns\n",
-           (unsigned long long)bench->key_count, median(empty, rounds), median(key, rounds), median(access, rounds),
-           median(headers, rounds), median(memory, rounds));
+    double alone = count_it(bench, EMPTY);
+    tell(names[EMPTY], median(each[EMPTY], rounds), alone, json);
+    for (enum what what = KEY; what < WHAT_COUNT; what++)
+        tell(names[what], median(each[what], rounds), count_it(bench, what) - alone, json);
+    printf(json ? "{\"name\": \"memory\", \"ns\": %.0f}\n" : "a random access to memory    %5.0f ns\n",
+           median(memory, rounds));
 }
 
 int main(int count, char **arguments)

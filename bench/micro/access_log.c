@@ -1,4 +1,4 @@
-/* What a request costs at its end: nanoseconds for a line of the access log, and for its figures.
+/* What a request costs at its end: nanoseconds and instructions for a line of the access log, and for its figures.
  *
  *   bench/micro/access_log [rounds, default 7] [--json]
  *
@@ -45,40 +45,68 @@ static void let_writer_finish(struct access_log *log)
     } while (access_log_bytes_written(log) != before);
 }
 
+static void append_lines(struct access_log *log, int first, int count)
+{
+    for (int i = first; i < first + count; i++) {
+        if (i % 16 == 0) record.wall_ns += 1000000;
+        record.duration_ns = 1000000 + (uint64_t)i * 37;
+        access_log_append(access_log_worker(log, 0), &record);
+    }
+}
+
 static double time_lines(struct access_log *log)
 {
     uint64_t spent = 0;
     for (int i = 0; i < LINES; i += LINES_AT_ONCE) {
         uint64_t begin = thread_ns();
-        for (int j = i; j < i + LINES_AT_ONCE; j++) {
-            if (j % 16 == 0) record.wall_ns += 1000000;
-            record.duration_ns = 1000000 + (uint64_t)j * 37;
-            access_log_append(access_log_worker(log, 0), &record);
-        }
+        append_lines(log, i, LINES_AT_ONCE);
         spent += thread_ns() - begin;
         let_writer_finish(log);
     }
     return (double)spent / LINES;
 }
 
-static double time_counts(struct metrics *metrics, struct route_metrics **routes, size_t count)
+static double count_lines(struct access_log *log)
+{
+    instructions_begin();
+    append_lines(log, 0, COUNTED_CALLS);
+    return instructions_end(COUNTED_CALLS);
+}
+
+struct figures {
+    struct metrics *metrics;
+    struct route_metrics **routes;
+};
+
+static void count_requests(struct figures *figures, size_t routes, int count)
+{
+    for (int i = 0; i < count; i++) {
+        record.duration_ns = 1000000 + (uint64_t)i * 37;
+        metrics_count(figures->metrics, 0, figures->routes[(size_t)i * 7919 % routes], &record);
+    }
+}
+
+static double time_figures(struct figures *figures, size_t routes)
 {
     uint64_t begin = thread_ns();
-    for (int i = 0; i < LINES; i++) {
-        record.duration_ns = 1000000 + (uint64_t)i * 37;
-        metrics_count(metrics, 0, routes[(size_t)i * 7919 % count], &record);
-    }
+    count_requests(figures, routes, LINES);
     return (double)(thread_ns() - begin) / LINES;
 }
 
-static void report(const char *name, double *rounds, int count, bool json)
+static double count_figures(struct figures *figures, size_t routes)
 {
+    instructions_begin();
+    count_requests(figures, routes, COUNTED_CALLS);
+    return instructions_end(COUNTED_CALLS);
+}
+
+static void report(const char *name, double *rounds, int count, double instructions, bool json)
+{
+    char counted[24];
     qsort(rounds, (size_t)count, sizeof *rounds, compare_doubles);
-    if (json) {
-        printf("{\"name\":\"%s\",\"unit\":\"ns\",\"best\":%.1f,\"median\":%.1f}\n", name, rounds[0], rounds[count / 2]);
-    } else {
-        printf("%-32s %7.1f ns at best, %7.1f ns median\n", name, rounds[0], rounds[count / 2]);
-    }
+    printf(json ? "{\"name\":\"%s\",\"unit\":\"ns\",\"best\":%.1f,\"median\":%.1f,\"instructions\":%s}\n"
+                : "%-32s %7.1f ns at best, %7.1f ns median, %s instructions\n",
+           name, rounds[0], rounds[count / 2], count_text(instructions, counted));
 }
 
 int main(int count, char **arguments)
@@ -102,15 +130,16 @@ int main(int count, char **arguments)
         char name[16];
         routes[i] = metrics_route(metrics, slice_of(name, (size_t)snprintf(name, sizeof name, "r%zu", i)), SLICE("s"));
     }
+    struct figures figures = { metrics, routes };
     double lines[ROUNDS_MAX], one[ROUNDS_MAX], many[ROUNDS_MAX];
     for (int i = 0; i < rounds; i++) {
         lines[i] = time_lines(log);
-        one[i] = time_counts(metrics, routes, 1);
-        many[i] = time_counts(metrics, routes, ROUTES);
+        one[i] = time_figures(&figures, 1);
+        many[i] = time_figures(&figures, ROUTES);
     }
-    report("line of the access log", lines, rounds, json);
-    report("figures, one route", one, rounds, json);
-    report("figures, 10,000 routes in turn", many, rounds, json);
+    report("line of the access log", lines, rounds, count_lines(log), json);
+    report("figures, one route", one, rounds, count_figures(&figures, 1), json);
+    report("figures, 10,000 routes in turn", many, rounds, count_figures(&figures, ROUTES), json);
     if (access_log_lines_dropped(log) > 0) {
         fprintf(stderr, "lines were dropped: the figure of the log is void\n");
         return 1;

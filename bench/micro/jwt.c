@@ -1,5 +1,5 @@
-/* What a token costs: nanoseconds for one that is cached, and for one that is read, verified and judged anew, beside OpenSSL's verification alone by the
- * same key in the same run.
+/* What a token costs: nanoseconds and instructions for one that is cached; nanoseconds for one that is read, verified and judged anew, beside
+ * OpenSSL's verification alone by the same key in the same run.
  *
  *   bench/micro/jwt [--json] [--rounds N, default 7] [TOKENS in the cache..., default 1,000 and 10,000]
  *
@@ -139,78 +139,104 @@ static char *make_token(uint64_t number, struct random *random)
     return token;
 }
 
-static void put_all(struct jwt_cache *cache, struct slice *tokens, uint64_t count,
-                    const struct jwt_policy_digest *policy, struct random *random)
+struct cached {
+    struct jwt_cache *cache;
+    struct slice *tokens;
+    uint64_t count;
+    struct random random;
+    uint32_t order[LOOKS];
+    uint64_t missed;
+};
+
+static const struct jwt_policy_digest cached_policy = { { 1, 2 } };
+
+static void put_all(struct cached *cached)
 {
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < cached->count; i++) {
         struct arena arena;
         struct json_value claims;
         struct jwt_subject subject;
         struct error error;
         char *text = make_claims(i);
-        tokens[i] = slice_from_cstring(make_token(i, random));
+        cached->tokens[i] = slice_from_cstring(make_token(i, &cached->random));
         arena_init(&arena, NULL);
         PROMISE(json_parse(slice_from_cstring(text), &arena, &claims, &error) &&
                 jwt_read_subject(&claims, &arena, &subject, &error));
         subject.expires_s = INT64_MAX;
-        struct jwt_entry *entry = jwt_cache_put(cache, tokens[i], policy, &subject, &claims, 0, 1);
+        struct jwt_entry *entry = jwt_cache_put(cached->cache, cached->tokens[i], &cached_policy, &subject, &claims, 0,
+                                                1);
         PROMISE(entry != NULL);
-        jwt_entry_drop(cache, entry);
+        jwt_entry_drop(cached->cache, entry);
         arena_release(&arena);
         free(text);
     }
 }
 
 /* As a socket's bytes are, the token that is asked for is in the processor's cache: it is copied there first, and what that costs is taken off. */
-static double time_looks(struct jwt_cache *cache, const struct slice *tokens, uint64_t count,
-                         const struct jwt_policy_digest *policy, struct random *random, uint64_t *missed)
+static void copy_and_look(struct cached *cached, size_t count, bool looks)
 {
-    static uint32_t order[LOOKS];
     static char buffer[JWT_BYTES_MAX];
+    for (size_t i = 0; i < count; i++) {
+        struct slice from = cached->tokens[cached->order[i]], token = slice_of(buffer, from.length);
+        memcpy(buffer, from.at, from.length);
+        if (!jwt_is_one(token)) exit(1);
+        if (!looks) continue;
+        struct jwt_entry *entry = jwt_cache_find(cached->cache, token, &cached_policy);
+        if (entry && entry->keys_version == 1)
+            jwt_entry_drop(cached->cache, entry);
+        else
+            cached->missed++;
+    }
+}
+
+static double time_looks(struct cached *cached)
+{
     uint64_t spent_ns[2];
-    for (size_t i = 0; i < LOOKS; i++) order[i] = (uint32_t)random_below(random, count);
+    for (size_t i = 0; i < LOOKS; i++) cached->order[i] = (uint32_t)random_below(&cached->random, cached->count);
     for (int looks = 0; looks < 2; looks++) {
         uint64_t begin = thread_ns();
-        for (size_t i = 0; i < LOOKS; i++) {
-            struct slice token = slice_of(buffer, tokens[order[i]].length);
-            memcpy(buffer, tokens[order[i]].at, token.length);
-            if (!jwt_is_one(token)) exit(1);
-            if (!looks) continue;
-            struct jwt_entry *entry = jwt_cache_find(cache, token, policy);
-            if (entry && entry->keys_version == 1)
-                jwt_entry_drop(cache, entry);
-            else
-                *missed += 1;
-        }
+        copy_and_look(cached, LOOKS, looks);
         spent_ns[looks] = thread_ns() - begin;
     }
     return (double)(spent_ns[1] - spent_ns[0]) / LOOKS;
 }
 
+static double count_looks(struct cached *cached)
+{
+    double counts[2];
+    for (int looks = 0; looks < 2; looks++) {
+        instructions_begin();
+        copy_and_look(cached, COUNTED_CALLS, looks);
+        counts[looks] = instructions_end(COUNTED_CALLS);
+    }
+    return counts[1] - counts[0];
+}
+
 static void measure_cached(uint64_t count, int rounds, bool json)
 {
-    static const struct jwt_policy_digest policy = { { 1, 2 } };
+    static struct cached cached;
     const struct jwt_cache_limits limits = { JWT_CACHE_ENTRIES_MAX, JWT_CACHE_BYTES_MAX };
     struct loop loop;
     struct error error;
-    struct random random;
     double each[ROUNDS_MAX];
-    uint64_t missed = 0;
+    char counted[24];
     PROMISE(loop_init(&loop, &error));
     loop_update_time(&loop);
-    random_init_seeded(&random, 1);
-    struct jwt_cache *cache = jwt_cache_create(&loop, &limits);
-    struct slice *tokens = memory_allocate_array(count, sizeof *tokens);
-    put_all(cache, tokens, count, &policy, &random);
-    double bytes = (double)jwt_cache_bytes(cache) / (double)jwt_cache_count(cache);
-    for (int i = 0; i < rounds; i++) each[i] = time_looks(cache, tokens, count, &policy, &random, &missed);
-    printf(json ? "{\"cached\": %llu, \"hit_ns\": %.0f, \"missed\": %.4f, \"bytes_a_token\": %.0f}\n"
-                : "%llu tokens cached: %.0f ns a look-up, of which %.4f missed; %.0f bytes a token\n",
-           (unsigned long long)count, median(each, rounds), (double)missed / ((double)LOOKS * rounds), bytes);
-    for (uint64_t i = 0; i < count; i++) free((void *)(uintptr_t)tokens[i].at);
-    free(tokens);
+    cached = (struct cached){ .cache = jwt_cache_create(&loop, &limits), .count = count };
+    cached.tokens = memory_allocate_array(count, sizeof *cached.tokens);
+    random_init_seeded(&cached.random, 1);
+    put_all(&cached);
+    double bytes = (double)jwt_cache_bytes(cached.cache) / (double)jwt_cache_count(cached.cache);
+    for (int i = 0; i < rounds; i++) each[i] = time_looks(&cached);
+    double missed = (double)cached.missed / ((double)LOOKS * rounds);
+    printf(
+        json ? "{\"cached\": %llu, \"hit_ns\": %.0f, \"instructions\": %s, \"missed\": %.4f, \"bytes_a_token\": %.0f}\n"
+             : "%llu tokens cached: %.0f ns and %s instructions a look-up, of which %.4f missed; %.0f bytes a token\n",
+        (unsigned long long)count, median(each, rounds), count_text(count_looks(&cached), counted), missed, bytes);
+    for (uint64_t i = 0; i < count; i++) free((void *)(uintptr_t)cached.tokens[i].at);
+    free(cached.tokens);
     loop_turn(&loop, 0);
-    jwt_cache_destroy(cache);
+    jwt_cache_destroy(cached.cache);
     loop_release(&loop);
 }
 

@@ -16,11 +16,8 @@
 #include "measure.h"
 #include "shared/limit_counters.h"
 
-#include <linux/perf_event.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,26 +28,6 @@
 
 static bool json;
 static int rounds = 7;
-
-static int open_instructions(void)
-{
-    struct perf_event_attr what = {
-        .type = PERF_TYPE_HARDWARE,
-        .size = sizeof what,
-        .config = PERF_COUNT_HW_INSTRUCTIONS,
-        .exclude_kernel = 1,
-        .exclude_hv = 1,
-    };
-    return (int)syscall(SYS_perf_event_open, &what, 0, -1, -1, 0);
-}
-
-/* 0 where the machine doesn't tell. */
-static uint64_t read_instructions(int descriptor)
-{
-    uint64_t count = 0;
-    if (descriptor < 0 || read(descriptor, &count, sizeof count) != sizeof count) return 0;
-    return count;
-}
 
 /* --- the policy --- */
 
@@ -139,22 +116,23 @@ static void measure_policy(const char *word, const size_t *which, size_t count)
         configs[i].limit = 1000000000, configs[i].window_seconds = 1, configs[i].cost = 1, configs[i].enabled = true;
     }
     void *compiled = compile(counters, configs, count), *state = memory_allocate(filter_rate_limit.state_size);
-    double each[ROUNDS_MAX], instructions[ROUNDS_MAX];
-    int descriptor = open_instructions();
+    double each[ROUNDS_MAX];
+    char counted[24];
     begin_exchange(&bench);
     for (int round = 0; round < rounds; round++) {
-        uint64_t begun = thread_ns(), before = read_instructions(descriptor);
+        uint64_t begun = thread_ns();
         for (unsigned i = 0; i < CALLS; i++) {
             one_request(&bench, compiled, state);
             if (i % SETTLE == 0) arena_release(&bench.arena);
         }
-        instructions[round] = (double)(read_instructions(descriptor) - before) / CALLS;
         each[round] = (double)(thread_ns() - begun) / CALLS;
     }
-    printf(json ? "{\"policy\": \"%s\", \"ns\": %.1f, \"instructions\": %.0f}\n"
-                : "policy, %-10s %6.1f ns, %5.0f instructions a request\n",
-           word, median(each, rounds), median(instructions, rounds));
-    if (descriptor >= 0) close(descriptor);
+    instructions_begin();
+    for (int i = 0; i < COUNTED_CALLS; i++) one_request(&bench, compiled, state);
+    double instructions = instructions_end(COUNTED_CALLS);
+    printf(json ? "{\"policy\": \"%s\", \"ns\": %.1f, \"instructions\": %s}\n"
+                : "policy, %-10s %6.1f ns, %5s instructions a request\n",
+           word, median(each, rounds), count_text(instructions, counted));
     arena_release(&bench.arena);
     arena_pool_release(&bench.pool);
     filter_rate_limit.release(compiled);

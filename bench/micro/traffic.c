@@ -1,7 +1,7 @@
 /* What a request id, a trace, a split's draw and a version's media type cost in process and warm: nanoseconds a call. The budget of request id
  * and trace together is 150.
  *
- * Prints the median and the best of several rounds; the median counts, the best says how quiet the machine was. */
+ * Prints the median and the best of several rounds, and the instructions; the median counts, the best says how quiet the machine was. */
 #include "http/media_type.h"
 #include "http/request_id.h"
 #include "http/trace_context.h"
@@ -64,8 +64,13 @@ static void measure(const char *name, void (*call)(struct bench *), struct bench
         for (int i = 0; i < CALLS; i++) call(bench);
         rounds[round] = (double)(thread_ns() - start) / CALLS;
     }
+    char counted[24];
+    instructions_begin();
+    for (int i = 0; i < COUNTED_CALLS; i++) call(bench);
+    double instructions = instructions_end(COUNTED_CALLS);
     qsort(rounds, ROUNDS, sizeof rounds[0], compare_doubles);
-    printf("%-44s %7.1f ns  (best %.1f)\n", name, rounds[ROUNDS / 2], rounds[0]);
+    printf("%-44s %7.1f ns  (best %.1f), %s instructions\n", name, rounds[ROUNDS / 2], rounds[0],
+           count_text(instructions, counted));
 }
 
 int main(void)

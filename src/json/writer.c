@@ -33,16 +33,24 @@ static void put(struct json_writer *writer, const char *bytes, size_t length)
     if (at && length > 0) memcpy(at, bytes, length);
 }
 
-static void begin_value(struct json_writer *writer)
+/* Room for a value of so many bytes, behind the comma that it may need. */
+static char *begin_value(struct json_writer *writer, size_t size)
 {
-    if (writer->comma) put_byte(writer, ',');
+    char *at = reserve(writer, size + writer->comma);
+    if (at && writer->comma) *at++ = ',';
     writer->comma = true;
+    return at;
+}
+
+static void put_value(struct json_writer *writer, const char *bytes, size_t length)
+{
+    char *at = begin_value(writer, length);
+    if (at) memcpy(at, bytes, length);
 }
 
 static void begin(struct json_writer *writer, char bracket)
 {
-    begin_value(writer);
-    put_byte(writer, bracket);
+    put_value(writer, &bracket, 1);
     writer->comma = false;
 }
 
@@ -74,14 +82,36 @@ void json_write_key(struct json_writer *writer, struct slice key)
 static bool is_plain(char byte) { return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\'; }
 
 #ifdef __SSE2__
-/* How many of the 16 bytes at `at` are plain, up to the first that isn't. As signed bytes those beyond ASCII are below 0x20 too. */
+/* A bit for each that isn't plain. Of signed bytes that are one more, what is above '~' is below ' ' + 1 too: beyond ASCII they are negative. */
+static unsigned special_of_16(__m128i bytes)
+{
+    __m128i one_more = _mm_add_epi8(bytes, _mm_set1_epi8(1));
+    __m128i special = _mm_or_si128(
+        _mm_cmplt_epi8(one_more, _mm_set1_epi8(' ' + 1)),
+        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+    return (unsigned)_mm_movemask_epi8(special);
+}
+
+/* How many of the 16 bytes at `at` are plain, up to the first that isn't. */
 static unsigned plain_of_16(const char *at)
 {
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-    __m128i special = _mm_or_si128(
-        _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)), _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f))),
-        _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
-    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(special) | 1u << 16);
+    return (unsigned)__builtin_ctz(special_of_16(_mm_loadu_si128((const __m128i *)(const void *)at)) | 1u << 16);
+}
+
+/* 4 to 15 bytes: their first and their last, which overlap, are looked at together. */
+static bool is_plain_short(const char *at, size_t length)
+{
+    uint64_t first, last;
+    if (length >= 8) {
+        memcpy(&first, at, 8);
+        memcpy(&last, at + length - 8, 8);
+    } else {
+        uint32_t halves[2];
+        memcpy(&halves[0], at, 4);
+        memcpy(&halves[1], at + length - 4, 4);
+        first = last = halves[0] | (uint64_t)halves[1] << 32;
+    }
+    return special_of_16(_mm_set_epi64x((int64_t)last, (int64_t)first)) == 0;
 }
 #else
 static unsigned plain_of_16(const char *at)
@@ -90,12 +120,15 @@ static unsigned plain_of_16(const char *at)
     while (count < 16 && is_plain(at[count])) count++;
     return count;
 }
+
+static bool is_plain_short(const char *at, size_t length) { return false; } /* byte by byte, then */
 #endif
 
 static size_t plain_run(const char *at, const char *end)
 {
     const char *start = at;
     if (end - at < 16) {
+        if (end - at >= 4 && is_plain_short(at, (size_t)(end - at))) return (size_t)(end - at);
         while (at < end && is_plain(*at)) at++;
         return (size_t)(at - start);
     }
@@ -164,13 +197,11 @@ static size_t put_special(struct json_writer *writer, const char *at, size_t lef
 static bool write_plain_string(struct json_writer *writer, struct slice value)
 {
     if (plain_run(value.at, value.at + value.length) < value.length) return false;
-    char *at = reserve(writer, value.length + 2 + writer->comma);
+    char *at = begin_value(writer, value.length + 2);
     if (!at) return true;
-    if (writer->comma) *at++ = ',';
     *at++ = '"';
     memcpy(at, value.at, value.length);
     at[value.length] = '"';
-    writer->comma = true;
     return true;
 }
 
@@ -178,8 +209,7 @@ void json_write_string(struct json_writer *writer, struct slice value)
 {
     if (value.length == 0) value = SLICE(""); /* an absent one has no address to count from */
     if (write_plain_string(writer, value)) return;
-    begin_value(writer);
-    put_byte(writer, '"');
+    put_value(writer, "\"", 1);
     const char *at = value.at, *stop = value.at + value.length;
     while (at < stop && !writer->overflow) {
         size_t run = plain_run(at, stop);
@@ -190,58 +220,69 @@ void json_write_string(struct json_writer *writer, struct slice value)
     put_byte(writer, '"');
 }
 
-static size_t write_digits(uint64_t value, char into[20])
+static unsigned count_digits(uint64_t value)
 {
-    char reversed[20];
-    size_t count = 0;
-    do {
-        reversed[count++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    for (size_t i = 0; i < count; i++) into[i] = reversed[count - 1 - i];
-    return count;
+    unsigned count = 1;
+    for (; value >= 10000; value /= 10000) count += 4;
+    return count + (value >= 10) + (value >= 100) + (value >= 1000);
+}
+
+static const char two_digits[] =
+    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+static void write_two_digits(unsigned value, char *into) { memcpy(into, &two_digits[2 * value], 2); }
+
+/* Up to `end`, from the last on. */
+static void write_digits(uint64_t value, char *end)
+{
+    for (; value >= 100; value /= 100) write_two_digits((unsigned)(value % 100), end -= 2);
+    if (value >= 10) {
+        write_two_digits((unsigned)value, end - 2);
+    } else {
+        end[-1] = (char)('0' + value);
+    }
 }
 
 void json_write_unsigned(struct json_writer *writer, uint64_t value)
 {
-    char digits[20];
-    begin_value(writer);
-    put(writer, digits, write_digits(value, digits));
+    unsigned count = count_digits(value);
+    char *at = begin_value(writer, count);
+    if (at) write_digits(value, at + count);
 }
 
 void json_write_signed(struct json_writer *writer, int64_t value)
 {
-    char digits[20];
-    begin_value(writer);
-    if (value < 0) put_byte(writer, '-');
-    put(writer, digits, write_digits(value < 0 ? 0 - (uint64_t)value : (uint64_t)value, digits));
+    uint64_t amount = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    unsigned count = count_digits(amount);
+    char *at = begin_value(writer, count + (value < 0));
+    if (!at) return;
+    if (value < 0) *at++ = '-';
+    write_digits(amount, at + count);
 }
 
 void json_write_thousandths(struct json_writer *writer, uint64_t value)
 {
-    char digits[20];
-    begin_value(writer);
-    put(writer, digits, write_digits(value / 1000, digits));
-    unsigned rest = (unsigned)(value % 1000);
-    char places[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10), (char)('0' + rest % 10) };
-    put(writer, places, sizeof places);
+    unsigned count = count_digits(value / 1000), rest = (unsigned)(value % 1000);
+    char *at = begin_value(writer, count + 4);
+    if (!at) return;
+    at += count;
+    write_digits(value / 1000, at);
+    at[0] = '.';
+    at[1] = (char)('0' + rest / 100);
+    write_two_digits(rest % 100, at + 2);
 }
 
 void json_write_boolean(struct json_writer *writer, bool value)
 {
-    begin_value(writer);
     if (value) {
-        put(writer, "true", 4);
+        put_value(writer, "true", 4);
     } else {
-        put(writer, "false", 5);
+        put_value(writer, "false", 5);
     }
 }
 
-void json_write_null(struct json_writer *writer)
-{
-    begin_value(writer);
-    put(writer, "null", 4);
-}
+void json_write_null(struct json_writer *writer) { put_value(writer, "null", 4); }
 
 struct slice json_writer_result(const struct json_writer *writer)
 {

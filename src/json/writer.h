@@ -27,6 +27,15 @@ void json_write_signed(struct json_writer *, int64_t value);
 void json_write_thousandths(struct json_writer *, uint64_t value);
 void json_write_boolean(struct json_writer *, bool value);
 void json_write_null(struct json_writer *);
+/* Bytes that are JSON as they stand: no comma comes before them or before the next value. */
+static inline void json_write_ready(struct json_writer *writer, struct slice bytes)
+{
+    writer->overflow |= (size_t)(writer->end - writer->next) < bytes.length;
+    writer->comma = false;
+    if (UNLIKELY(writer->overflow)) return;
+    memcpy(writer->next, bytes.at, bytes.length);
+    writer->next += bytes.length;
+}
 /* What was written; absent on overflow. */
 struct slice json_writer_result(const struct json_writer *);
 /* Any bytes as a JSON string, quotes included. In the arena; absent when memory is short. */

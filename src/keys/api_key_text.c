@@ -1,7 +1,10 @@
 /* SHA-256 by the functions that OpenSSL 3 calls deprecated: they need no context from the heap and take 90 ns for a key where a prepared
- * EVP_MD_CTX takes 200 and EVP_Q_digest 1,000 (measured with SHA-NI): more than the look-up itself. */
+ * EVP_MD_CTX takes 200 and EVP_Q_digest 1,000 (measured with SHA-NI): more than the look-up itself. A block padded here and SHA256_Transform()
+ * would take 150 of 460 instructions fewer and no less time: that is the block's. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "keys/api_keys.h"
+
+#include "base/hex.h"
 
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -33,13 +36,6 @@ bool api_key_generate(char into[API_KEY_TEXT_BYTES + 1])
     return true;
 }
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9') return digit - '0';
-    char lower = (char)(digit | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 static bool is_dash_at(size_t position) { return position == 8 || position == 13 || position == 18 || position == 23; }
 
 bool api_key_uuid_parse(struct slice text, uint8_t into[16])
@@ -51,7 +47,7 @@ bool api_key_uuid_parse(struct slice text, uint8_t into[16])
             if (text.at[i++] != '-') return false;
             continue;
         }
-        int high = hex_value(text.at[i]), low = hex_value(text.at[i + 1]);
+        int high = hex_digit(text.at[i]), low = hex_digit(text.at[i + 1]);
         if (high < 0 || low < 0) return false;
         into[bytes++] = (uint8_t)(high << 4 | low);
         i += 2;
@@ -59,14 +55,25 @@ bool api_key_uuid_parse(struct slice text, uint8_t into[16])
     return true;
 }
 
+static void write_four_bytes(const uint8_t bytes[4], char into[8])
+{
+    uint32_t value;
+    memcpy(&value, bytes, sizeof value);
+    hex_write_u32(be32toh(value), into);
+}
+
+/* Each request with a key writes two. What is copied from the sides lies within one word that was written: so it needn't be waited for. */
 void api_key_uuid_write(const uint8_t uuid[16], char into[API_KEY_UUID_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
-    size_t length = 0;
-    for (size_t i = 0; i < 16; i++) {
-        if (is_dash_at(length)) into[length++] = '-';
-        into[length++] = digits[uuid[i] >> 4];
-        into[length++] = digits[uuid[i] & 15];
-    }
-    into[length] = '\0';
+    char second[8], third[8];
+    write_four_bytes(uuid, into);
+    write_four_bytes(uuid + 4, second);
+    write_four_bytes(uuid + 8, third);
+    write_four_bytes(uuid + 12, into + 28);
+    memcpy(into + 9, second, 4);
+    memcpy(into + 14, second + 4, 4);
+    memcpy(into + 19, third, 4);
+    memcpy(into + 24, third + 4, 4);
+    into[8] = into[13] = into[18] = into[23] = '-';
+    into[36] = '\0';
 }

@@ -1,7 +1,6 @@
 /* observe/access_log.c: the workers' half: a line into a page, a full page to the writer. */
 #include "observe/access_log.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "observe/private.h"
 #include "json/writer.h"
@@ -22,6 +21,7 @@ static struct access_log_worker *create_worker(struct access_log *log, unsigned 
 {
     struct access_log_worker *worker = memory_allocate_aligned(sizeof *worker);
     worker->log = log;
+    worker->time_ms = UINT64_MAX;
     worker->pages_bytes = pages_max * sizeof *worker->pages;
     /* A mapping takes no memory before its pages are written to. */
     worker->pages = mmap(NULL, worker->pages_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -128,20 +128,24 @@ struct access_log_worker *access_log_worker(struct access_log *log, unsigned ind
 
 /* --- a line --- */
 
+/* A field's name as it stands in the line, with what parts it from the field before: that needs neither escapes nor a look for its length. */
+#define KEY(name) SLICE(",\"" name "\":")
+
 /* Most lines of a worker fall into the millisecond of the one before. */
 static struct slice time_text(struct access_log_worker *worker, uint64_t wall_ns)
 {
     uint64_t ms = wall_ns / NS_PER_MS;
     if (worker->time_ms != ms) {
-        clock_write_iso8601(wall_ns, worker->time_text);
+        clock_write_iso8601(wall_ns, worker->time_text + 1);
+        worker->time_text[0] = worker->time_text[CLOCK_ISO8601_BYTES] = '"';
         worker->time_ms = ms;
     }
-    return slice_of(worker->time_text, CLOCK_ISO8601_BYTES - 1);
+    return slice_of(worker->time_text, sizeof worker->time_text);
 }
 
-static void write_text(struct json_writer *writer, struct slice key, struct slice value)
+static inline void write_text(struct json_writer *writer, struct slice key, struct slice value)
 {
-    json_write_key(writer, key);
+    json_write_ready(writer, key);
     if (value.length > 0) {
         json_write_string(writer, value);
     } else {
@@ -149,58 +153,56 @@ static void write_text(struct json_writer *writer, struct slice key, struct slic
     }
 }
 
-static void write_number(struct json_writer *writer, struct slice key, uint64_t value)
+static inline void write_number(struct json_writer *writer, struct slice key, uint64_t value)
 {
-    json_write_key(writer, key);
+    json_write_ready(writer, key);
     json_write_unsigned(writer, value);
 }
 
-static void write_milliseconds(struct json_writer *writer, struct slice key, uint64_t ns)
+static inline void write_milliseconds(struct json_writer *writer, struct slice key, uint64_t ns)
 {
-    json_write_key(writer, key);
+    json_write_ready(writer, key);
     json_write_thousandths(writer, ns / 1000);
 }
 
 static void write_error(struct json_writer *writer, const struct exchange_record *record)
 {
-    json_write_key(writer, SLICE("error"));
-    json_write_object_begin(writer);
-    write_text(writer, SLICE("type"), slice_from_cstring(record->error_type));
-    write_text(writer, SLICE("text"), record->error_text);
+    write_text(writer, SLICE(",\"error\":{\"type\":"), slice_from_cstring(record->error_type));
+    write_text(writer, KEY("text"), record->error_text);
     json_write_object_end(writer);
 }
 
 static void write_line(struct access_log_worker *worker, struct json_writer *writer,
                        const struct exchange_record *record)
 {
-    json_write_object_begin(writer);
     bool is_websocket = record->closer != WEBSOCKET_NOT_CLOSED;
-    write_text(writer, SLICE("type"), is_websocket ? SLICE("websocket") : SLICE("access"));
-    write_text(writer, SLICE("time"), time_text(worker, record->wall_ns));
-    write_text(writer, SLICE("requestId"), record->request_id);
-    write_text(writer, SLICE("method"), record->method_text);
-    write_text(writer, SLICE("path"), record->path);
-    write_text(writer, SLICE("route"), record->route);
-    write_text(writer, SLICE("service"), record->service);
-    write_text(writer, SLICE("instance"), record->instance);
-    write_number(writer, SLICE("status"), record->status);
-    write_milliseconds(writer, SLICE("durationMs"), record->duration_ns);
-    write_milliseconds(writer, SLICE("upstreamMs"), record->upstream_ns);
-    write_number(writer, SLICE("bytesIn"), record->bytes_in);
-    write_number(writer, SLICE("bytesOut"), record->bytes_out);
-    write_text(writer, SLICE("clientIp"), record->client_ip);
-    write_text(writer, SLICE("userAgent"), record->user_agent);
-    write_text(writer, SLICE("userId"), record->user_id);
-    write_text(writer, SLICE("clientId"), record->client_id);
-    write_text(writer, SLICE("traceId"), record->trace_id);
-    write_text(writer, SLICE("spanId"), record->span_id);
+    json_write_ready(writer, is_websocket ? SLICE("{\"type\":\"websocket\"") : SLICE("{\"type\":\"access\""));
+    json_write_ready(writer, KEY("time"));
+    json_write_ready(writer, time_text(worker, record->wall_ns));
+    write_text(writer, KEY("requestId"), record->request_id);
+    write_text(writer, KEY("method"), record->method_text);
+    write_text(writer, KEY("path"), record->path);
+    write_text(writer, KEY("route"), record->route);
+    write_text(writer, KEY("service"), record->service);
+    write_text(writer, KEY("instance"), record->instance);
+    write_number(writer, KEY("status"), record->status);
+    write_milliseconds(writer, KEY("durationMs"), record->duration_ns);
+    write_milliseconds(writer, KEY("upstreamMs"), record->upstream_ns);
+    write_number(writer, KEY("bytesIn"), record->bytes_in);
+    write_number(writer, KEY("bytesOut"), record->bytes_out);
+    write_text(writer, KEY("clientIp"), record->client_ip);
+    write_text(writer, KEY("userAgent"), record->user_agent);
+    write_text(writer, KEY("userId"), record->user_id);
+    write_text(writer, KEY("clientId"), record->client_id);
+    write_text(writer, KEY("traceId"), record->trace_id);
+    write_text(writer, KEY("spanId"), record->span_id);
     if (is_websocket) {
-        write_text(writer, SLICE("closeSide"), websocket_closer_word(record->closer));
-        write_number(writer, SLICE("closeCode"), record->close_code);
+        write_text(writer, KEY("closeSide"), websocket_closer_word(record->closer));
+        write_number(writer, KEY("closeCode"), record->close_code);
     }
-    if (record->would_refuse.length > 0) write_text(writer, SLICE("wouldRefuse"), record->would_refuse);
+    if (record->would_refuse.length > 0) write_text(writer, KEY("wouldRefuse"), record->would_refuse);
     if (record->error_type) write_error(writer, record);
-    json_write_object_end(writer);
+    json_write_ready(writer, SLICE("}\n"));
 }
 
 /* --- pages --- */
@@ -220,14 +222,11 @@ static bool append_to_page(struct access_log_worker *worker, const struct exchan
 {
     struct log_page *page = worker->page;
     struct json_writer writer;
-    size_t left = sizeof page->bytes - page->length;
-    if (left < 2) return false;
-    json_writer_init(&writer, page->bytes + page->length, left - 1);
+    json_writer_init(&writer, page->bytes + page->length, sizeof page->bytes - page->length);
     write_line(worker, &writer, record);
     struct slice line = json_writer_result(&writer);
     if (slice_is_absent(line)) return false;
     page->length += (uint32_t)line.length;
-    page->bytes[page->length++] = '\n';
     page->lines++;
     return true;
 }

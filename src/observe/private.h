@@ -2,6 +2,7 @@
 #ifndef SLUICE_OBSERVE_PRIVATE_H
 #define SLUICE_OBSERVE_PRIVATE_H
 
+#include "base/clock.h"
 #include "observe/access_log.h"
 #include "shared/counter.h"
 
@@ -45,10 +46,10 @@ struct access_log_worker {
     struct log_page *page;  /* being filled; NULL: none */
     struct log_page **free; /* a stack, so that few pages are ever touched */
     unsigned free_count;
-    struct counter dropped; /* lines for which there was no page */
-    uint64_t time_ms;       /* what time_text says */
-    char time_text[32];
-    struct log_page *pages; /* all of them, one mapping */
+    struct counter dropped;                  /* lines for which there was no page */
+    uint64_t time_ms;                        /* what time_text says */
+    char time_text[CLOCK_ISO8601_BYTES + 1]; /* in quotes */
+    struct log_page *pages;                  /* all of them, one mapping */
     size_t pages_bytes;
     struct log_ring full, returned; /* to the writer, back from it */
 };

@@ -44,6 +44,44 @@ static void numbers_are_written_whole(void **state)
                     "[0,18446744073709551615,-1,-9223372036854775808,9223372036854775807,0.000,0.007,1234.567]");
 }
 
+/* Digits are written by pairs: at each power of ten, and beside it, they are as the C library writes them. */
+static void numbers_have_their_digits_at_every_length(void **state)
+{
+    for (uint64_t power = 1;; power *= 10) {
+        for (uint64_t value = power - 1; value <= power + 1; value++) {
+            char buffer[128], expected[128];
+            struct json_writer writer;
+            long long below = (long long)(value % INT64_MAX);
+            json_writer_init(&writer, buffer, sizeof buffer);
+            json_write_unsigned(&writer, value);
+            json_write_signed(&writer, below), json_write_signed(&writer, -below);
+            json_write_thousandths(&writer, value);
+            snprintf(expected, sizeof expected, "%llu,%lld,%lld,%llu.%03llu", (unsigned long long)value, below, -below,
+                     (unsigned long long)value / 1000, (unsigned long long)value % 1000);
+            assert_slice_is(json_writer_result(&writer), expected);
+        }
+        if (power > UINT64_MAX / 10) return;
+    }
+}
+
+/* Whoever has bytes that are JSON already brings their commas too; the next value gets none. */
+static void ready_bytes_go_in_as_they_stand(void **state)
+{
+    for (size_t size = 0; size <= 16; size++) {
+        char *buffer = malloc(size + 1);
+        struct json_writer writer;
+        buffer[size] = '#';
+        json_writer_init(&writer, buffer, size);
+        json_write_ready(&writer, SLICE("{\"a\":")), json_write_unsigned(&writer, 1);
+        json_write_ready(&writer, SLICE(",\"b\":")), json_write_null(&writer);
+        json_write_ready(&writer, SLICE("}")); /* fits again where "null" didn't: what overflowed once stays so */
+        if (size < 16) assert_true(slice_is_absent(json_writer_result(&writer)));
+        if (size == 16) assert_slice_is(json_writer_result(&writer), "{\"a\":1,\"b\":null}");
+        assert_int_equal(buffer[size], '#');
+        free(buffer);
+    }
+}
+
 static struct slice write_text(char *buffer, size_t size, struct slice text)
 {
     struct json_writer writer;
@@ -149,6 +187,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(structures_get_their_commas),
         cmocka_unit_test(numbers_are_written_whole),
+        cmocka_unit_test(numbers_have_their_digits_at_every_length),
+        cmocka_unit_test(ready_bytes_go_in_as_they_stand),
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(random_bytes_give_valid_json),
         cmocka_unit_test(a_special_byte_is_found_wherever_it_stands),
