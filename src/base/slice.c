@@ -1,14 +1,34 @@
 #include "base/slice.h"
 
-static char lower(char byte) { return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte; }
+#include "base/words.h"
+
+/* The bit of an ASCII letter's case, in each byte that is one of either case. */
+static uint64_t case_bits(uint64_t word)
+{
+    uint64_t lower = word | WORD_OF(0x20), low_bits = lower & WORD_OF(0x7f);
+    uint64_t from_a = low_bits + WORD_OF(0x80 - 'a'), beyond_z = low_bits + WORD_OF(0x7f - 'z');
+    return ((from_a ^ beyond_z) & ~lower & WORD_OF(0x80)) >> 2;
+}
+
+static bool word_equal_ignore_case(uint64_t a, uint64_t b)
+{
+    uint64_t differing = a ^ b;
+    if ((differing & ~WORD_OF(0x20)) != 0) return false;
+    return differing == 0 || (differing & ~case_bits(a)) == 0;
+}
 
 bool slice_equal_ignore_case(struct slice a, struct slice b)
 {
-    if (a.length != b.length) return false;
-    for (size_t i = 0; i < a.length; i++) {
-        if (lower(a.at[i]) != lower(b.at[i])) return false;
+    size_t length = a.length;
+    if (length != b.length) return false;
+    if (length == 0) return true;
+    if (length < WORD_BYTES)
+        return word_equal_ignore_case(word_load_short(a.at, length), word_load_short(b.at, length));
+    size_t last = length - WORD_BYTES; /* its word may overlap the one before */
+    for (size_t at = 0; at < last; at += WORD_BYTES) {
+        if (!word_equal_ignore_case(word_load(a.at + at), word_load(b.at + at))) return false;
     }
-    return true;
+    return word_equal_ignore_case(word_load(a.at + last), word_load(b.at + last));
 }
 
 int slice_compare(struct slice a, struct slice b)

@@ -8,20 +8,11 @@ struct credential_source credential_source_of(enum credential_place place, struc
 {
     return (struct credential_source){
         .place = (uint8_t)place,
-        .header_id = (uint8_t)(place == CREDENTIAL_IN_HEADER ? header_id_find(name) : HEADER_OTHER),
-        .name = name,
+        .key = place == CREDENTIAL_IN_HEADER ? header_key_of(name) : (struct header_key){ .name = name },
     };
 }
 
 /* --- headers --- */
-
-static struct header *find_header(const struct headers *headers, const struct credential_source *source)
-{
-    if (LIKELY(source->header_id != HEADER_OTHER)) {
-        return headers_find_known(headers, (enum header_id)source->header_id);
-    }
-    return headers_find(headers, source->name);
-}
 
 /* A field of which a client or a proxy in between has made one of two: "Bearer a, Bearer b". The grammar has room for one (RFC 9110 11.6.2): behind a
  * comma stands a parameter, `name = value`, and no scheme with its credentials. Commas in quotes are texts of parameters. */
@@ -45,11 +36,11 @@ static bool holds_several(struct slice value)
 static enum credential_found find_in_header(const struct headers *headers, const struct credential_source *source,
                                             struct slice *value)
 {
-    const struct header *header = find_header(headers, source);
+    const struct header *header = headers_find_by(headers, &source->key);
     if (!header) return CREDENTIAL_NONE;
     *value = header->value;
     bool is_repeated = headers_find_next(headers, header) != NULL ||
-                       (source->header_id == HEADER_AUTHORIZATION && holds_several(*value));
+                       (source->key.id == HEADER_AUTHORIZATION && holds_several(*value));
     return is_repeated ? CREDENTIAL_REPEATED : CREDENTIAL_FOUND;
 }
 
@@ -164,8 +155,8 @@ enum credential_found credential_find(const struct exchange *exchange, const str
 {
     switch (source->place) {
     case CREDENTIAL_IN_HEADER: return find_in_header(&exchange->request->headers, source, value);
-    case CREDENTIAL_IN_QUERY: return find_in_query(exchange, source->name, value);
-    default: return find_in_cookie(&exchange->request->headers, source->name, value);
+    case CREDENTIAL_IN_QUERY: return find_in_query(exchange, source->key.name, value);
+    default: return find_in_cookie(&exchange->request->headers, source->key.name, value);
     }
 }
 
@@ -184,15 +175,6 @@ bool credential_forward(struct exchange *exchange, const struct credential_sourc
     *noted = (struct forwarded_credential){ source, exchange->identity.forwarded };
     exchange->identity.forwarded = noted;
     return true;
-}
-
-static void strip_header(struct headers *headers, const struct credential_source *source)
-{
-    if (source->header_id != HEADER_OTHER) {
-        headers_remove_known(headers, (enum header_id)source->header_id);
-    } else {
-        headers_remove(headers, source->name);
-    }
 }
 
 static bool strip_target(struct arena *arena, struct slice *target, struct slice name)
@@ -215,9 +197,9 @@ bool credentials_strip_copy(const struct exchange *exchange, struct headers *hea
         const struct credential_source *source = noted->source;
         bool good = true;
         switch (source->place) {
-        case CREDENTIAL_IN_HEADER: strip_header(headers, source); break;
-        case CREDENTIAL_IN_QUERY: good = strip_target(headers->arena, target, source->name); break;
-        default: good = strip_cookie(headers, source->name); break;
+        case CREDENTIAL_IN_HEADER: headers_remove_by(headers, &source->key); break;
+        case CREDENTIAL_IN_QUERY: good = strip_target(headers->arena, target, source->key.name); break;
+        default: good = strip_cookie(headers, source->key.name); break;
         }
         if (!good) return false;
     }
@@ -228,8 +210,8 @@ bool credential_strip(struct exchange *exchange, const struct credential_source 
 {
     struct headers *headers = &exchange->request->headers;
     switch (source->place) {
-    case CREDENTIAL_IN_HEADER: strip_header(headers, source); return true;
-    case CREDENTIAL_IN_QUERY: return strip_queries(exchange, source->name);
-    default: return strip_cookie(headers, source->name);
+    case CREDENTIAL_IN_HEADER: headers_remove_by(headers, &source->key); return true;
+    case CREDENTIAL_IN_QUERY: return strip_queries(exchange, source->key.name);
+    default: return strip_cookie(headers, source->key.name);
     }
 }

@@ -17,6 +17,7 @@
 
 #include "base/slice.h"
 #include "chain/filter.h"
+#include "http/headers.h"
 
 struct json_value; /* json/value.h */
 struct forwarded_credential;
@@ -143,9 +144,8 @@ enum credential_place { CREDENTIAL_IN_HEADER, CREDENTIAL_IN_QUERY, CREDENTIAL_IN
 
 /* Made when configuration is compiled. */
 struct credential_source {
-    uint8_t place;     /* enum credential_place */
-    uint8_t header_id; /* enum header_id, of a header */
-    struct slice name; /* of header (any case), query parameter (decoded) or cookie (exact) */
+    uint8_t place;         /* enum credential_place */
+    struct header_key key; /* of a header; of a query parameter (decoded) and a cookie (exact) the name alone */
 };
 struct credential_source credential_source_of(enum credential_place, struct slice name);
 

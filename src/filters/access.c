@@ -496,14 +496,19 @@ static bool only_looks_like_read(const struct access *access, struct slice name)
     return looks_like;
 }
 
-/* What is judged is what the service gets: fields and trailers that could be read in its stead don't go on. */
-static bool guard_read_names(struct exchange *exchange, const struct access *access)
+static void remove_lookalikes(const struct access *access, struct headers *headers)
 {
-    struct headers *headers = &exchange->request->headers;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         if (header_may_look_like(header, access->reads_underscores) && only_looks_like_read(access, header->name))
             headers_remove_one(headers, header);
     }
+}
+
+/* What is judged is what the service gets: fields and trailers that could be read in its stead don't go on. */
+static bool guard_read_names(struct exchange *exchange, const struct access *access)
+{
+    struct headers *headers = &exchange->request->headers;
+    if (UNLIKELY(headers_may_look_like(headers, access->reads_underscores))) remove_lookalikes(access, headers);
     for (size_t i = 0; i < access->read_name_count; i++) {
         if (!exchange_guard_name(exchange, access->read_names[i], false)) return false;
     }

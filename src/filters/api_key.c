@@ -183,13 +183,13 @@ static struct slice challenge(struct api_key_filter *filter, const struct api_ke
 {
     bool in_header = filter->header_count > 0;
     const struct credential_source *place = in_header ? &filter->headers[0] : &filter->parameters[0];
-    bool is_bearer = in_header && place->header_id == HEADER_AUTHORIZATION;
+    bool is_bearer = in_header && place->key.id == HEADER_AUTHORIZATION;
     const struct challenge_parameter parameters[] = {
         { SLICE("realm"), config->realm },
         { SLICE("in"), is_bearer   ? SLICE_ABSENT
                        : in_header ? SLICE("header")
                                    : SLICE("query") },
-        { SLICE("name"), is_bearer ? SLICE_ABSENT : place->name },
+        { SLICE("name"), is_bearer ? SLICE_ABSENT : place->key.name },
         { SLICE("error"), error },
     };
     struct slice text = identity_challenge_write(&filter->arena, is_bearer ? SLICE("Bearer") : SLICE("ApiKey"),
@@ -250,7 +250,7 @@ static enum credential_found find_in(const struct exchange *exchange, const stru
     for (size_t i = 0; i < count; i++) {
         enum credential_found found = credential_find(exchange, &places[i], key);
         if (found == CREDENTIAL_NONE) continue;
-        bool is_ours = places[i].header_id != HEADER_AUTHORIZATION || found != CREDENTIAL_FOUND || take_scheme(key);
+        bool is_ours = places[i].key.id != HEADER_AUTHORIZATION || found != CREDENTIAL_FOUND || take_scheme(key);
         if (is_ours) return found;
     }
     return CREDENTIAL_NONE;
@@ -273,7 +273,7 @@ static bool strip_all(struct exchange *exchange, const struct api_key_filter *fi
     if (filter->forwards) return forward_all(exchange, filter);
     for (size_t i = 0; i < filter->header_count; i++) {
         const struct credential_source *place = &filter->headers[i];
-        bool is_shared = place->header_id == HEADER_AUTHORIZATION;
+        bool is_shared = place->key.id == HEADER_AUTHORIZATION;
         if (is_shared && find_in(exchange, place, 1, &value) != CREDENTIAL_FOUND) continue;
         if (is_shared && !decides) continue;
         if (!credential_strip(exchange, place)) return false;

@@ -16,11 +16,10 @@ struct header_edit_config {
 };
 
 struct header_edit {
-    bool is_prefix;      /* remove-header: all names that begin with it */
-    bool has_underscore; /* see header_may_look_like() */
+    bool is_prefix; /* remove-header: all names that begin with it */
     char *name_text;
-    struct slice name;
-    struct template *value; /* NULL: remove-header */
+    struct header_constant field; /* its value: what the template says, if that is the same for all */
+    struct template *value;       /* NULL: remove-header */
 };
 
 static bool check_removed_name(struct schema_reading *, const struct node *, const void *value);
@@ -127,8 +126,7 @@ static struct header_edit *header_edit_create(const struct filter_compile *compi
     }
     struct header_edit *edit = memory_allocate(sizeof *edit);
     edit->name_text = memory_copy_slice(name);
-    edit->name = slice_of(edit->name_text, name.length);
-    edit->has_underscore = slice_find_byte(name, '_') != SLICE_NOT_FOUND;
+    edit->field.key = header_key_of(slice_of(edit->name_text, name.length));
     return edit;
 }
 
@@ -142,6 +140,8 @@ static bool header_edit_compile(const struct filter_compile *compile, const void
         header_edit_release(edit);
         return false;
     }
+    if (template_is_constant(edit->value))
+        edit->field = header_constant_of(edit->field.key.name, template_render(edit->value, NULL, NULL, NULL));
     *compiled = edit;
     return true;
 }
@@ -150,8 +150,9 @@ static bool header_removal_compile(const struct filter_compile *compile, const v
 {
     struct header_edit *edit = header_edit_create(compile, ((const struct header_edit_config *)config)->name);
     if (!edit) return false;
-    edit->is_prefix = slice_ends_with(edit->name, SLICE("*"));
-    if (edit->is_prefix) edit->name.length--;
+    struct slice name = edit->field.key.name;
+    edit->is_prefix = slice_ends_with(name, SLICE("*"));
+    if (edit->is_prefix) edit->field.key = header_key_of(slice_before(name, name.length - 1));
     *compiled = edit;
     return true;
 }
@@ -169,11 +170,15 @@ static void header_edit_release(void *compiled)
 /* False: an answer was prepared instead. */
 typedef bool header_edit_apply(const struct header_edit *, struct exchange *, struct headers *);
 
+static bool is_constant(const struct header_edit *edit) { return edit->field.value.at != NULL; }
+
 static bool add(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
+    const struct header_key *key = &edit->field.key;
     struct slice value;
-    if (!exchange_render_field(exchange, edit->value, SLICE("add-header"), edit->name, &value)) return false;
-    bool added = headers_add(headers, edit->name, value);
+    if (!is_constant(edit) && !exchange_render_field(exchange, edit->value, SLICE("add-header"), key->name, &value))
+        return false;
+    bool added = is_constant(edit) ? headers_add_constant(headers, &edit->field) : headers_add_by(headers, key, value);
     if (!added) respond_no_memory(exchange);
     return added;
 }
@@ -181,7 +186,7 @@ static bool add(const struct header_edit *edit, struct exchange *exchange, struc
 static enum filter_result edit_request(struct exchange *exchange, const struct header_edit *edit,
                                        header_edit_apply *apply)
 {
-    bool good = apply == add || exchange_guard_name(exchange, edit->name, edit->is_prefix);
+    bool good = apply == add || exchange_guard_name(exchange, edit->field.key.name, edit->is_prefix);
     if (!good) respond_no_memory(exchange);
     return good && apply(edit, exchange, &exchange->request->headers) ? FILTER_NEXT : FILTER_RESPOND;
 }
@@ -206,18 +211,22 @@ static enum filter_result add_header_response(struct exchange *exchange, const v
 /* What the client sent under a name that looks like it; what was written by us stays. */
 static void remove_lookalikes(const struct header_edit *edit, struct headers *headers)
 {
+    const struct header_key *key = &edit->field.key;
+    if (LIKELY(!headers_may_look_like(headers, key->has_underscore))) return;
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        if (header_may_look_like(header, edit->has_underscore) &&
-            header_name_reads_as(header->name, edit->name, edit->is_prefix))
+        if (header_may_look_like(header, key->has_underscore) &&
+            header_name_reads_as(header->name, key->name, edit->is_prefix))
             headers_remove_one(headers, header);
     }
 }
 
 static bool set(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
+    const struct header_key *key = &edit->field.key;
     struct slice value;
-    if (!exchange_render_field(exchange, edit->value, SLICE("set-header"), edit->name, &value)) return false;
-    bool is_set = headers_set(headers, edit->name, value);
+    if (!is_constant(edit) && !exchange_render_field(exchange, edit->value, SLICE("set-header"), key->name, &value))
+        return false;
+    bool is_set = is_constant(edit) ? headers_set_constant(headers, &edit->field) : headers_set_by(headers, key, value);
     if (!is_set) respond_no_memory(exchange);
     return is_set;
 }
@@ -249,11 +258,11 @@ static bool begins_with(struct slice name, struct slice prefix)
 static bool remove_some(const struct header_edit *edit, struct exchange *exchange, struct headers *headers)
 {
     if (!edit->is_prefix) {
-        headers_remove(headers, edit->name);
+        headers_remove_by(headers, &edit->field.key);
         return true;
     }
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        if (begins_with(header->name, edit->name)) headers_remove_one(headers, header);
+        if (begins_with(header->name, edit->field.key.name)) headers_remove_one(headers, header);
     }
     return true;
 }

@@ -22,7 +22,7 @@ struct rate_rule {
     uint8_t order;            /* global, per API, per client, per address: 0 to 3 */
     bool is_shadow;
     uint8_t value_count;       /* 1, or 4: its own, free, standard, premium */
-    struct slice header;       /* of RATE_LIMIT_BY_HEADER; the rule's */
+    struct header_key header;  /* of RATE_LIMIT_BY_HEADER; its name is the rule's */
     struct template *key_text; /* of RATE_LIMIT_BY_EXPRESSION */
     struct expression *cost_expression;
     uint64_t cost;       /* where there is no expression */

@@ -149,7 +149,7 @@ static bool make_texts(const struct filter_compile *compile, struct rate_rule *r
 {
     bool good = true;
     if (config->key == RATE_LIMIT_BY_HEADER) {
-        rule->header = copy(config->key_text);
+        rule->header = header_key_of(copy(config->key_text));
         good &= check_header(compile, config->key_text);
     }
     if (config->key == RATE_LIMIT_BY_EXPRESSION) {
@@ -234,7 +234,7 @@ static void release_rule(struct limit_counters *counters, struct rate_rule *rule
     free(rule->values);
     template_destroy(rule->key_text);
     expression_destroy(rule->cost_expression);
-    free((void *)(uintptr_t)rule->header.at);
+    free((void *)(uintptr_t)rule->header.name.at);
     free((void *)(uintptr_t)rule->quoted_name.at);
     free((void *)(uintptr_t)rule->name.at);
 }
@@ -275,7 +275,7 @@ static struct slice value_of(const struct rate_rule *rule, const struct exchange
     case RATE_LIMIT_BY_USER_ID: return identity->user_id;
     case RATE_LIMIT_BY_API_KEY: return identity->method == IDENTITY_API_KEY ? identity->key_id : SLICE_ABSENT;
     case RATE_LIMIT_BY_HEADER:
-        header = headers_find(&exchange->request->headers, rule->header);
+        header = headers_find_by(&exchange->request->headers, &rule->header);
         return header ? header->value : SLICE_ABSENT;
     case RATE_LIMIT_BY_EXPRESSION: return exchange_render(exchange, rule->key_text);
     case RATE_LIMIT_BY_ROUTE:

@@ -22,9 +22,8 @@ struct security_headers_config {
 };
 
 struct security_header {
-    struct slice name; /* static */
-    char *text;
-    struct slice value;
+    struct header_constant field; /* its name is static */
+    char *text;                   /* its value */
     bool over_tls_only;
 };
 
@@ -126,7 +125,8 @@ static bool security_headers_check(struct schema_reading *reading, const struct 
 static void put(struct security_headers *headers, struct slice name, char *text, bool over_tls_only)
 {
     PROMISE(headers->count < HEADERS_MAX);
-    headers->items[headers->count++] = (struct security_header){ name, text, slice_from_cstring(text), over_tls_only };
+    headers->items[headers->count++] = (struct security_header){ header_constant_of(name, slice_from_cstring(text)),
+                                                                 text, over_tls_only };
 }
 
 static void put_given(struct security_headers *headers, struct slice name, struct slice value)
@@ -185,7 +185,7 @@ static enum filter_result security_headers_response_head(struct exchange *exchan
     for (size_t i = 0; i < headers->count; i++) {
         const struct security_header *item = &headers->items[i];
         if (item->over_tls_only && !is_over_tls(exchange)) continue;
-        if (headers_set(&exchange->response->headers, item->name, item->value)) continue;
+        if (headers_set_constant(&exchange->response->headers, &item->field)) continue;
         respond_no_memory(exchange);
         break;
     }

@@ -9,7 +9,7 @@
 
 struct respond_header {
     char *name_text;
-    struct slice name;
+    struct header_constant field; /* its value: what the template says, if that is the same for all */
     struct template *value;
 };
 
@@ -61,8 +61,10 @@ static bool compile_header(const struct filter_compile *compile, const struct pa
     }
     struct respond_header *header = &respond->headers[respond->header_count++];
     header->name_text = memory_copy_slice(pair->name);
-    header->name = slice_of(header->name_text, pair->name.length);
+    header->field.key = header_key_of(slice_of(header->name_text, pair->name.length));
     header->value = value;
+    if (template_is_constant(value))
+        header->field = header_constant_of(header->field.key.name, template_render(value, NULL, NULL, NULL));
     return true;
 }
 
@@ -111,6 +113,20 @@ static void respond_no_memory(struct exchange *exchange)
     exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
 }
 
+/* False: another answer was prepared. */
+static bool add_header(struct exchange *exchange, const struct respond_header *header)
+{
+    struct headers *headers = &exchange->own_response.headers;
+    const struct header_key *key = &header->field.key;
+    bool is_constant = header->field.value.at != NULL;
+    struct slice value;
+    if (!is_constant && !exchange_render_field(exchange, header->value, SLICE("respond"), key->name, &value))
+        return false;
+    bool added = is_constant ? headers_add_constant(headers, &header->field) : headers_add_by(headers, key, value);
+    if (!added) respond_no_memory(exchange);
+    return added;
+}
+
 /* Or another answer, where it can't be. */
 static void prepare(struct exchange *exchange, const struct respond *respond)
 {
@@ -122,12 +138,7 @@ static void prepare(struct exchange *exchange, const struct respond *respond)
     if (!prepare_type(exchange, respond, body, &type)) return;
     exchange_respond(exchange, respond->status, type, body);
     for (size_t i = 0; i < respond->header_count; i++) {
-        const struct respond_header *header = &respond->headers[i];
-        struct slice value;
-        if (!exchange_render_field(exchange, header->value, SLICE("respond"), header->name, &value)) return;
-        if (headers_add(&exchange->own_response.headers, header->name, value)) continue;
-        respond_no_memory(exchange);
-        return;
+        if (!add_header(exchange, &respond->headers[i])) return;
     }
 }
 

@@ -128,7 +128,8 @@ bool http_is_clean_to_send(struct slice text)
 
 bool http_check_field_to_send(const struct header *item, struct error *error)
 {
-    if (header_name_is_valid(item->name) && header_value_is_valid(item->value)) return true;
+    bool name_is_good = item->name_checked || header_name_is_valid(item->name);
+    if (name_is_good && (item->value_checked || header_value_is_valid(item->value))) return true;
     return error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-field",
                      "field \"%.*s\" to send has a bad name, or CR, LF or NUL in its value", SLICE_PRINT(item->name));
 }
@@ -138,7 +139,7 @@ static char *put_fields(char *into, const struct headers *headers, uint64_t skip
     for (unsigned i = 0; i < headers->count; i++) {
         const struct header *item = &headers->items[i];
         if (!item->name.at || (skipped & HEADER_BIT(item->id))) continue;
-        if (!item->from_wire && !http_check_field_to_send(item, error)) return NULL;
+        if (!http_may_send(item, error)) return NULL;
         into = put(into, item->name);
         into = PUT_TEXT(into, ": ");
         into = put(into, item->value);

@@ -322,7 +322,7 @@ static bool put_fields_but(struct h2_fields *fields, const struct headers *heade
         const struct header *item = &headers->items[i];
         if (!item->name.at || (skipped & HEADER_BIT(item->id))) continue;
         if (UNLIKELY(skipped_name.at && slice_equal_ignore_case(item->name, skipped_name))) continue;
-        if (!item->from_wire && !http_check_field_to_send(item, error)) return false;
+        if (!http_may_send(item, error)) return false;
         bool is_never_indexed = item->id != HEADER_OTHER && (NEVER_INDEXED & HEADER_BIT(item->id));
         struct slice value = item->from_wire ? item->value : slice_trim(item->value);
         put(fields, item->name, value, is_never_indexed ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);

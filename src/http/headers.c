@@ -1,8 +1,12 @@
 #include "http/headers.h"
 
+#include "base/words.h"
 #include "http/private.h"
 
 #define HEADERS_CAPACITY_FIRST 16
+/* Reading a field is what is done most. It calls nothing in the usual case, so it saves no registers. */
+#define APART __attribute__((noinline))
+#define IN_CALLER inline __attribute__((always_inline))
 
 /* The one list of known names: id, customary spelling, and the first and last letter in lower case, which with the
  * length make the slot of the perfect hash. Two names in one slot don't compile (-Woverride-init). */
@@ -61,7 +65,9 @@ static const struct slice known_names[HEADER_ID_COUNT] = { [HEADER_OTHER] = { ""
 #define SLOT_ROW(id, name, first, last) [SLOT(sizeof(name) - 1, first, last)] = id,
 static const uint8_t id_by_slot[SLOT_COUNT] = { KNOWN_HEADERS(SLOT_ROW) };
 
-_Static_assert(HEADER_ID_COUNT <= 64, "struct headers keeps one bit an id");
+/* Names that aren't known are told apart by their slot before they are compared: most are looked for in vain. */
+#define OTHER_MARKS 16
+_Static_assert(HEADER_ID_COUNT + OTHER_MARKS <= 64, "struct headers keeps one bit a mark");
 
 /* What a Connection field may name and still keep: fields that frame or address the message, prove who sent it, or
  * that this gateway adds. RFC 9110 7.6.1 forbids naming such; obeying would let a client take off what a policy put
@@ -80,16 +86,59 @@ static const uint8_t hop_by_hop_ids[] = {
     HEADER_UPGRADE,    HEADER_TRAILER,    HEADER_PROXY_AUTHENTICATE, HEADER_PROXY_AUTHORIZATION,
 };
 
-static bool name_matches(struct slice sent, struct slice known);
-static bool append(struct headers *, enum header_id, struct slice name, struct slice value, bool from_wire);
-static void replace(struct headers *, struct header *first, struct slice value);
+static size_t slot_of(struct slice name);
+static uint8_t id_in(size_t slot, struct slice name);
+static uint8_t mark_in(size_t slot, uint8_t id);
+static uint8_t mark_of(struct slice name);
+static bool holds_underscore(struct slice name);
+static bool note_other_name(struct headers *, struct slice name);
+static bool grow_and_add_from_wire(struct headers *, struct slice name, struct slice value);
+static bool append(struct headers *, struct header);
+static struct header *item_behind(const struct headers *, const struct header *);
+static struct header *find(const struct headers *, uint8_t mark, struct slice name);
+static struct header *find_from(const struct headers *, struct header *, uint8_t mark, struct slice name);
+static bool set(struct headers *, struct header);
+static unsigned remove_all(struct headers *, uint8_t mark, struct slice name);
 
-enum header_id header_id_find(struct slice name)
+static enum header_id id_of(uint8_t mark) { return mark < HEADER_ID_COUNT ? (enum header_id)mark : HEADER_OTHER; }
+
+/* What was found to be a known name is one of letters and '-'. */
+static struct header field_of(uint8_t mark, struct slice name, struct slice value)
 {
-    if (name.length < 2) return HEADER_OTHER;
-    unsigned first = (uint8_t)name.at[0] | 0x20, last = (uint8_t)name.at[name.length - 1] | 0x20;
-    enum header_id id = id_by_slot[SLOT(name.length, first, last)];
-    return known_names[id].length == name.length && name_matches(name, known_names[id]) ? id : HEADER_OTHER;
+    return (struct header){
+        .name = name, .value = value, .id = (uint8_t)id_of(mark), .mark = mark, .name_checked = mark < HEADER_ID_COUNT
+    };
+}
+
+static struct header field_by(const struct header_key *key, struct slice value)
+{
+    return (struct header){
+        .name = key->name, .value = value, .id = key->id, .mark = key->mark, .name_checked = key->is_valid
+    };
+}
+
+static struct header constant_field(const struct header_constant *constant)
+{
+    struct header field = field_by(&constant->key, constant->value);
+    field.value_checked = constant->value_is_valid;
+    return field;
+}
+
+enum header_id header_id_find(struct slice name) { return id_of(mark_of(name)); }
+
+struct header_key header_key_of(struct slice name)
+{
+    uint8_t mark = mark_of(name);
+    return (struct header_key){ .name = name,
+                                .id = (uint8_t)id_of(mark),
+                                .mark = mark,
+                                .is_valid = header_name_is_valid(name),
+                                .has_underscore = holds_underscore(name) };
+}
+
+struct header_constant header_constant_of(struct slice name, struct slice value)
+{
+    return (struct header_constant){ header_key_of(name), value, header_value_is_valid(value) };
 }
 
 struct slice header_id_name(enum header_id id) { return known_names[id]; }
@@ -134,91 +183,98 @@ void headers_init(struct headers *headers, struct arena *arena) { *headers = (st
 
 bool headers_add(struct headers *headers, struct slice name, struct slice value)
 {
-    return append(headers, header_id_find(name), name, value, false);
+    return append(headers, field_of(mark_of(name), name, value));
 }
 
 bool headers_add_known(struct headers *headers, enum header_id id, struct slice value)
 {
-    return append(headers, id, known_names[id], value, false);
+    return append(headers, field_of((uint8_t)id, known_names[id], value));
 }
 
 bool headers_add_from_wire(struct headers *headers, struct slice name, struct slice value)
 {
-    return append(headers, header_id_find(name), name, value, true);
+    if (UNLIKELY(headers->count == headers->capacity)) return grow_and_add_from_wire(headers, name, value);
+    struct header *field = &headers->items[headers->count++];
+    *field = (struct header){ name, value, .from_wire = true, .name_checked = true, .value_checked = true };
+    size_t slot = slot_of(name);
+    field->id = id_in(slot, name);
+    field->mark = mark_in(slot, field->id);
+    headers->present |= HEADER_BIT(field->mark);
+    return field->id != HEADER_OTHER || note_other_name(headers, name);
+}
+
+bool headers_add_by(struct headers *headers, const struct header_key *key, struct slice value)
+{
+    return append(headers, field_by(key, value));
+}
+
+bool headers_add_constant(struct headers *headers, const struct header_constant *constant)
+{
+    return append(headers, constant_field(constant));
 }
 
 bool headers_set(struct headers *headers, struct slice name, struct slice value)
 {
-    struct header *first = headers_find(headers, name);
-    if (!first) return headers_add(headers, name, value);
-    replace(headers, first, value);
-    return true;
+    return set(headers, field_of(mark_of(name), name, value));
 }
 
 bool headers_set_known(struct headers *headers, enum header_id id, struct slice value)
 {
-    struct header *first = headers_find_known(headers, id);
-    if (!first) return headers_add_known(headers, id, value);
-    replace(headers, first, value);
-    return true;
+    return set(headers, field_of((uint8_t)id, known_names[id], value));
 }
 
-unsigned headers_remove(struct headers *headers, struct slice name)
+bool headers_set_by(struct headers *headers, const struct header_key *key, struct slice value)
 {
-    unsigned removed = 0;
-    for (struct header *next, *item = headers_find(headers, name); item; item = next, removed++) {
-        next = headers_find_next(headers, item);
-        headers_remove_one(headers, item);
-    }
-    return removed;
+    return set(headers, field_by(key, value));
 }
+
+bool headers_set_constant(struct headers *headers, const struct header_constant *constant)
+{
+    return set(headers, constant_field(constant));
+}
+
+unsigned headers_remove(struct headers *headers, struct slice name) { return remove_all(headers, mark_of(name), name); }
 
 unsigned headers_remove_known(struct headers *headers, enum header_id id)
 {
-    unsigned removed = 0;
-    for (struct header *item; (item = headers_find_known(headers, id)) != NULL; removed++)
-        headers_remove_one(headers, item);
-    headers->present &= ~HEADER_BIT(id);
-    return removed;
+    return remove_all(headers, (uint8_t)id, known_names[id]);
+}
+
+unsigned headers_remove_by(struct headers *headers, const struct header_key *key)
+{
+    return remove_all(headers, key->mark, key->name);
 }
 
 void headers_remove_one(struct headers *headers, struct header *item) { *item = (struct header){ .id = HEADER_OTHER }; }
 
 struct header *headers_find(const struct headers *headers, struct slice name)
 {
-    enum header_id id = header_id_find(name);
-    if (id != HEADER_OTHER) return headers_find_known(headers, id);
-    for (unsigned i = 0; i < headers->count; i++) {
-        struct header *item = &headers->items[i];
-        if (item->id == HEADER_OTHER && item->name.at && slice_equal_ignore_case(item->name, name)) return item;
-    }
-    return NULL;
+    return find(headers, mark_of(name), name);
 }
 
 struct header *headers_find_known(const struct headers *headers, enum header_id id)
 {
-    if (!headers_may_have(headers, id)) return NULL;
-    for (struct header *item = headers->items, *end = item + headers->count; item < end; item++) {
-        if (item->id == id && item->name.at) return item;
-    }
-    return NULL;
+    return find(headers, (uint8_t)id, known_names[id]);
+}
+
+struct header *headers_find_by(const struct headers *headers, const struct header_key *key)
+{
+    return find(headers, key->mark, key->name);
 }
 
 struct header *headers_find_next(const struct headers *headers, const struct header *previous)
 {
-    const struct header *end = headers->items + headers->count;
-    for (struct header *item = headers->items + (previous - headers->items) + 1; item < end; item++) {
-        if (item->id != previous->id || !item->name.at) continue;
-        if (item->id != HEADER_OTHER || slice_equal_ignore_case(item->name, previous->name)) return item;
-    }
-    return NULL;
+    if (!previous->name.at) return NULL;
+    return find_from(headers, item_behind(headers, previous), previous->mark, previous->name);
 }
 
 struct header *headers_next(const struct headers *headers, const struct header *previous)
 {
-    size_t at = previous ? (size_t)(previous - headers->items) + 1 : 0;
-    while (at < headers->count && !headers->items[at].name.at) at++;
-    return at < headers->count ? &headers->items[at] : NULL;
+    struct header *item = previous ? item_behind(headers, previous) : headers->items;
+    for (const struct header *end = headers->items + headers->count; item < end; item++) {
+        if (item->name.at) return item;
+    }
+    return NULL;
 }
 
 struct slice headers_value(const struct headers *headers, enum header_id id)
@@ -297,44 +353,68 @@ void headers_rebase(struct headers *headers, const char *old_base, size_t length
     }
 }
 
-static uint64_t load_64(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-/* 2 to 7 bytes, some of them twice. */
-static uint64_t load_short(const char *at, size_t length)
-{
-    if (length >= 4) {
-        uint32_t head, tail;
-        memcpy(&head, at, sizeof head);
-        memcpy(&tail, at + length - sizeof tail, sizeof tail);
-        return head | (uint64_t)tail << 32;
-    }
-    uint16_t head, tail;
-    memcpy(&head, at, sizeof head);
-    memcpy(&tail, at + length - sizeof tail, sizeof tail);
-    return head | (uint64_t)tail << 32;
-}
-
 /* Known names are letters and '-'. Of these only letters have bit 6; moved down by one it is the bit of their case. */
-static bool word_matches(uint64_t sent, uint64_t known)
+static inline bool word_matches(uint64_t sent, uint64_t known)
 {
-    uint64_t case_bits = known >> 1 & 0x2020202020202020u;
+    if (LIKELY(sent == known)) return true;
+    uint64_t case_bits = known >> 1 & WORD_OF(0x20);
     return (sent | case_bits) == (known | case_bits);
 }
 
-/* Both have the same length, at least 2. Eight bytes at a time: this runs for every field of every head. */
-static bool name_matches(struct slice sent, struct slice known)
+/* Both have the same length. Eight bytes at a time: this runs for every field of every head. */
+static IN_CALLER bool name_matches(struct slice sent, struct slice known)
 {
     size_t length = known.length;
-    if (length < 8) return word_matches(load_short(sent.at, length), load_short(known.at, length));
-    for (size_t at = 0; at + 8 <= length; at += 8) {
-        if (!word_matches(load_64(sent.at + at), load_64(known.at + at))) return false;
+    if (length < WORD_BYTES) return word_matches(word_load_short(sent.at, length), word_load_short(known.at, length));
+    for (size_t at = 0; at + WORD_BYTES < length; at += WORD_BYTES) {
+        if (!word_matches(word_load(sent.at + at), word_load(known.at + at))) return false;
     }
-    return word_matches(load_64(sent.at + length - 8), load_64(known.at + length - 8));
+    size_t last = length - WORD_BYTES; /* its word may overlap the one before */
+    return word_matches(word_load(sent.at + last), word_load(known.at + last));
+}
+
+static IN_CALLER size_t slot_of(struct slice name)
+{
+    if (UNLIKELY(name.length == 0)) return 0; /* nobody's, or of a name that is longer */
+    unsigned first = (uint8_t)name.at[0] | 0x20, last = (uint8_t)name.at[name.length - 1] | 0x20;
+    return SLOT(name.length, first, last);
+}
+
+static IN_CALLER uint8_t id_in(size_t slot, struct slice name)
+{
+    uint8_t id = id_by_slot[slot];
+    if (id == HEADER_OTHER || known_names[id].length != name.length) return HEADER_OTHER;
+    return name_matches(name, known_names[id]) ? id : HEADER_OTHER;
+}
+
+static IN_CALLER uint8_t mark_in(size_t slot, uint8_t id)
+{
+    return (uint8_t)(id != HEADER_OTHER ? id : HEADER_ID_COUNT + slot % OTHER_MARKS);
+}
+
+static APART uint8_t mark_of(struct slice name)
+{
+    size_t slot = slot_of(name);
+    return mark_in(slot, id_in(slot, name));
+}
+
+static bool holds_underscore(struct slice name)
+{
+    const uint64_t underscores = WORD_OF('_');
+    size_t length = name.length;
+    if (length == 0) return false;
+    if (length < WORD_BYTES) return word_holds_zero(word_load_short(name.at, length) ^ underscores);
+    size_t last = length - WORD_BYTES;
+    for (size_t at = 0; at < last; at += WORD_BYTES) {
+        if (word_holds_zero(word_load(name.at + at) ^ underscores)) return true;
+    }
+    return word_holds_zero(word_load(name.at + last) ^ underscores);
+}
+
+static APART bool note_other_name(struct headers *headers, struct slice name)
+{
+    headers->sent_underscore |= holds_underscore(name);
+    return true;
 }
 
 static bool grow(struct headers *headers)
@@ -350,18 +430,68 @@ static bool grow(struct headers *headers)
     return true;
 }
 
-static bool append(struct headers *headers, enum header_id id, struct slice name, struct slice value, bool from_wire)
+static inline bool append_where_room_is(struct headers *headers, struct header field)
 {
-    if (UNLIKELY(headers->count == headers->capacity) && !grow(headers)) return false;
-    headers->items[headers->count++] = (struct header){ name, value, (uint8_t)id, from_wire };
-    headers->present |= HEADER_BIT(id);
+    headers->items[headers->count++] = field;
+    headers->present |= HEADER_BIT(field.mark);
     return true;
 }
 
-/* The first one keeps its place and takes the value; the others of its name go. */
-static void replace(struct headers *headers, struct header *first, struct slice value)
+static APART bool grow_and_add_from_wire(struct headers *headers, struct slice name, struct slice value)
 {
-    for (struct header *other; (other = headers_find_next(headers, first)) != NULL;) headers_remove_one(headers, other);
-    first->value = value;
+    return grow(headers) && headers_add_from_wire(headers, name, value);
+}
+
+static APART bool grow_and_append(struct headers *headers, struct header field)
+{
+    return grow(headers) && append_where_room_is(headers, field);
+}
+
+static inline bool append(struct headers *headers, struct header field)
+{
+    if (UNLIKELY(headers->count == headers->capacity)) return grow_and_append(headers, field);
+    return append_where_room_is(headers, field);
+}
+
+static struct header *item_behind(const struct headers *headers, const struct header *item)
+{
+    return headers->items + (item - headers->items) + 1;
+}
+
+/* Beginning with `item`. Of a mark that is no id several names may be there. */
+static inline struct header *find_from(const struct headers *headers, struct header *item, uint8_t mark,
+                                       struct slice name)
+{
+    for (const struct header *end = headers->items + headers->count; item < end; item++) {
+        if (item->mark == mark && (mark < HEADER_ID_COUNT || slice_equal_ignore_case(item->name, name))) return item;
+    }
+    return NULL;
+}
+
+static inline struct header *find(const struct headers *headers, uint8_t mark, struct slice name)
+{
+    return headers->present & HEADER_BIT(mark) ? find_from(headers, headers->items, mark, name) : NULL;
+}
+
+static unsigned remove_all(struct headers *headers, uint8_t mark, struct slice name)
+{
+    unsigned removed = 0;
+    for (struct header *item = find(headers, mark, name); item; item = find_from(headers, item + 1, mark, name)) {
+        headers_remove_one(headers, item);
+        removed++;
+    }
+    if (mark < HEADER_ID_COUNT) headers->present &= ~HEADER_BIT(mark);
+    return removed;
+}
+
+/* The first one keeps its place and its spelling and takes the value; the others of its name go. */
+static bool set(struct headers *headers, struct header field)
+{
+    struct header *first = find(headers, field.mark, field.name), *other = first;
+    if (!first) return append(headers, field);
+    first->value = field.value;
+    first->value_checked = field.value_checked;
     first->from_wire = false;
+    while ((other = find_from(headers, other + 1, field.mark, field.name)) != NULL) headers_remove_one(headers, other);
+    return true;
 }

@@ -63,18 +63,39 @@ struct header {
     struct slice name;  /* absent: removed */
     struct slice value; /* without surrounding white space */
     uint8_t id;         /* enum header_id */
-    bool from_wire;     /* checked by the parser; others are checked for CR, LF, NUL where they are written out */
+    uint8_t mark;       /* the id of a known name; others share a few marks behind those; 0: removed */
+    bool from_wire;
+    /* By the parser or at load. The rest is checked where it is written out: no CR, LF or NUL leaves. */
+    bool name_checked, value_checked;
 };
 
 struct headers {
     struct header *items;
     uint16_t count, capacity; /* count includes removed ones */
+    bool sent_underscore;     /* a name that came from the wire holds a '_', or did before it was removed */
     struct arena *arena;
-    uint64_t present; /* bit header_id: at least one such field may be there (HEADER_ID_COUNT <= 64) */
+    uint64_t present; /* bit of a mark: at least one such field may be there */
+};
+
+/* A name that is known before there are messages: made once, it is found, set and removed for little. */
+struct header_key {
+    struct slice name;   /* somebody else's, who keeps it as long as the key and what is added by it */
+    uint8_t id, mark;    /* as of a field */
+    bool is_valid;       /* header_name_is_valid() */
+    bool has_underscore; /* http/our_names.h asks for it */
+};
+
+/* The same of a whole field: what was good when it was made isn't looked at again for each message. */
+struct header_constant {
+    struct header_key key;
+    struct slice value; /* somebody else's as well */
+    bool value_is_valid;
 };
 
 enum header_id header_id_find(struct slice name); /* ignores case */
-struct slice header_id_name(enum header_id);      /* in the customary spelling, "Content-Type"; static */
+struct header_key header_key_of(struct slice name);
+struct header_constant header_constant_of(struct slice name, struct slice value);
+struct slice header_id_name(enum header_id); /* in the customary spelling, "Content-Type"; static */
 /* A field name as RFC 9110 5.1 has it: one or more tchar. */
 bool header_name_is_valid(struct slice name);
 /* No CR, LF, NUL (RFC 9110 5.5); other control bytes are let through as obs-text is. */
@@ -92,15 +113,21 @@ bool headers_add_from_wire(struct headers *, struct slice name, struct slice val
 /* Replaces all fields of that name by one. */
 bool headers_set(struct headers *, struct slice name, struct slice value) MUST_USE;
 bool headers_set_known(struct headers *, enum header_id, struct slice value) MUST_USE;
+bool headers_add_by(struct headers *, const struct header_key *, struct slice value) MUST_USE;
+bool headers_set_by(struct headers *, const struct header_key *, struct slice value) MUST_USE;
+bool headers_add_constant(struct headers *, const struct header_constant *) MUST_USE;
+bool headers_set_constant(struct headers *, const struct header_constant *) MUST_USE;
 /* How many were removed. */
 unsigned headers_remove(struct headers *, struct slice name);
 /* What came over the wire alone: what a policy of ours has put there since stays. */
 void headers_remove_sent(struct headers *, struct slice name);
 unsigned headers_remove_known(struct headers *, enum header_id);
+unsigned headers_remove_by(struct headers *, const struct header_key *);
 void headers_remove_one(struct headers *, struct header *);
 /* The first of that name or NULL. */
 struct header *headers_find(const struct headers *, struct slice name);
 struct header *headers_find_known(const struct headers *, enum header_id);
+struct header *headers_find_by(const struct headers *, const struct header_key *);
 /* The next one of the same name after `previous`, or NULL. */
 struct header *headers_find_next(const struct headers *, const struct header *previous);
 /* Walks those not removed: NULL to begin, NULL at the end. */

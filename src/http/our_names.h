@@ -13,8 +13,14 @@ bool header_name_begins_like(struct slice name, struct slice beginning);
 /* One of both. */
 bool header_name_reads_as(struct slice name, struct slice known, bool is_beginning);
 
-/* Can a field of a request look like a name that a policy speaks under, and be no such field itself? One of the wire that isn't Sluice's own. No name of the
- * standards has an underscore, so they look like names that have one, and like no others. */
+/* Can any of these fields look like a name that a policy speaks under, and be no such field itself? Then one of both has an underscore, and no
+ * name of the standards has: mostly this one question is all that a policy asks of a request. */
+static inline bool headers_may_look_like(const struct headers *headers, bool known_has_underscore)
+{
+    return headers->sent_underscore || known_has_underscore;
+}
+
+/* The same of one field: one of the wire that isn't Sluice's own. */
 static inline bool header_may_look_like(const struct header *header, bool known_has_underscore)
 {
     return (header->id == HEADER_OTHER || known_has_underscore) && header->from_wire &&

@@ -145,6 +145,10 @@ bool http_settle_expectation(struct request_head *, struct error *) MUST_USE;
      HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_CONTENT_LENGTH))
 /* A filter's field: what would end its line, or name another, is stopped here for all filters at once. */
 bool http_check_field_to_send(const struct header *, struct error *);
+static inline bool http_may_send(const struct header *field, struct error *error)
+{
+    return LIKELY(field->name_checked && field->value_checked) || http_check_field_to_send(field, error);
+}
 /* A method, target or host from a filter could carry a second request. */
 bool http_is_clean_to_send(struct slice);
 

@@ -25,6 +25,28 @@ static void slices_compare_by_bytes_then_by_length(void **state)
     assert_int_equal(slice_compare(SLICE_ABSENT, SLICE("")), 0);
 }
 
+/* Of all bytes at all places of all lengths that are read in one way, none is taken for another but a letter in its other case. */
+static void letters_alone_have_a_case(void **state)
+{
+    for (size_t length = 1; length <= 20; length++) {
+        for (size_t at = 0; at < length; at++) {
+            for (unsigned pair = 0; pair < 65536; pair++) {
+                char a[20], b[20];
+                memset(a, 'x', sizeof a);
+                memset(b, 'X', sizeof b);
+                a[at] = (char)(pair & 255);
+                b[at] = (char)(pair >> 8);
+                bool is_letter = (a[at] >= 'a' && a[at] <= 'z') || (a[at] >= 'A' && a[at] <= 'Z');
+                bool same = a[at] == b[at] || (is_letter && (a[at] ^ b[at]) == 0x20);
+                if (slice_equal_ignore_case(slice_of(a, length), slice_of(b, length)) != same)
+                    fail_msg("%u at %zu of %zu", pair, at, length);
+            }
+        }
+    }
+    assert_true(slice_equal_ignore_case(SLICE_ABSENT, SLICE("")));
+    assert_false(slice_equal_ignore_case(SLICE("a"), SLICE("aa")));
+}
+
 static void a_slice_is_searched_and_cut_without_leaving_its_bounds(void **state)
 {
     struct slice text = SLICE("one, two");
@@ -373,6 +395,7 @@ int main(void)
         cmocka_unit_test(the_nearest_name_is_the_one_with_the_fewest_typing_mistakes),
         cmocka_unit_test(what_is_far_from_every_name_is_near_to_none),
         cmocka_unit_test(slices_compare_by_bytes_then_by_length),
+        cmocka_unit_test(letters_alone_have_a_case),
         cmocka_unit_test(a_slice_is_searched_and_cut_without_leaving_its_bounds),
         cmocka_unit_test(only_spaces_and_tabs_are_trimmed),
         cmocka_unit_test(a_list_is_taken_apart_with_its_empty_pieces),

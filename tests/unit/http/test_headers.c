@@ -108,6 +108,72 @@ static void fields_keep_their_order_and_are_found_in_any_case(void **state)
     assert_string_equal(listed(&headers), "X-A=1;Content-Type=a/b;x-a=2;content-type=c/d;");
 }
 
+/* More names than there are marks for them: they share some, and stay themselves. */
+static void names_that_nobody_knows_are_told_apart(void **state)
+{
+    char names[100][16];
+    for (int i = 0; i < 100; i++) {
+        snprintf(names[i], sizeof names[i], "X-%02d", i);
+        add(names[i], names[i] + 2);
+        add_sent(names[i], "twice");
+    }
+    for (int i = 0; i < 100; i++) {
+        struct header_key key = header_key_of(slice_from_cstring(names[i]));
+        struct header *first = headers_find_by(&headers, &key);
+        assert_slice_is(first->value, names[i] + 2);
+        assert_ptr_equal(first, headers_find(&headers, key.name));
+        assert_ptr_equal(headers_find_next(&headers, first), first + 1);
+        assert_null(headers_find_next(&headers, first + 1));
+        if (i % 2) continue;
+        assert_int_equal(headers_remove_by(&headers, &key), 2);
+        assert_null(headers_find_by(&headers, &key));
+        assert_null(headers_find_next(&headers, first)); /* nor after one that is gone */
+    }
+    for (int i = 0; i < 100; i++) assert_int_equal(headers_find(&headers, slice_from_cstring(names[i])) != NULL, i % 2);
+    assert_null(headers_find(&headers, SLICE("X-100")));
+    assert_null(headers_find(&headers, SLICE_ABSENT));
+    assert_null(headers_find_known(&headers, HEADER_OTHER));
+}
+
+static void a_key_finds_what_its_name_finds(void **state)
+{
+    struct header_key unknown = header_key_of(SLICE("x_a")), known = header_key_of(SLICE("content-TYPE"));
+    assert_int_equal(unknown.id, HEADER_OTHER);
+    assert_int_equal(known.id, HEADER_CONTENT_TYPE);
+    assert_true(unknown.has_underscore && unknown.is_valid && known.is_valid && !known.has_underscore);
+    assert_false(header_key_of(SLICE("X A")).is_valid || header_key_of(SLICE("")).is_valid);
+    assert_true(headers_set_by(&headers, &unknown, SLICE("1")));
+    assert_true(headers_set_by(&headers, &known, SLICE("a/b")));
+    assert_true(headers_add_by(&headers, &unknown, SLICE("2")));
+    assert_true(headers_add_by(&headers, &known, SLICE("c/d")));
+    assert_slice_is(headers_find_by(&headers, &unknown)->value, "1");
+    assert_slice_is(headers_value(&headers, HEADER_CONTENT_TYPE), "a/b");
+    assert_string_equal(listed(&headers), "x_a=1;content-TYPE=a/b;x_a=2;content-TYPE=c/d;");
+    struct header_constant constant = header_constant_of(SLICE("Content-Type"), SLICE("e/f"));
+    assert_true(headers_set_constant(&headers, &constant) && headers_add_constant(&headers, &constant));
+    assert_int_equal(headers_remove_by(&headers, &unknown), 2);
+    assert_string_equal(listed(&headers), "content-TYPE=e/f;Content-Type=e/f;");
+}
+
+static void what_was_sent_under_a_name_with_an_underscore_is_noted(void **state)
+{
+    static const char *const without[] = { "X-A", "A", "", "Content-Type", "X-Tenant-Of-The-Long-Kind", "x^`-a" };
+    static const char *const with[] = { "_",           "X_",       "_X",        "X_A",
+                                        "X-A_B-C",     "X_Tenant", "X-Tenant_", "X-Tenant-Of_The-Long-Kind",
+                                        "Content_Type" };
+    for (size_t i = 0; i < COUNT_OF(without); i++) add_sent(without[i], "1");
+    add("X_Ours", "1");
+    assert_false(headers.sent_underscore);
+    for (size_t i = 0; i < COUNT_OF(with); i++) {
+        headers_init(&headers, &arena);
+        for (size_t j = 0; j < i * 16; j++) add_sent("X-A", "1"); /* also where the list has to grow */
+        add_sent(with[i], "1");
+        assert_true(headers.sent_underscore);
+        headers_remove(&headers, slice_from_cstring(with[i]));
+        assert_true(headers.sent_underscore);
+    }
+}
+
 static void setting_replaces_all_of_a_name_by_one_in_the_first_place(void **state)
 {
     add("X-A", "1");
@@ -294,6 +360,9 @@ int main(void)
         HEADERS_TEST(every_known_name_is_found_in_any_case_and_no_other),
         HEADERS_TEST(names_are_tokens_and_values_hold_no_line_end),
         HEADERS_TEST(fields_keep_their_order_and_are_found_in_any_case),
+        HEADERS_TEST(names_that_nobody_knows_are_told_apart),
+        HEADERS_TEST(a_key_finds_what_its_name_finds),
+        HEADERS_TEST(what_was_sent_under_a_name_with_an_underscore_is_noted),
         HEADERS_TEST(setting_replaces_all_of_a_name_by_one_in_the_first_place),
         HEADERS_TEST(a_field_from_the_wire_that_is_set_counts_as_ours),
         HEADERS_TEST(a_removed_field_is_gone_for_every_reader),
