@@ -356,6 +356,7 @@ static enum filter_result verify(struct exchange *exchange, const struct jwt_pol
     if (!jwt_parse(state->token, exchange->arena, &jwt, &error)) return refuse(exchange, policy, &error);
     const struct jwt_issuer *issuer = choose_issuer(policy, &jwt, &error);
     if (!issuer) return refuse(exchange, policy, &error);
+    if (!jwt_check_type(&jwt, &issuer->rules, &error)) return refuse(exchange, policy, &error);
     const struct key_set *keys = keys_of(exchange, issuer);
     if (!keys) {
         error_set(&error, BLAME_US, RETRY_NEVER, 401, "token-key-unknown", "the issuer's keys are not known");
@@ -480,6 +481,7 @@ static void explain_token(struct exchange *exchange, const struct jwt_policy *po
         return;
     }
     const struct jwt_issuer *issuer = choose_issuer(policy, &jwt, &error);
+    if (issuer && !jwt_check_type(&jwt, &issuer->rules, &error)) issuer = NULL;
     const struct key_set *keys = issuer ? keys_of(exchange, issuer) : NULL;
     if (issuer && !keys)
         explanation_add(explanation, "would ask the token's issuer for its keys first");

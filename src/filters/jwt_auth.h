@@ -49,7 +49,7 @@ struct jwt_policy {
 /* What the fields fill. */
 struct jwt_issuer_settings {
     struct slice issuer;
-    struct slice_list audiences;
+    struct slice_list audiences, types;
     uint64_t algorithms; /* bits; 0: what the keys allow */
     struct slice secret, jwks, jwks_file, jwks_url, jwks_authorities;
     uint64_t cool_down_ms;

@@ -179,7 +179,8 @@ static bool check_names(struct schema_reading *reading, const struct node *node,
 
 static bool is_flat(const struct jwt_issuer_settings *flat)
 {
-    return count_keys(flat) > 0 || !slice_is_absent(flat->issuer) || flat->audiences.count > 0 || flat->algorithms != 0;
+    return count_keys(flat) > 0 || !slice_is_absent(flat->issuer) || flat->audiences.count > 0 ||
+           flat->types.count > 0 || flat->algorithms != 0;
 }
 
 bool jwt_auth_check(struct schema_reading *reading, const struct node *node, const void *value)
@@ -211,7 +212,9 @@ static void keep_rules(struct jwt_policy *policy, struct jwt_rules *rules, const
 {
     struct slice *audiences = room(policy, issuer->audiences.count, sizeof *audiences);
     struct jwt_required_claim *required = room(policy, settings->required.count, sizeof *required);
+    struct slice *types = room(policy, issuer->types.count, sizeof *types);
     for (size_t i = 0; i < issuer->audiences.count; i++) audiences[i] = keep(policy, issuer->audiences.items[i]);
+    for (size_t i = 0; i < issuer->types.count; i++) types[i] = keep(policy, jwt_type_name(issuer->types.items[i]));
     for (size_t i = 0; i < settings->required.count; i++) {
         const struct pair *pair = &settings->required.items[i];
         bool is_any = slice_equal(pair->value, SLICE("*"));
@@ -220,6 +223,8 @@ static void keep_rules(struct jwt_policy *policy, struct jwt_rules *rules, const
     }
     *rules = (struct jwt_rules){
         .issuer = keep(policy, issuer->issuer),
+        .types = types,
+        .type_count = issuer->types.count,
         .audiences = audiences,
         .audience_count = issuer->audiences.count,
         .required = required,
@@ -398,12 +403,14 @@ static void hash_issuer(XXH3_state_t *state, const struct jwt_issuer *issuer, co
     XXH3_128bits_update(state, &version, sizeof version);
     XXH3_128bits_update(state, &issuer->algorithms, sizeof issuer->algorithms);
     XXH3_128bits_update(state, &issuer->rules.leeway_s, sizeof issuer->rules.leeway_s);
+    XXH3_128bits_update(state, &issuer->rules.type_count, sizeof issuer->rules.type_count);
     XXH3_128bits_update(state, &issuer->rules.audience_count, sizeof issuer->rules.audience_count);
     XXH3_128bits_update(state, &issuer->rules.required_count, sizeof issuer->rules.required_count);
     hash_text(state, issuer->rules.issuer);
     hash_text(state, from->jwks_url);
     hash_text(state, from->jwks_file);
     hash_text(state, from->jwks_authorities);
+    for (size_t i = 0; i < issuer->rules.type_count; i++) hash_text(state, issuer->rules.types[i]);
     for (size_t i = 0; i < issuer->rules.audience_count; i++) hash_text(state, issuer->rules.audiences[i]);
     for (size_t i = 0; i < issuer->rules.required_count; i++) {
         hash_text(state, issuer->rules.required[i].name);
