@@ -147,6 +147,11 @@ bool jwt_auth_check_issuer(struct schema_reading *reading, const struct node *no
         problems_add(reading->problems, jwt_auth_place_of(node, "jwksCa"), NULL, "\"jwksCa\" belongs to a \"jwksUrl\"");
         return false;
     }
+    if (issuer->age_ms_max > 0 && slice_is_absent(issuer->jwks_url)) {
+        problems_add(reading->problems, jwt_auth_place_of(node, "jwksMaxAge"), NULL,
+                     "\"jwksMaxAge\" belongs to a \"jwksUrl\"");
+        return false;
+    }
     if (!slice_is_absent(issuer->secret)) return check_secret(reading, node, issuer);
     if (!slice_is_absent(issuer->jwks)) return check_inline(reading, node, issuer);
     return slice_is_absent(issuer->jwks_url) || check_url(reading, node, issuer);
@@ -180,7 +185,7 @@ static bool check_names(struct schema_reading *reading, const struct node *node,
 static bool is_flat(const struct jwt_issuer_settings *flat)
 {
     return count_keys(flat) > 0 || !slice_is_absent(flat->issuer) || flat->audiences.count > 0 ||
-           flat->types.count > 0 || flat->algorithms != 0;
+           flat->types.count > 0 || flat->algorithms != 0 || flat->age_ms_max > 0;
 }
 
 bool jwt_auth_check(struct schema_reading *reading, const struct node *node, const void *value)
@@ -280,6 +285,7 @@ static bool use_source(const struct jwt_policy *policy, struct jwt_issuer *issue
         .path = settings->jwks_file,
         .authorities = settings->jwks_authorities,
         .cool_down_ms = settings->cool_down_ms,
+        .age_ms_max = settings->age_ms_max,
     };
     struct arena arena;
     arena_init(&arena, NULL);
@@ -335,6 +341,7 @@ static bool compile_issuer(const struct filter_compile *compile, struct jwt_poli
     struct error why;
     keep_rules(policy, &issuer->rules, settings, from);
     issuer->algorithms = (uint32_t)from->algorithms;
+    issuer->age_ms_max = from->age_ms_max;
     bool good = take_keys(policy, issuer, from, &why);
     if (good && issuer->algorithms == 0) {
         bool is_secret = issuer->own && !(key_set_algorithms(issuer->own) & JWT_PUBLIC_KEY_ALGORITHMS);

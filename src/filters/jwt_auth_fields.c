@@ -99,6 +99,13 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .minimum = 1000,                                                                                             \
           .maximum = 3600000,                                                                                          \
           .summary = "After a look for a key that was not known, none follows for so long." },                         \
+        { .name = "jwksMaxAge",                                                                                        \
+          .type = FIELD_SECONDS,                                                                                       \
+          .into = (base) + offsetof(struct jwt_issuer_settings, age_ms_max),                                           \
+          .minimum = 5000,                                                                                             \
+          .maximum = UINT64_C(30) * 86400000,                                                                          \
+          .summary = "For how long fetched keys are good after the issuer last gave or confirmed them: from then on "  \
+                     "its tokens are 503, or see `onFailure`. Without it they are kept for as long as it is away." },  \
         { .name = "jwksAllowHttp",                                                                                     \
           .type = FIELD_BOOLEAN,                                                                                       \
           .into = (base) + offsetof(struct jwt_issuer_settings, allows_plain_http),                                    \

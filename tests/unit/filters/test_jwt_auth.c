@@ -539,6 +539,8 @@ static void what_could_never_work_is_refused_at_load(void **state)
         { "jwksUrl: ''", "must not be empty" },
         { "jwksUrl: 'https://a/', algorithms: [HS256]", "can't be a secret" },
         { "jwksUrl: 'https://a/', jwksCooldown: 0", "jwksCooldown" },
+        { "jwksUrl: 'https://a/', jwksMaxAge: 4", "jwksMaxAge" },
+        { "secret: '" SHORT_SECRET "', jwksMaxAge: 60", "belongs to a \"jwksUrl\"" },
         { "secret: '" SHORT_SECRET "', jwksCa: /etc/ca.pem", "belongs to a \"jwksUrl\"" },
         { "jwks: { keys: [] }", "no key that verifies tokens" },
         { "jwks: { keys: [{ kty: oct, k: AAAA }] }", "belongs into" },
