@@ -203,7 +203,8 @@ static const struct command commands[] = {
       TAKES_FILE,
       command_check },
     { { "expr",
-        "expr EXPRESSION [--request \"GET http://host/path\"] [-H \"Name: value\"]... [--claims JSON] [--client-ip ADDRESS] [--status N]",
+        "expr EXPRESSION [--request \"GET http://host/path\"] [-H \"Name: value\"]... [--route PATTERN] [--claims JSON] [--auth JSON] "
+        "[--client-ip ADDRESS] [--status N]",
         "say what an expression results in for such a request" },
       TAKES_WORDS | TAKES_REQUEST,
       0,
@@ -399,6 +400,8 @@ static const struct option options[] = {
     { "--tag", TAKES_RESOURCE | TAKES_STORE, offsetof(struct command_line, tag), false },
     { "--store", TAKES_STORE, offsetof(struct command_line, store), false },
     { "--request", TAKES_REQUEST, offsetof(struct command_line, request), false },
+    { "--route", TAKES_REQUEST, offsetof(struct command_line, route), false },
+    { "--auth", TAKES_REQUEST, offsetof(struct command_line, auth), false },
     { "--claims", TAKES_REQUEST, offsetof(struct command_line, claims), false },
     { "--client-ip", TAKES_REQUEST, offsetof(struct command_line, client_ip), false },
     { "--status", TAKES_REQUEST, offsetof(struct command_line, status), false },

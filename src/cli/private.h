@@ -10,7 +10,7 @@ struct command_line {
     const char *program; /* argv[0] */
     const char *config, *control, *listen, *to, *access_log, *link, *fallback, *log, *handover, *timeout;
     const char *admin, *store, *tag, *if_match, *overlap, *role, *comment;
-    const char *request, *claims, *client_ip, *status;
+    const char *request, *route, *claims, *auth, *client_ip, *status;
     bool json, cascade, replace, dry_run, with_secrets, test, explain;
     const char *file; /* the one word that is no option */
     char **words;     /* of commands that take several: all of them */
