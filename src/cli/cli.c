@@ -45,14 +45,19 @@ static int refuse(const struct command *, const char *format, const char *subjec
 
 /* --- commands --- */
 
-/* The gateway may be started anew from any folder. "-" stays: standard output. The caller's. */
-static char *absolute_log(const char *path)
+char *cli_absolute_path(const char *path)
 {
-    if (!path) return NULL;
-    char *folder = path[0] == '/' || strcmp(path, "-") == 0 ? NULL : getcwd(NULL, 0);
+    char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
     char *absolute = folder ? memory_format("%s/%s", folder, path) : memory_format("%s", path);
     free(folder);
     return absolute;
+}
+
+/* "-" stays: standard output. The caller's. */
+static char *absolute_log(const char *path)
+{
+    if (!path) return NULL;
+    return strcmp(path, "-") == 0 ? memory_format("-") : cli_absolute_path(path);
 }
 
 /* Before anything is begun: no other complaint stands before it. */

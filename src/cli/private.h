@@ -34,6 +34,8 @@ struct registries {
     const struct policy_registry *policies, *admin;
 };
 
+/* A path that counts from the folder where the command was given: gateways may be started anew from any. It is not looked for. The caller's. */
+char *cli_absolute_path(const char *path);
 /* state_directory(), and where it can't be had that was said (run.c). */
 char *cli_state_directory(void);
 int command_run(const struct command_line *, const struct registries *);
