@@ -19,13 +19,20 @@ static void settle(struct key_set_source *source, uint64_t pause_ms)
     key_set_source_answer(source);
 }
 
+static const char *what_stays(struct key_set_source *source)
+{
+    if (key_set_source_version(source) == 0) return "";
+    return atomic_load_explicit(&source->age_ms_max, memory_order_relaxed) > 0
+               ? ", those known stay in force for as long as jwksMaxAge lets them"
+               : ", those known stay in force";
+}
+
 static void failed(struct key_set_source *source, const char *why)
 {
     source->failures++;
     uint64_t pause_ms = key_set_retry_after_ms(source->failures, &source->sets->random);
     if (source->failures == 1 || source->failures % 16 == 0)
-        log_warning("keys from %s cannot be had%s: %s", source->name,
-                    key_set_source_version(source) ? ", those known stay in force" : "", why);
+        log_warning("keys from %s cannot be had%s: %s", source->name, what_stays(source), why);
     atomic_store_explicit(&source->is_failing, true, memory_order_relaxed);
     atomic_store_explicit(&source->quiet_until_ms, key_sets_now_ms() + pause_ms, memory_order_relaxed);
     settle(source, pause_ms);
