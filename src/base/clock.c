@@ -16,9 +16,9 @@ uint64_t clock_monotonic_ns(void) { return read_clock(CLOCK_MONOTONIC); }
 uint64_t clock_wall_ns(void) { return read_clock(CLOCK_REALTIME); }
 
 struct calendar {
-    unsigned year, month, day; /* month and day count from 1 */
-    unsigned weekday;          /* 0: Sunday */
-    unsigned hour, minute, second;
+    int year, month, day; /* month and day count from 1 */
+    int weekday;          /* 0: Sunday */
+    int hour, minute, second;
 };
 
 /* UTC in the Gregorian calendar. Not gmtime_r: that takes the C library's time zone lock, which another thread may hold
@@ -38,17 +38,17 @@ static struct calendar calendar_from(uint64_t seconds)
     unsigned month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
 
     return (struct calendar){
-        .year = era * 400 + year_of_era + (month <= 2),
-        .month = month,
-        .day = day_of_year - (153 * month_from_march + 2) / 5 + 1,
-        .weekday = (days + 4) % 7, /* 1970-01-01 was a Thursday */
-        .hour = rest / 3600,
-        .minute = rest / 60 % 60,
-        .second = rest % 60,
+        .year = (int)(era * 400 + year_of_era + (month <= 2)),
+        .month = (int)month,
+        .day = (int)(day_of_year - (153 * month_from_march + 2) / 5 + 1),
+        .weekday = (int)((days + 4) % 7), /* 1970-01-01 was a Thursday */
+        .hour = (int)(rest / 3600),
+        .minute = (int)(rest / 60 % 60),
+        .second = (int)(rest % 60),
     };
 }
 
-static char *put_digits(char *into, unsigned value, int digits)
+static char *put_digits(char *into, int value, int digits)
 {
     for (int i = digits - 1; i >= 0; i--) {
         into[i] = (char)('0' + value % 10);
@@ -81,7 +81,7 @@ void clock_write_iso8601(uint64_t wall_ns, char into[CLOCK_ISO8601_BYTES])
     *next++ = 'T';
     next = put_time_of_day(next, &when);
     *next++ = '.';
-    next = put_digits(next, (unsigned)(wall_ns % NS_PER_SECOND / 1000000), 3);
+    next = put_digits(next, (int)(wall_ns % NS_PER_SECOND / 1000000), 3);
     *next++ = 'Z';
     *next = '\0';
 }
@@ -111,21 +111,9 @@ static bool take_text(struct slice *text, struct slice expected)
     return true;
 }
 
-static bool take_digits(struct slice *text, size_t digits, unsigned *value)
+static bool take_month(struct slice *text, int *month)
 {
-    if (text->length < digits) return false;
-    *value = 0;
-    for (size_t i = 0; i < digits; i++) {
-        if (text->at[i] < '0' || text->at[i] > '9') return false;
-        *value = *value * 10 + (unsigned)(text->at[i] - '0');
-    }
-    *text = slice_after(*text, digits);
-    return true;
-}
-
-static bool take_month(struct slice *text, unsigned *month)
-{
-    for (*month = 1; *month <= COUNT_OF(months); ++*month) {
+    for (*month = 1; *month <= (int)COUNT_OF(months); ++*month) {
         if (take_text(text, slice_of(months[*month - 1], 3))) return true;
     }
     return false;
@@ -142,25 +130,26 @@ static bool take_weekday(struct slice *text)
 
 static bool take_time_of_day(struct slice *text, struct calendar *when)
 {
-    return take_digits(text, 2, &when->hour) && take_text(text, SLICE(":")) && take_digits(text, 2, &when->minute) &&
-           take_text(text, SLICE(":")) && take_digits(text, 2, &when->second);
+    return slice_take_digits(text, 2, &when->hour) && slice_take_byte(text, ':') &&
+           slice_take_digits(text, 2, &when->minute) && slice_take_byte(text, ':') &&
+           slice_take_digits(text, 2, &when->second);
 }
 
 /* RFC 9110 5.6.7: what seems to be more than 50 years ahead is the last such year that has been. */
-static unsigned whole_year(unsigned two_digits, uint64_t now_s)
+static int whole_year(int two_digits, uint64_t now_s)
 {
-    unsigned now = calendar_from(now_s).year, year = now - now % 100 + two_digits;
+    int now = calendar_from(now_s).year, year = now - now % 100 + two_digits;
     return year > now + 50 ? year - 100 : year;
 }
 
 /* "06 Nov 1994" or "06-Nov-94". */
 static bool take_date(struct slice *text, uint64_t now_s, struct calendar *when)
 {
-    if (!take_digits(text, 2, &when->day)) return false;
+    if (!slice_take_digits(text, 2, &when->day)) return false;
     bool is_old = text->length > 0 && text->at[0] == '-';
     struct slice joint = is_old ? SLICE("-") : SLICE(" ");
     if (!take_text(text, joint) || !take_month(text, &when->month) || !take_text(text, joint) ||
-        !take_digits(text, is_old ? 2 : 4, &when->year))
+        !slice_take_digits(text, is_old ? 2 : 4, &when->year))
         return false;
     if (is_old) when->year = whole_year(when->year, now_s);
     return true;
@@ -169,37 +158,30 @@ static bool take_date(struct slice *text, uint64_t now_s, struct calendar *when)
 /* "Nov  6 08:49:37 1994", as asctime() writes it. */
 static bool take_asctime(struct slice *text, struct calendar *when)
 {
-    if (!take_month(text, &when->month) || !take_text(text, SLICE(" "))) return false;
-    size_t digits = take_text(text, SLICE(" ")) ? 1 : 2;
-    return take_digits(text, digits, &when->day) && take_text(text, SLICE(" ")) && take_time_of_day(text, when) &&
-           take_text(text, SLICE(" ")) && take_digits(text, 4, &when->year);
-}
-
-static unsigned days_of_month(const struct calendar *when)
-{
-    static const uint8_t days[12] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-    bool is_leap_year = (when->year % 4 == 0 && when->year % 100 != 0) || when->year % 400 == 0;
-    return days[when->month - 1] + (when->month == 2 && is_leap_year);
+    if (!take_month(text, &when->month) || !slice_take_byte(text, ' ')) return false;
+    size_t digits = slice_take_byte(text, ' ') ? 1 : 2;
+    return slice_take_digits(text, digits, &when->day) && slice_take_byte(text, ' ') && take_time_of_day(text, when) &&
+           slice_take_byte(text, ' ') && slice_take_digits(text, 4, &when->year);
 }
 
 /* calendar_from() the other way. A leap second is the first of the next minute. */
 static uint64_t seconds_of(const struct calendar *when)
 {
-    unsigned year = when->year - (when->month <= 2), month_from_march = (when->month + 9) % 12;
-    uint64_t days = year * UINT64_C(365) + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 +
-                    when->day - 1 - 719468;
-    return days * SECONDS_PER_DAY + when->hour * 3600 + when->minute * 60 + when->second;
+    int64_t year = when->year - (when->month <= 2), month_from_march = (when->month + 9) % 12;
+    int64_t days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 + when->day - 1 -
+                   719468;
+    return (uint64_t)(days * SECONDS_PER_DAY + when->hour * 3600 + when->minute * 60 + when->second);
 }
 
 bool clock_read_http_date(struct slice text, uint64_t now_s, uint64_t *seconds)
 {
     struct calendar when;
     if (!take_weekday(&text)) return false;
-    bool is_read = take_text(&text, SLICE(", ")) ? take_date(&text, now_s, &when) && take_text(&text, SLICE(" ")) &&
+    bool is_read = take_text(&text, SLICE(", ")) ? take_date(&text, now_s, &when) && slice_take_byte(&text, ' ') &&
                                                        take_time_of_day(&text, &when) && take_text(&text, SLICE(" GMT"))
-                                                 : take_text(&text, SLICE(" ")) && take_asctime(&text, &when);
+                                                 : slice_take_byte(&text, ' ') && take_asctime(&text, &when);
     if (!is_read || text.length > 0) return false;
-    if (when.year < 1970 || when.day < 1 || when.day > days_of_month(&when)) return false;
+    if (when.year < 1970 || when.day < 1 || when.day > calendar_days_of_month(when.year, when.month)) return false;
     if (when.hour > 23 || when.minute > 59 || when.second > 60) return false;
     *seconds = seconds_of(&when);
     return true;

@@ -7,6 +7,14 @@
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_wall_ns(void); /* since the Unix epoch */
 
+/* The Gregorian calendar, also for the time before it; months from 1. */
+static inline bool calendar_is_leap(int year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+static inline int calendar_days_of_month(int year, int month)
+{
+    static const uint8_t days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    return days[month - 1] + (month == 2 && calendar_is_leap(year));
+}
+
 #define CLOCK_ISO8601_BYTES 25
 /* "2026-01-31T12:00:00.123Z" plus NUL; RFC 3339, UTC, milliseconds. */
 void clock_write_iso8601(uint64_t wall_ns, char into[CLOCK_ISO8601_BYTES]);

@@ -73,6 +73,18 @@ bool slice_next(struct slice *rest, char separator, struct slice *piece)
     return true;
 }
 
+bool slice_take_digits(struct slice *rest, size_t count, int *value)
+{
+    if (rest->length < count) return false;
+    *value = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (rest->at[i] < '0' || rest->at[i] > '9') return false;
+        *value = *value * 10 + (rest->at[i] - '0');
+    }
+    *rest = slice_after(*rest, count);
+    return true;
+}
+
 bool slice_parse_uint64(struct slice slice, uint64_t *value)
 {
     if (slice.length == 0) return false;

@@ -73,6 +73,15 @@ struct slice slice_trim(struct slice slice);
 /* Takes the next piece up to `separator` off *rest, trimmed; false when *rest is used up (absent). "a,,b" gives three
  * pieces, "a," two, an empty slice one empty piece, an absent slice none. */
 bool slice_next(struct slice *rest, char separator, struct slice *piece);
+/* Takes the byte off *rest; false where another one or none is there. */
+static inline bool slice_take_byte(struct slice *rest, char byte)
+{
+    if (rest->length == 0 || rest->at[0] != byte) return false;
+    *rest = slice_after(*rest, 1);
+    return true;
+}
+/* Takes exactly so many digits off *rest, at most nine; false where they are not there. */
+bool slice_take_digits(struct slice *rest, size_t count, int *value);
 /* Only digits, no sign, no overflow; false otherwise, *value untouched. */
 bool slice_parse_uint64(struct slice slice, uint64_t *value);
 bool slice_parse_int64(struct slice slice, int64_t *value);

@@ -92,7 +92,7 @@ static void write_gateway(FILE *out, const struct known_gateway *known, bool is_
     text_write_field(out, "name", slice_from_cstring(known->name));
     text_write_field(out, "version", slice_from_cstring(known->version));
     fprintf(out, ",\"revision\":%" PRIu64, known->revision);
-    text_write_time(out, "startedAt", known->started_us);
+    text_write_moment(out, "startedAt", known->started_us);
     fprintf(out, ",\"seenAgoMs\":%" PRIu64 ",\"self\":%s}", ago_ms, is_self ? "true" : "false");
 }
 

@@ -280,7 +280,7 @@ static void tell_revision(void *argument, const struct store_revision *revision)
     arena_init(&arena, NULL);
     telling->arena = &arena;
     fprintf(telling->out, "%s{\"revision\":%llu", telling->count ? "," : "", (unsigned long long)revision->number);
-    text_write_time(telling->out, "at", revision->at_us);
+    text_write_moment(telling->out, "at", revision->at_us);
     text_write_field(telling->out, "author", revision->author);
     text_write_field(telling->out, "source", revision->source);
     text_write_field(telling->out, "comment", revision->comment);

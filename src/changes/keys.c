@@ -55,10 +55,10 @@ static void write_row(FILE *out, const struct api_key_row *row, enum key_view vi
     fprintf(out, ",\"enabled\":%s", row->enabled ? "true" : "false");
     if (row->tags.length) fprintf(out, ",\"tags\":%.*s", SLICE_PRINT(row->tags));
     if (view != KEY_EDITED) {
-        text_write_time(out, "createdAt", row->created_us);
+        text_write_moment(out, "createdAt", row->created_us);
         text_write_time(out, "replacesUntil", row->replaces_until_us);
     }
-    if (view == KEY_SHOWN) text_write_time(out, "lastUsedAt", row->last_used_us);
+    if (view == KEY_SHOWN) text_write_moment(out, "lastUsedAt", row->last_used_us);
     fputc('}', out);
 }
 

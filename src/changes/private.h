@@ -144,7 +144,10 @@ struct configuration_change *effect_create(struct draft *, const struct effect_o
 void text_write_string(FILE *, struct slice);
 void text_write_field(FILE *, const char *name, struct slice); /* ,"name":"..." or null where absent */
 void text_write_policy(FILE *, const struct node *plugin);     /* ,"policy":"jwt-auth" */
-void text_write_time(FILE *, const char *name, uint64_t us);   /* ,"name":"2026-01-31T..." or null for 0 */
+/* ,"name":"2026-01-31T..." or null for 0: of what was noted here in milliseconds, as all resources have createdAt; of what somebody set with as many
+ * places as it has, for it is written back. */
+void text_write_moment(FILE *, const char *name, uint64_t us);
+void text_write_time(FILE *, const char *name, uint64_t us);
 /* Ends a memory stream and gives what was written, the caller's. */
 char *text_finish(FILE *, char **text);
 uint64_t now_us(void);

@@ -37,11 +37,17 @@ void text_write_policy(FILE *out, const struct node *plugin)
     if (name && name->kind == NODE_SCALAR) text_write_field(out, "policy", name->text);
 }
 
+void text_write_moment(FILE *out, const char *name, uint64_t us)
+{
+    char text[CLOCK_ISO8601_BYTES];
+    clock_write_iso8601(us * 1000, text);
+    text_write_field(out, name, us ? slice_from_cstring(text) : SLICE_ABSENT);
+}
+
 void text_write_time(FILE *out, const char *name, uint64_t us)
 {
     char text[CLOCK_ISO8601_BYTES + 3];
     clock_write_iso8601(us * 1000, text);
-    /* Behind the seconds: as many places as there are. */
     if (us % 1000) snprintf(text + 19, sizeof text - 19, ".%06uZ", (unsigned)(us % 1000000));
     text_write_field(out, name, us ? slice_from_cstring(text) : SLICE_ABSENT);
 }

@@ -45,14 +45,19 @@ static int refuse(const struct command *, const char *format, const char *subjec
 
 /* --- commands --- */
 
-/* The gateway may be started anew from any folder. "-" stays: standard output. The caller's. */
-static char *absolute_log(const char *path)
+char *cli_absolute_path(const char *path)
 {
-    if (!path) return NULL;
-    char *folder = path[0] == '/' || strcmp(path, "-") == 0 ? NULL : getcwd(NULL, 0);
+    char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
     char *absolute = folder ? memory_format("%s/%s", folder, path) : memory_format("%s", path);
     free(folder);
     return absolute;
+}
+
+/* "-" stays: standard output. The caller's. */
+static char *absolute_log(const char *path)
+{
+    if (!path) return NULL;
+    return strcmp(path, "-") == 0 ? memory_format("-") : cli_absolute_path(path);
 }
 
 /* Before anything is begun: no other complaint stands before it. */
@@ -203,7 +208,8 @@ static const struct command commands[] = {
       TAKES_FILE,
       command_check },
     { { "expr",
-        "expr EXPRESSION [--request \"GET http://host/path\"] [-H \"Name: value\"]... [--claims JSON] [--client-ip ADDRESS] [--status N]",
+        "expr EXPRESSION [--request \"GET http://host/path\"] [-H \"Name: value\"]... [--route PATTERN] [--claims JSON] [--auth JSON] "
+        "[--client-ip ADDRESS] [--status N]",
         "say what an expression results in for such a request" },
       TAKES_WORDS | TAKES_REQUEST,
       0,
@@ -399,6 +405,8 @@ static const struct option options[] = {
     { "--tag", TAKES_RESOURCE | TAKES_STORE, offsetof(struct command_line, tag), false },
     { "--store", TAKES_STORE, offsetof(struct command_line, store), false },
     { "--request", TAKES_REQUEST, offsetof(struct command_line, request), false },
+    { "--route", TAKES_REQUEST, offsetof(struct command_line, route), false },
+    { "--auth", TAKES_REQUEST, offsetof(struct command_line, auth), false },
     { "--claims", TAKES_REQUEST, offsetof(struct command_line, claims), false },
     { "--client-ip", TAKES_REQUEST, offsetof(struct command_line, client_ip), false },
     { "--status", TAKES_REQUEST, offsetof(struct command_line, status), false },

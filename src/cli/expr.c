@@ -2,9 +2,12 @@
  * nothing is sent: an exchange is made of the words alone, and the same code evaluates as in the gateway. */
 #include "base/clock.h"
 #include "cli/private.h"
+#include "config/resources.h"
 #include "exchange/exchange.h"
+#include "exchange/identity.h"
 #include "exchange/variables.h"
 #include "expr/variables.h"
+#include "route/router.h"
 #include "json/value.h"
 
 /* An exchange as far as expressions look into one. */
@@ -16,7 +19,9 @@ struct rehearsal {
     struct server_stream stream;
     struct exchange exchange;
     struct response_head response;
-    struct json_value claims;
+    struct json_value claims, auth;
+    struct router *router; /* of --route; what it captured points into it */
+    struct router_scratch *scratch;
 };
 
 static bool set_request(struct rehearsal *rehearsal, struct slice text, struct error *error)
@@ -51,11 +56,40 @@ static bool set_header(struct rehearsal *rehearsal, struct slice text, struct er
            error_format(error, "\"%.*s\" is no host", SLICE_PRINT(value));
 }
 
-/* As jwt-auth takes a token's claims: scopes are one text, or a list. */
-static struct slice scopes_of(const struct json_value *claims, struct arena *arena)
+/* Every request of a gateway has the field, in HTTP/2 by its :authority. */
+static bool settle_host(struct rehearsal *rehearsal, struct error *error)
 {
-    const struct json_value *scopes = json_find(claims, SLICE("scope"));
-    if (!scopes) scopes = json_find(claims, SLICE("scp"));
+    struct request_head *request = &rehearsal->stream.request;
+    if (slice_is_absent(request->authority) || headers_find_known(&request->headers, HEADER_HOST)) return true;
+    return headers_add(&request->headers, header_id_name(HEADER_HOST), request->authority) ||
+           error_format(error, "out of memory");
+}
+
+/* The captures of a route with this pattern, as if the request had found it. */
+static bool set_route(struct rehearsal *rehearsal, struct slice pattern, struct error *error)
+{
+    const struct request_head *request = &rehearsal->stream.request;
+    const struct route_rule rule = { .path = pattern };
+    struct route_matcher *matcher = route_matcher_create(&rule, rehearsal, error);
+    if (!matcher) {
+        error_prefix(error, "--route");
+        return false;
+    }
+    struct router *none = router_create();
+    rehearsal->router = router_with(none, &matcher, 1, NULL, 0);
+    router_destroy(none);
+    route_matcher_drop(matcher);
+    rehearsal->scratch = router_scratch_create();
+    if (!rehearsal->scratch) return error_format(error, "out of memory");
+    return router_match(rehearsal->router, rehearsal->scratch, request, request->method, request->method_text, NULL,
+                        &rehearsal->arena, &rehearsal->exchange.match) == ROUTE_FOUND ||
+           error_format(error, "--route %.*s doesn't take the path %.*s", SLICE_PRINT(pattern),
+                        SLICE_PRINT(request->target.path));
+}
+
+/* As jwt-auth takes a token's claims: scopes are one text, or a list. */
+static struct slice scopes_of(const struct json_value *scopes, struct arena *arena)
+{
     if (!scopes) return SLICE_ABSENT;
     if (scopes->type == JSON_STRING) return scopes->text;
     struct slice joined = SLICE("");
@@ -68,21 +102,113 @@ static struct slice scopes_of(const struct json_value *claims, struct arena *are
     return joined;
 }
 
+static bool read_object(struct rehearsal *rehearsal, const char *option, const char *text, struct json_value *object,
+                        struct error *error)
+{
+    if (!json_parse(slice_from_cstring(text), &rehearsal->arena, object, error)) {
+        error_prefix(error, "%s", option);
+        return false;
+    }
+    return object->type == JSON_OBJECT || error_format(error, "%s is a JSON object", option);
+}
+
 static bool set_claims(struct rehearsal *rehearsal, const char *text, struct error *error)
 {
     struct identity *identity = &rehearsal->exchange.identity;
-    if (!json_parse(slice_from_cstring(text), &rehearsal->arena, &rehearsal->claims, error)) {
-        error_prefix(error, "--claims");
-        return false;
-    }
-    if (rehearsal->claims.type != JSON_OBJECT) return error_format(error, "--claims is a JSON object");
+    if (!read_object(rehearsal, "--claims", text, &rehearsal->claims, error)) return false;
+    const struct json_value *scopes = json_find(&rehearsal->claims, SLICE("scope"));
+    if (!scopes) scopes = json_find(&rehearsal->claims, SLICE("scp"));
     identity->method = IDENTITY_JWT;
     identity->claims = &rehearsal->claims;
     identity->user_id = json_find_text(&rehearsal->claims, SLICE("sub"));
     identity->client_id = json_find_text(&rehearsal->claims, SLICE("client_id"));
     if (slice_is_absent(identity->client_id)) identity->client_id = json_find_text(&rehearsal->claims, SLICE("azp"));
     identity->issuer = json_find_text(&rehearsal->claims, SLICE("iss"));
-    identity->scopes = scopes_of(&rehearsal->claims, &rehearsal->arena);
+    identity->scopes = scopes_of(scopes, &rehearsal->arena);
+    return true;
+}
+
+/* --- who asks, field by field --- */
+
+static bool set_tier(struct identity *identity, struct slice word)
+{
+    static const struct slice words[] = {
+        [API_KEY_FREE] = SLICE("free"),
+        [API_KEY_STANDARD] = SLICE("standard"),
+        [API_KEY_PREMIUM] = SLICE("premium"),
+    };
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if (slice_equal(word, words[i])) identity->tier = (int8_t)i;
+    }
+    return identity->tier != IDENTITY_TIER_NONE;
+}
+
+static bool set_method(struct identity *identity, struct slice word)
+{
+    enum identity_method method = IDENTITY_NONE;
+    while (method < IDENTITY_METHOD_COUNT && !slice_equal(word, identity_method_word(method))) method++;
+    identity->method = (uint8_t)method;
+    return method < IDENTITY_METHOD_COUNT;
+}
+
+/* These and no others, whatever claims would give. */
+static bool set_roles(struct rehearsal *rehearsal, const struct json_value *roles)
+{
+    struct identity *identity = &rehearsal->exchange.identity;
+    uint32_t count = roles->type == JSON_ARRAY ? roles->count : 0;
+    struct slice *names = arena_allocate(&rehearsal->arena, (count + 1) * sizeof *names);
+    if (!names || roles->type != JSON_ARRAY) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (roles->items[i].type != JSON_STRING) return false;
+        names[i] = roles->items[i].text;
+    }
+    identity->role_names = names;
+    identity->role_name_count = count;
+    return true;
+}
+
+static bool set_auth_field(struct rehearsal *rehearsal, const struct json_member *member)
+{
+    struct identity *identity = &rehearsal->exchange.identity;
+    const struct json_value *value = &member->value;
+    const struct {
+        struct slice name, *into;
+    } texts[] = {
+        { SLICE("user_id"), &identity->user_id },
+        { SLICE("client_id"), &identity->client_id },
+        { SLICE("key_id"), &identity->key_id },
+        { SLICE("issuer"), &identity->issuer },
+    };
+    if (slice_equal(member->name, SLICE("roles"))) return set_roles(rehearsal, value);
+    if (slice_equal(member->name, SLICE("scopes"))) {
+        identity->scopes = scopes_of(value, &rehearsal->arena);
+        return value->type == JSON_STRING || value->type == JSON_ARRAY;
+    }
+    if (value->type != JSON_STRING) return false;
+    if (slice_equal(member->name, SLICE("tier"))) return set_tier(identity, value->text);
+    if (slice_equal(member->name, SLICE("method"))) return set_method(identity, value->text);
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        if (!slice_equal(member->name, texts[i].name)) continue;
+        *texts[i].into = value->text;
+        return true;
+    }
+    return false;
+}
+
+/* Over what claims say, if there are some. */
+static bool set_auth(struct rehearsal *rehearsal, const char *text, struct error *error)
+{
+    struct identity *identity = &rehearsal->exchange.identity;
+    if (!read_object(rehearsal, "--auth", text, &rehearsal->auth, error)) return false;
+    if (identity->method == IDENTITY_NONE) identity->method = IDENTITY_API_KEY;
+    for (uint32_t i = 0; i < rehearsal->auth.count; i++) {
+        const struct json_member *member = &rehearsal->auth.members[i];
+        if (set_auth_field(rehearsal, member)) continue;
+        return error_format(error,
+                            "--auth has texts: method, user_id, client_id, key_id, issuer, tier (free, standard, "
+                            "premium); and lists: scopes, roles; \"%.*s\" is none of them",
+                            SLICE_PRINT(member->name));
+    }
     return true;
 }
 
@@ -116,6 +242,13 @@ static void rehearsal_init(struct rehearsal *rehearsal)
     rehearsal->exchange.request_id = SLICE("00000000000000000000000000000000");
 }
 
+static void rehearsal_release(struct rehearsal *rehearsal)
+{
+    if (rehearsal->router) router_destroy(rehearsal->router);
+    if (rehearsal->scratch) router_scratch_destroy(rehearsal->scratch);
+    arena_release(&rehearsal->arena);
+}
+
 /* Words are the expression, and each -H with what follows it. */
 static bool read_words(struct rehearsal *rehearsal, const struct command_line *line, struct slice *text,
                        struct error *error)
@@ -140,7 +273,10 @@ static bool set_up(struct rehearsal *rehearsal, const struct command_line *line,
 {
     if (line->request && !set_request(rehearsal, slice_from_cstring(line->request), error)) return false;
     if (!read_words(rehearsal, line, text, error)) return false;
+    if (!settle_host(rehearsal, error)) return false;
+    if (line->route && !set_route(rehearsal, slice_from_cstring(line->route), error)) return false;
     if (line->claims && !set_claims(rehearsal, line->claims, error)) return false;
+    if (line->auth && !set_auth(rehearsal, line->auth, error)) return false;
     const char *client_ip = line->client_ip ? line->client_ip : "127.0.0.1";
     rehearsal->exchange.client_ip = slice_from_cstring(client_ip);
     if (!address_parse_ip(rehearsal->exchange.client_ip, 0, &rehearsal->exchange.client)) {
@@ -174,7 +310,7 @@ int command_expr(const struct command_line *line, const struct registries *regis
     rehearsal_init(&rehearsal);
     int status = set_up(&rehearsal, line, &text, &error) ? show(&rehearsal, text, &error) : 2;
     if (status) fprintf(stderr, "sluice: %s\n", error.text);
-    arena_release(&rehearsal.arena);
+    rehearsal_release(&rehearsal);
     return status;
 }
 

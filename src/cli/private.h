@@ -10,7 +10,7 @@ struct command_line {
     const char *program; /* argv[0] */
     const char *config, *control, *listen, *to, *access_log, *link, *fallback, *log, *handover, *timeout;
     const char *admin, *store, *tag, *if_match, *overlap, *role, *comment;
-    const char *request, *claims, *client_ip, *status;
+    const char *request, *route, *claims, *auth, *client_ip, *status;
     bool json, cascade, replace, dry_run, with_secrets, test, explain;
     const char *file; /* the one word that is no option */
     char **words;     /* of commands that take several: all of them */
@@ -34,6 +34,8 @@ struct registries {
     const struct policy_registry *policies, *admin;
 };
 
+/* A path that counts from the folder where the command was given: gateways may be started anew from any. It is not looked for. The caller's. */
+char *cli_absolute_path(const char *path);
 /* state_directory(), and where it can't be had that was said (run.c). */
 char *cli_state_directory(void);
 int command_run(const struct command_line *, const struct registries *);

@@ -16,7 +16,9 @@ static const char first_text[] =
     "# machine reaches it), and where services, routes and all else are kept that is made over the admin API.\n"
     "listeners: [\"127.0.0.1:8080\"]\n"
     "admin: { address: \"127.0.0.1:9080\" }\n"
-    "store: \"sqlite:sluice.db\"\n";
+    "store: \"sqlite:sluice.db\"\n"
+    "# One JSON line a request, in a file beside this one (or `stdout`); `sluice reload` begins it.\n"
+    "# accessLog: { path: access.log }\n";
 
 /* Whole or not at all, and nobody's but ours. */
 static bool write_first(const char *path)

@@ -50,13 +50,13 @@ static struct configuration *read_gateway_file(const char *path, const struct re
 static char *location_from_option(const char *text)
 {
     struct error error;
-    char folder[PATH_MAX];
-    struct slice location = slice_from_cstring(text);
-    if (slice_starts_with(location, SLICE("sqlite:")) && location.length > 7 && text[7] != '/' &&
-        getcwd(folder, sizeof folder))
-        return memory_format("sqlite:%s/%s", folder, text + 7);
-    if (store_location_check(location, &error)) return memory_copy_slice(location);
+    bool is_file = strncmp(text, "sqlite:", 7) == 0 && text[7] != '\0';
+    char *path = is_file ? cli_absolute_path(text + 7) : NULL;
+    char *location = is_file ? memory_format("sqlite:%s", path) : memory_format("%s", text);
+    free(path);
+    if (store_location_check(slice_from_cstring(location), &error)) return location;
     fprintf(stderr, "sluice: --store: %s\n", error.text);
+    free(location);
     return NULL;
 }
 

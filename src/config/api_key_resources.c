@@ -1,4 +1,5 @@
 /* API keys as a document: what is known of a key beside its text, which nobody keeps. */
+#include "base/clock.h"
 #include "config/private.h"
 
 #include <time.h>
@@ -30,66 +31,55 @@ static bool check_prefix(struct schema_reading *reading, const struct node *node
 
 /* --- times, RFC 3339 --- */
 
-/* Exactly `count` digits at *at, which moves behind them. */
-static bool take_digits(const char **at, int count, int *value)
+/* Of either case. */
+static bool take_letter(struct slice *rest, char upper)
 {
-    for (*value = 0; count > 0; count--, ++*at) {
-        if (**at < '0' || **at > '9') return false;
-        *value = *value * 10 + (**at - '0');
-    }
-    return true;
-}
-
-static bool take_byte(const char **at, char upper)
-{
-    if (**at != upper && **at != (upper | 0x20)) return false;
-    ++*at;
-    return true;
+    return slice_take_byte(rest, upper) || slice_take_byte(rest, (char)(upper | 0x20));
 }
 
 /* Digits beyond a microsecond are cut. */
-static bool take_fraction(const char **at, uint64_t *us)
+static bool take_fraction(struct slice *rest, uint64_t *us)
 {
+    size_t count = 0;
     *us = 0;
-    if (**at != '.') return true;
-    const char *first = ++*at;
-    for (uint64_t place = 100000; **at >= '0' && **at <= '9'; ++*at, place /= 10) *us += place * (uint64_t)(**at - '0');
-    return *at > first;
+    if (!slice_take_byte(rest, '.')) return true;
+    for (uint64_t place = 100000; count < rest->length && rest->at[count] >= '0' && rest->at[count] <= '9'; place /= 10)
+        *us += place * (uint64_t)(rest->at[count++] - '0');
+    *rest = slice_after(*rest, count);
+    return count > 0;
 }
 
-static bool take_offset(const char **at, int *minutes)
+static bool take_offset(struct slice *rest, int *minutes)
 {
     int hour, minute;
     *minutes = 0;
-    if (take_byte(at, 'Z')) return true;
-    bool minus = **at == '-';
-    if (!minus && **at != '+') return false;
-    ++*at;
-    if (!take_digits(at, 2, &hour) || !take_byte(at, ':') || !take_digits(at, 2, &minute)) return false;
+    if (take_letter(rest, 'Z')) return true;
+    bool minus = slice_take_byte(rest, '-');
+    if (!minus && !slice_take_byte(rest, '+')) return false;
+    if (!slice_take_digits(rest, 2, &hour) || !slice_take_byte(rest, ':') || !slice_take_digits(rest, 2, &minute))
+        return false;
     *minutes = (hour * 60 + minute) * (minus ? -1 : 1);
     return hour <= 23 && minute <= 59;
 }
 
 static bool is_date(int year, int month, int day)
 {
-    static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-    if (month < 1 || month > 12 || day < 1) return false;
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return day <= days[month - 1] + (month == 2 && leap);
+    return month >= 1 && month <= 12 && day >= 1 && day <= calendar_days_of_month(year, month);
 }
 
-/* The text is NUL-terminated. Before 1970 there is no time. A leap second is the next minute's first. */
+/* Before 1970 there is no time. A leap second is the next minute's first. */
 static bool parse_time(struct slice text, uint64_t *us)
 {
-    const char *at = text.at;
     struct tm time = { 0 };
     int year, month, offset;
     uint64_t fraction;
-    bool ok = take_digits(&at, 4, &year) && *at++ == '-' && take_digits(&at, 2, &month) && *at++ == '-' &&
-              take_digits(&at, 2, &time.tm_mday) && (*at == ' ' ? at++ != NULL : take_byte(&at, 'T')) &&
-              take_digits(&at, 2, &time.tm_hour) && *at++ == ':' && take_digits(&at, 2, &time.tm_min) && *at++ == ':' &&
-              take_digits(&at, 2, &time.tm_sec) && take_fraction(&at, &fraction) && take_offset(&at, &offset) &&
-              at == text.at + text.length;
+    bool ok = slice_take_digits(&text, 4, &year) && slice_take_byte(&text, '-') &&
+              slice_take_digits(&text, 2, &month) && slice_take_byte(&text, '-') &&
+              slice_take_digits(&text, 2, &time.tm_mday) && (slice_take_byte(&text, ' ') || take_letter(&text, 'T')) &&
+              slice_take_digits(&text, 2, &time.tm_hour) && slice_take_byte(&text, ':') &&
+              slice_take_digits(&text, 2, &time.tm_min) && slice_take_byte(&text, ':') &&
+              slice_take_digits(&text, 2, &time.tm_sec) && take_fraction(&text, &fraction) &&
+              take_offset(&text, &offset) && text.length == 0;
     if (!ok || !is_date(year, month, time.tm_mday) || time.tm_hour > 23 || time.tm_min > 59 || time.tm_sec > 60)
         return false;
     time.tm_year = year - 1900;

@@ -168,8 +168,9 @@ static enum step_result step_request_filters(struct exchange *exchange)
     const struct chain *chain = exchange->route->chain;
     while (exchange->next_link < chain->count) {
         const struct chain_link *link = &chain->links[exchange->next_link];
+        bool has_waited = exchange->filters_begun > exchange->next_link;
+        if (UNLIKELY(exchange->worker->link_begins) && !has_waited) exchange->worker->link_begins(exchange, link);
         exchange->filters_begun = exchange->next_link + 1;
-        if (UNLIKELY(exchange->worker->link_begins)) exchange->worker->link_begins(exchange, link);
         if (link->request) {
             switch (link->request(exchange, link->compiled, exchange_link_state(exchange, link))) {
             case FILTER_NEXT: break;

@@ -76,7 +76,7 @@ struct exchange_worker {
     uint32_t tunnels_max;   /* places there are; 0: no limit. Set by the owner */
     bool tunnels_leave;     /* exchange_worker_end_tunnels() was called */
     struct counter started, pinned_beyond_snapshot;
-    /* Before a link's request runs; NULL: nobody asks. For who explains what happens. */
+    /* Before a link's request runs, and not again behind a wait; NULL: nobody asks. For who explains what happens. */
     void (*link_begins)(struct exchange *, const struct chain_link *);
     void (*handler_begins)(struct exchange *); /* the same before the route's handler begins */
     /* A pin's last exchange ended and it is not the current one. */

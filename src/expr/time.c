@@ -1,5 +1,6 @@
 /* expr/time.c: timestamps (RFC 3339, years 1 to 9999) and durations (64 bits of nanoseconds): reading, writing, and asking what a
  * calendar in some zone says. The calendar is the Gregorian one, also for the time before it. */
+#include "base/clock.h"
 #include "expr/private.h"
 
 #include <math.h>
@@ -20,12 +21,10 @@ struct moment {
     int seconds;          /* of the day */
 };
 
-static bool is_leap(int year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
-
 static int days_before_month(int year, int month)
 {
-    static const int before[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365 };
-    return before[month - 1] + (month > 2 && is_leap(year));
+    static const int before[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334 };
+    return before[month - 1] + (month > 2 && calendar_is_leap(year));
 }
 
 static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
@@ -55,31 +54,12 @@ static struct moment moment_of(int64_t seconds)
 
 /* --- timestamps as text --- */
 
-static bool take_digits(struct slice *text, size_t count, int *value)
-{
-    *value = 0;
-    if (text->length < count) return false;
-    for (size_t i = 0; i < count; i++) {
-        if (text->at[i] < '0' || text->at[i] > '9') return false;
-        *value = *value * 10 + (text->at[i] - '0');
-    }
-    *text = slice_after(*text, count);
-    return true;
-}
-
-static bool take_byte(struct slice *text, char byte)
-{
-    if (text->length == 0 || text->at[0] != byte) return false;
-    *text = slice_after(*text, 1);
-    return true;
-}
-
 /* ".5": digits beyond the ninth are read and dropped. */
 static bool take_fraction(struct slice *text, int32_t *nanoseconds)
 {
     int32_t unit = BILLION / 10;
     *nanoseconds = 0;
-    if (!take_byte(text, '.')) return true;
+    if (!slice_take_byte(text, '.')) return true;
     size_t count = 0;
     for (; count < text->length && text->at[count] >= '0' && text->at[count] <= '9'; count++) {
         *nanoseconds += (text->at[count] - '0') * unit;
@@ -93,10 +73,11 @@ static bool take_offset(struct slice *text, int64_t *seconds)
 {
     int hours, minutes;
     *seconds = 0;
-    if (take_byte(text, 'Z')) return true;
-    bool is_negative = take_byte(text, '-');
-    if (!is_negative && !take_byte(text, '+')) return false;
-    if (!take_digits(text, 2, &hours) || !take_byte(text, ':') || !take_digits(text, 2, &minutes)) return false;
+    if (slice_take_byte(text, 'Z')) return true;
+    bool is_negative = slice_take_byte(text, '-');
+    if (!is_negative && !slice_take_byte(text, '+')) return false;
+    if (!slice_take_digits(text, 2, &hours) || !slice_take_byte(text, ':') || !slice_take_digits(text, 2, &minutes))
+        return false;
     if (hours > 23 || minutes > 59) return false;
     *seconds = (hours * 60 + minutes) * 60;
     if (is_negative) *seconds = -*seconds;
@@ -107,17 +88,19 @@ bool timestamp_parse(struct slice text, struct expression_value *value)
 {
     int year, month, day, hour, minute, second;
     int64_t offset;
-    bool good = take_digits(&text, 4, &year) && take_byte(&text, '-') && take_digits(&text, 2, &month) &&
-                take_byte(&text, '-') && take_digits(&text, 2, &day) && take_byte(&text, 'T') &&
-                take_digits(&text, 2, &hour) && take_byte(&text, ':') && take_digits(&text, 2, &minute) &&
-                take_byte(&text, ':') && take_digits(&text, 2, &second);
+    bool good = slice_take_digits(&text, 4, &year) && slice_take_byte(&text, '-') &&
+                slice_take_digits(&text, 2, &month) && slice_take_byte(&text, '-') &&
+                slice_take_digits(&text, 2, &day) && slice_take_byte(&text, 'T') &&
+                slice_take_digits(&text, 2, &hour) && slice_take_byte(&text, ':') &&
+                slice_take_digits(&text, 2, &minute) && slice_take_byte(&text, ':') &&
+                slice_take_digits(&text, 2, &second);
     value->type = EXPRESSION_TIMESTAMP;
     if (!good || !take_fraction(&text, &value->nanoseconds) || !take_offset(&text, &offset) || text.length)
         return false;
-    if (year < 1 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59 || day < 1) return false;
-    int days = days_before_month(year, month) + day - 1;
-    if (days >= (month == 12 ? 365 + is_leap(year) : days_before_month(year, month + 1))) return false;
-    value->integer = (days_of_year(year) + days) * DAY_SECONDS + hour * 3600 + minute * 60 + second - offset;
+    if (year < 1 || month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return false;
+    if (day < 1 || day > calendar_days_of_month(year, month)) return false;
+    int64_t days = days_of_year(year) + days_before_month(year, month) + day - 1;
+    value->integer = days * DAY_SECONDS + hour * 3600 + minute * 60 + second - offset;
     return timestamp_in_range(value->integer);
 }
 
@@ -188,8 +171,8 @@ static bool take_part(struct slice *text, int64_t *sum)
 
 bool duration_parse(struct slice text, int64_t *nanoseconds)
 {
-    bool is_negative = take_byte(&text, '-');
-    if (!is_negative) (void)take_byte(&text, '+');
+    bool is_negative = slice_take_byte(&text, '-');
+    if (!is_negative) (void)slice_take_byte(&text, '+');
     int64_t sum = 0;
     if (slice_equal(text, SLICE("0"))) text = SLICE("0s");
     if (text.length == 0) return false;

@@ -1,5 +1,6 @@
 /* expr/zone.c: time zones. An offset is read as it is written; a name is a file of the system's (RFC 8536), read while an expression is
  * compiled: its moments of change, and the rule for the time behind the last of them. */
+#include "base/clock.h"
 #include "expr/private.h"
 
 #include <stdio.h>
@@ -25,27 +26,19 @@ struct zone {
 
 /* --- offsets --- */
 
-static bool read_two_digits(struct slice text, size_t at, int *value)
-{
-    if (at + 2 > text.length || text.at[at] < '0' || text.at[at] > '9' || text.at[at + 1] < '0' ||
-        text.at[at + 1] > '9') {
-        return false;
-    }
-    *value = (text.at[at] - '0') * 10 + text.at[at + 1] - '0';
-    return true;
-}
-
 bool zone_fixed_offset(struct slice name, int32_t *seconds)
 {
     int hours, minutes;
     *seconds = 0;
     if (slice_equal(name, SLICE("UTC")) || slice_equal(name, SLICE("Z"))) return true;
-    size_t sign = name.length && (name.at[0] == '-' || name.at[0] == '+');
-    if (name.length != sign + 5 || name.at[sign + 2] != ':') return false;
-    if (!read_two_digits(name, sign, &hours) || !read_two_digits(name, sign + 3, &minutes)) return false;
+    bool is_negative = slice_take_byte(&name, '-');
+    if (!is_negative) (void)slice_take_byte(&name, '+');
+    if (!slice_take_digits(&name, 2, &hours) || !slice_take_byte(&name, ':') ||
+        !slice_take_digits(&name, 2, &minutes) || name.length)
+        return false;
     if (hours > 23 || minutes > 59) return false;
     *seconds = (hours * 60 + minutes) * 60;
-    if (name.at[0] == '-') *seconds = -*seconds;
+    if (is_negative) *seconds = -*seconds;
     return true;
 }
 
@@ -62,18 +55,11 @@ static int take_number(struct slice *text)
     return value;
 }
 
-static bool take_byte(struct slice *text, char byte)
-{
-    if (!text->length || text->at[0] != byte) return false;
-    *text = slice_after(*text, 1);
-    return true;
-}
-
 /* "CET" or "<+0545>". */
 static bool take_abbreviation(struct slice *text)
 {
     size_t length = 0;
-    if (take_byte(text, '<')) {
+    if (slice_take_byte(text, '<')) {
         length = slice_find_byte(*text, '>');
         if (length == SLICE_NOT_FOUND) return false;
         *text = slice_after(*text, length + 1);
@@ -87,12 +73,12 @@ static bool take_abbreviation(struct slice *text)
 /* "-5:30:00" */
 static bool take_time(struct slice *text, int32_t *seconds)
 {
-    bool is_negative = take_byte(text, '-');
-    if (!is_negative) (void)take_byte(text, '+');
+    bool is_negative = slice_take_byte(text, '-');
+    if (!is_negative) (void)slice_take_byte(text, '+');
     int hours = take_number(text);
     if (hours < 0) return false;
     *seconds = hours * 3600;
-    for (int unit = 60; unit > 0 && take_byte(text, ':'); unit /= 60) {
+    for (int unit = 60; unit > 0 && slice_take_byte(text, ':'); unit /= 60) {
         int part = take_number(text);
         if (part < 0) return false;
         *seconds += part * unit;
@@ -103,17 +89,17 @@ static bool take_time(struct slice *text, int32_t *seconds)
 
 static bool take_change(struct slice *text, struct change_rule *rule)
 {
-    if (!take_byte(text, ',') || !take_byte(text, 'M')) return false;
+    if (!slice_take_byte(text, ',') || !slice_take_byte(text, 'M')) return false;
     rule->month = take_number(text);
-    if (!take_byte(text, '.')) return false;
+    if (!slice_take_byte(text, '.')) return false;
     rule->week = take_number(text);
-    if (!take_byte(text, '.')) return false;
+    if (!slice_take_byte(text, '.')) return false;
     rule->weekday = take_number(text);
     rule->seconds = 2 * 3600;
     if (rule->month < 1 || rule->month > 12 || rule->week < 1 || rule->week > 5 || rule->weekday < 0 ||
         rule->weekday > 6)
         return false;
-    return !take_byte(text, '/') || take_time(text, &rule->seconds);
+    return !slice_take_byte(text, '/') || take_time(text, &rule->seconds);
 }
 
 static bool read_rule(struct zone *zone, struct slice text)
@@ -134,11 +120,9 @@ static bool read_rule(struct zone *zone, struct slice text)
 /* Seconds since 1970 of the rule's moment in a year, in the local time before it. */
 static int64_t moment_of_rule(const struct change_rule *rule, int year)
 {
-    static const int month_days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
     int64_t years = (int64_t)year - 1, days = years * 365 + years / 4 - years / 100 + years / 400 - 719162;
-    bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    for (int month = 1; month < rule->month; month++) days += month_days[month - 1] + (month == 2 && is_leap);
-    int last = month_days[rule->month - 1] + (rule->month == 2 && is_leap);
+    for (int month = 1; month < rule->month; month++) days += calendar_days_of_month(year, month);
+    int last = calendar_days_of_month(year, rule->month);
     int weekday = (int)((days + 4) % 7); /* years are after 1970 here */
     int day = (rule->weekday - weekday + 7) % 7 + 7 * (rule->week - 1);
     while (day >= last) day -= 7;
@@ -231,7 +215,7 @@ static bool read_block(struct arena *arena, struct slice file, const struct head
         .count = header->times, .moments = moments, .offsets = offsets, .first_offset = (int32_t)read_u32(types)
     };
     struct slice rule = slice_after(file, bytes);
-    if (!take_byte(&rule, '\n')) return false;
+    if (!slice_take_byte(&rule, '\n')) return false;
     size_t end = slice_find_byte(rule, '\n');
     zone->has_rule = end != SLICE_NOT_FOUND && end > 0 && read_rule(zone, slice_before(rule, end));
     return true;

@@ -83,6 +83,7 @@ static bool cors_compile(const struct filter_compile *, const void *value, void 
 static void cors_release(void *compiled);
 static enum filter_result cors_request(struct exchange *, const void *compiled, void *state);
 static enum filter_result cors_response_head(struct exchange *, const void *compiled, void *state);
+static void cors_explain(struct exchange *, const void *compiled, struct explanation *);
 
 const struct filter filter_cors = {
     .name = "cors",
@@ -97,6 +98,7 @@ const struct filter filter_cors = {
     .release = cors_release,
     .request = cors_request,
     .response_head = cors_response_head,
+    .explain = cors_explain,
 };
 
 /* --- loading --- */
@@ -273,4 +275,19 @@ static enum filter_result cors_response_head(struct exchange *exchange, const vo
     }
     if (!good) respond_no_memory(exchange);
     return FILTER_NEXT;
+}
+
+static void cors_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    const struct cors *cors = compiled;
+    struct slice origin = request_origin(exchange);
+    bool is_known = !slice_is_absent(origin);
+    const char *may = is_known && origin_list_holds(&cors->origins, origin) ? "may" : "may not";
+    if (!is_known)
+        explanation_add(explanation, exchange->preflight ? "refuses the preflight (403): it names no origin"
+                                                         : "the request comes from no other origin");
+    else if (exchange->preflight)
+        explanation_add(explanation, "answers the preflight: pages of %.*s %s use the route", SLICE_PRINT(origin), may);
+    else
+        explanation_add(explanation, "pages of %.*s %s read the answer", SLICE_PRINT(origin), may);
 }

@@ -16,7 +16,8 @@ struct header_edit_config {
 };
 
 struct header_edit {
-    bool is_prefix; /* remove-header: all names that begin with it */
+    bool is_prefix;    /* remove-header: all names that begin with it */
+    bool is_of_answer; /* on: response */
     char *name_text;
     struct header_constant field; /* its value: what the template says, if that is the same for all */
     struct template *value;       /* NULL: remove-header */
@@ -59,6 +60,9 @@ static enum filter_result set_header_request(struct exchange *, const void *comp
 static enum filter_result set_header_response(struct exchange *, const void *compiled, void *state);
 static enum filter_result remove_header_request(struct exchange *, const void *compiled, void *state);
 static enum filter_result remove_header_response(struct exchange *, const void *compiled, void *state);
+static void add_header_explain(struct exchange *, const void *compiled, struct explanation *);
+static void set_header_explain(struct exchange *, const void *compiled, struct explanation *);
+static void remove_header_explain(struct exchange *, const void *compiled, struct explanation *);
 
 const struct filter filter_add_header = {
     .name = "add-header",
@@ -72,6 +76,7 @@ const struct filter filter_add_header = {
     .release = header_edit_release,
     .request = add_header_request,
     .response_head = add_header_response,
+    .explain = add_header_explain,
 };
 
 const struct filter filter_set_header = {
@@ -86,6 +91,7 @@ const struct filter filter_set_header = {
     .release = header_edit_release,
     .request = set_header_request,
     .response_head = set_header_response,
+    .explain = set_header_explain,
 };
 
 const struct filter filter_remove_header = {
@@ -100,6 +106,7 @@ const struct filter filter_remove_header = {
     .release = header_edit_release,
     .request = remove_header_request,
     .response_head = remove_header_response,
+    .explain = remove_header_explain,
 };
 
 /* --- loading --- */
@@ -127,6 +134,7 @@ static struct header_edit *header_edit_create(const struct filter_compile *compi
     struct header_edit *edit = memory_allocate(sizeof *edit);
     edit->name_text = memory_copy_slice(name);
     edit->field.key = header_key_of(slice_of(edit->name_text, name.length));
+    edit->is_of_answer = compile->side != FILTER_ON_REQUEST;
     return edit;
 }
 
@@ -281,4 +289,28 @@ static enum filter_result remove_header_request(struct exchange *exchange, const
 static enum filter_result remove_header_response(struct exchange *exchange, const void *compiled, void *state)
 {
     return edit_response(exchange, compiled, remove_some);
+}
+
+/* --- explanations: names alone, for values may be secrets --- */
+
+static void explain(const struct header_edit *edit, struct explanation *explanation, const char *verb,
+                    const char *preposition)
+{
+    explanation_add(explanation, "%s %s %s the %s", verb, edit->name_text, preposition,
+                    edit->is_of_answer ? "answer" : "request");
+}
+
+static void add_header_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    explain(compiled, explanation, "adds", "to");
+}
+
+static void set_header_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    explain(compiled, explanation, "sets", "of");
+}
+
+static void remove_header_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    explain(compiled, explanation, "takes", "off");
 }

@@ -50,6 +50,7 @@ static bool ip_list_check(struct schema_reading *, const struct node *, const vo
 static bool ip_list_compile(const struct filter_compile *, const void *value, void **compiled);
 static void ip_list_release(void *compiled);
 static enum filter_result ip_list_request(struct exchange *, const void *compiled, void *state);
+static void ip_list_explain(struct exchange *, const void *compiled, struct explanation *);
 
 const struct filter filter_ip_list = {
     .name = "ip-list",
@@ -62,6 +63,7 @@ const struct filter filter_ip_list = {
     .compile = ip_list_compile,
     .release = ip_list_release,
     .request = ip_list_request,
+    .explain = ip_list_explain,
 };
 
 /* --- loading --- */
@@ -191,4 +193,10 @@ static enum filter_result ip_list_request(struct exchange *exchange, const void 
     exchange_respond_problem(exchange, 403, "address-refused", SLICE("ip-list"),
                              "requests from this address are refused");
     return FILTER_RESPOND;
+}
+
+static void ip_list_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
+{
+    explanation_add(explanation, lets_in(compiled, &exchange->client) ? "lets %.*s in" : "refuses %.*s (403)",
+                    SLICE_PRINT(exchange->client_ip));
 }

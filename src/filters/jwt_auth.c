@@ -247,16 +247,25 @@ static enum filter_result let_in_by_entry(struct exchange *exchange, const struc
 
 /* --- keys --- */
 
-static uint64_t keys_version(const struct jwt_issuer *issuer)
+/* Nobody could say for too long whether they still are the issuer's: as good as none. */
+static bool are_too_old(const struct exchange *exchange, const struct jwt_issuer *issuer)
 {
-    if (issuer->own) return key_set_version(issuer->own);
-    return issuer->source ? key_set_source_version(issuer->source) : 0;
+    if (LIKELY(issuer->age_ms_max == 0) || !issuer->source) return false;
+    return key_set_source_right_ms(issuer->source) + issuer->age_ms_max < exchange->worker->loop->now_ms;
 }
 
-/* Of a source the set that this worker saw last, where that still is the one. NULL: there is none yet. */
+/* 0: there are none to be used. */
+static uint64_t keys_version(const struct exchange *exchange, const struct jwt_issuer *issuer)
+{
+    if (issuer->own) return key_set_version(issuer->own);
+    return issuer->source && !are_too_old(exchange, issuer) ? key_set_source_version(issuer->source) : 0;
+}
+
+/* Of a source the set that this worker saw last, where that still is the one. NULL: there is none to be used. */
 static const struct key_set *keys_of(const struct exchange *exchange, const struct jwt_issuer *issuer)
 {
     if (issuer->own || !issuer->source) return issuer->own;
+    if (UNLIKELY(are_too_old(exchange, issuer))) return NULL;
     struct jwt_keys_seen *seen = &issuer->seen[exchange->worker->index];
     if (LIKELY(seen->set && seen->version == key_set_source_version(issuer->source))) return seen->set;
     key_set_drop(seen->set);
@@ -299,7 +308,8 @@ static enum filter_result miss_key(struct exchange *exchange, const struct jwt_p
             return FILTER_WAIT;
         }
     }
-    if (state->was_away || key_set_source_is_failing(issuer->source)) return answer_away(exchange, policy, state);
+    if (state->was_away || key_set_source_is_failing(issuer->source) || are_too_old(exchange, issuer))
+        return answer_away(exchange, policy, state);
     return refuse(exchange, policy, why);
 }
 
@@ -356,6 +366,7 @@ static enum filter_result verify(struct exchange *exchange, const struct jwt_pol
     if (!jwt_parse(state->token, exchange->arena, &jwt, &error)) return refuse(exchange, policy, &error);
     const struct jwt_issuer *issuer = choose_issuer(policy, &jwt, &error);
     if (!issuer) return refuse(exchange, policy, &error);
+    if (!jwt_check_type(&jwt, &issuer->rules, &error)) return refuse(exchange, policy, &error);
     const struct key_set *keys = keys_of(exchange, issuer);
     if (!keys) {
         error_set(&error, BLAME_US, RETRY_NEVER, 401, "token-key-unknown", "the issuer's keys are not known");
@@ -374,7 +385,7 @@ static enum filter_result judge(struct exchange *exchange, const struct jwt_poli
     struct jwt_cache *cache = kept_of(exchange)->cache;
     struct jwt_entry *entry = jwt_cache_find(cache, state->token, &policy->digest);
     if (!entry) return verify(exchange, policy, state);
-    if (LIKELY(entry->keys_version == keys_version(&policy->issuers[entry->issuer]))) {
+    if (LIKELY(entry->keys_version == keys_version(exchange, &policy->issuers[entry->issuer]))) {
         count(exchange, policy, JWT_TOKEN_CACHED);
         return let_in_by_entry(exchange, policy, state, entry);
     }
@@ -480,6 +491,7 @@ static void explain_token(struct exchange *exchange, const struct jwt_policy *po
         return;
     }
     const struct jwt_issuer *issuer = choose_issuer(policy, &jwt, &error);
+    if (issuer && !jwt_check_type(&jwt, &issuer->rules, &error)) issuer = NULL;
     const struct key_set *keys = issuer ? keys_of(exchange, issuer) : NULL;
     if (issuer && !keys)
         explanation_add(explanation, "would ask the token's issuer for its keys first");

@@ -23,6 +23,7 @@ struct jwt_issuer {
     struct key_set *own;           /* from PEM, a secret or an inline set; NULL: `source` has them */
     struct key_set_source *source; /* NULL: as well where nobody serves with this */
     struct jwt_keys_seen *seen;    /* a worker; with a source */
+    uint64_t age_ms_max;           /* of a source's keys since they were known to be right; 0: any */
 };
 
 /* Where a token may stand, in order. */
@@ -49,10 +50,10 @@ struct jwt_policy {
 /* What the fields fill. */
 struct jwt_issuer_settings {
     struct slice issuer;
-    struct slice_list audiences;
+    struct slice_list audiences, types;
     uint64_t algorithms; /* bits; 0: what the keys allow */
     struct slice secret, jwks, jwks_file, jwks_url, jwks_authorities;
-    uint64_t cool_down_ms;
+    uint64_t cool_down_ms, age_ms_max; /* age 0: any */
     bool allows_plain_http, allows_short_secret;
 };
 

@@ -147,6 +147,11 @@ bool jwt_auth_check_issuer(struct schema_reading *reading, const struct node *no
         problems_add(reading->problems, jwt_auth_place_of(node, "jwksCa"), NULL, "\"jwksCa\" belongs to a \"jwksUrl\"");
         return false;
     }
+    if (issuer->age_ms_max > 0 && slice_is_absent(issuer->jwks_url)) {
+        problems_add(reading->problems, jwt_auth_place_of(node, "jwksMaxAge"), NULL,
+                     "\"jwksMaxAge\" belongs to a \"jwksUrl\"");
+        return false;
+    }
     if (!slice_is_absent(issuer->secret)) return check_secret(reading, node, issuer);
     if (!slice_is_absent(issuer->jwks)) return check_inline(reading, node, issuer);
     return slice_is_absent(issuer->jwks_url) || check_url(reading, node, issuer);
@@ -179,7 +184,8 @@ static bool check_names(struct schema_reading *reading, const struct node *node,
 
 static bool is_flat(const struct jwt_issuer_settings *flat)
 {
-    return count_keys(flat) > 0 || !slice_is_absent(flat->issuer) || flat->audiences.count > 0 || flat->algorithms != 0;
+    return count_keys(flat) > 0 || !slice_is_absent(flat->issuer) || flat->audiences.count > 0 ||
+           flat->types.count > 0 || flat->algorithms != 0 || flat->age_ms_max > 0;
 }
 
 bool jwt_auth_check(struct schema_reading *reading, const struct node *node, const void *value)
@@ -211,7 +217,9 @@ static void keep_rules(struct jwt_policy *policy, struct jwt_rules *rules, const
 {
     struct slice *audiences = room(policy, issuer->audiences.count, sizeof *audiences);
     struct jwt_required_claim *required = room(policy, settings->required.count, sizeof *required);
+    struct slice *types = room(policy, issuer->types.count, sizeof *types);
     for (size_t i = 0; i < issuer->audiences.count; i++) audiences[i] = keep(policy, issuer->audiences.items[i]);
+    for (size_t i = 0; i < issuer->types.count; i++) types[i] = keep(policy, jwt_type_name(issuer->types.items[i]));
     for (size_t i = 0; i < settings->required.count; i++) {
         const struct pair *pair = &settings->required.items[i];
         bool is_any = slice_equal(pair->value, SLICE("*"));
@@ -220,6 +228,8 @@ static void keep_rules(struct jwt_policy *policy, struct jwt_rules *rules, const
     }
     *rules = (struct jwt_rules){
         .issuer = keep(policy, issuer->issuer),
+        .types = types,
+        .type_count = issuer->types.count,
         .audiences = audiences,
         .audience_count = issuer->audiences.count,
         .required = required,
@@ -275,6 +285,7 @@ static bool use_source(const struct jwt_policy *policy, struct jwt_issuer *issue
         .path = settings->jwks_file,
         .authorities = settings->jwks_authorities,
         .cool_down_ms = settings->cool_down_ms,
+        .age_ms_max = settings->age_ms_max,
     };
     struct arena arena;
     arena_init(&arena, NULL);
@@ -330,6 +341,7 @@ static bool compile_issuer(const struct filter_compile *compile, struct jwt_poli
     struct error why;
     keep_rules(policy, &issuer->rules, settings, from);
     issuer->algorithms = (uint32_t)from->algorithms;
+    issuer->age_ms_max = from->age_ms_max;
     bool good = take_keys(policy, issuer, from, &why);
     if (good && issuer->algorithms == 0) {
         bool is_secret = issuer->own && !(key_set_algorithms(issuer->own) & JWT_PUBLIC_KEY_ALGORITHMS);
@@ -398,12 +410,14 @@ static void hash_issuer(XXH3_state_t *state, const struct jwt_issuer *issuer, co
     XXH3_128bits_update(state, &version, sizeof version);
     XXH3_128bits_update(state, &issuer->algorithms, sizeof issuer->algorithms);
     XXH3_128bits_update(state, &issuer->rules.leeway_s, sizeof issuer->rules.leeway_s);
+    XXH3_128bits_update(state, &issuer->rules.type_count, sizeof issuer->rules.type_count);
     XXH3_128bits_update(state, &issuer->rules.audience_count, sizeof issuer->rules.audience_count);
     XXH3_128bits_update(state, &issuer->rules.required_count, sizeof issuer->rules.required_count);
     hash_text(state, issuer->rules.issuer);
     hash_text(state, from->jwks_url);
     hash_text(state, from->jwks_file);
     hash_text(state, from->jwks_authorities);
+    for (size_t i = 0; i < issuer->rules.type_count; i++) hash_text(state, issuer->rules.types[i]);
     for (size_t i = 0; i < issuer->rules.audience_count; i++) hash_text(state, issuer->rules.audiences[i]);
     for (size_t i = 0; i < issuer->rules.required_count; i++) {
         hash_text(state, issuer->rules.required[i].name);

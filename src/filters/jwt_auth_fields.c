@@ -18,6 +18,7 @@ static struct node *write_text(struct arena *, const void *from);
 static struct node *write_jwks(struct arena *, const void *from);
 static struct node *write_required(struct arena *, const void *from);
 static bool check_word(struct schema_reading *, const struct node *, const void *text);
+static bool check_type(struct schema_reading *, const struct node *, const void *text);
 static bool check_source(struct schema_reading *, const struct node *, const void *text);
 
 /* The same for the flat form and for an item of `issuers`. */
@@ -35,6 +36,14 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .one_or_many = true,                                                                                         \
           .check = check_word,                                                                                         \
           .summary = "The claim `aud` must name one of them. Without it any will do." },                               \
+        { .name = "typ",                                                                                               \
+          .type = FIELD_STRING_LIST,                                                                                   \
+          .into = (base) + offsetof(struct jwt_issuer_settings, types),                                                \
+          .maximum = LIST_MAX,                                                                                         \
+          .one_or_many = true,                                                                                         \
+          .check = check_type,                                                                                         \
+          .summary = "The header's `typ` must be one of them, as `at+jwt` for access tokens of RFC 9068. Neither "     \
+                     "case nor `application/` before it count. Without it `typ` isn't looked at." },                   \
         { .name = "algorithms",                                                                                        \
           .also = "algorithm",                                                                                         \
           .type = FIELD_ENUM_SET,                                                                                      \
@@ -90,6 +99,13 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .minimum = 1000,                                                                                             \
           .maximum = 3600000,                                                                                          \
           .summary = "After a look for a key that was not known, none follows for so long." },                         \
+        { .name = "jwksMaxAge",                                                                                        \
+          .type = FIELD_SECONDS,                                                                                       \
+          .into = (base) + offsetof(struct jwt_issuer_settings, age_ms_max),                                           \
+          .minimum = 5000,                                                                                             \
+          .maximum = UINT64_C(30) * 86400000,                                                                          \
+          .summary = "For how long fetched keys are good after the issuer last gave or confirmed them: from then on "  \
+                     "its tokens are 503, or see `onFailure`. Without it they are kept for as long as it is away." },  \
         { .name = "jwksAllowHttp",                                                                                     \
           .type = FIELD_BOOLEAN,                                                                                       \
           .into = (base) + offsetof(struct jwt_issuer_settings, allows_plain_http),                                    \
@@ -326,6 +342,15 @@ static bool check_word(struct schema_reading *reading, const struct node *node, 
 {
     if (((const struct slice *)text)->length > 0) return true;
     problems_add(reading->problems, node, NULL, "an issuer or audience must not be empty");
+    return false;
+}
+
+static bool check_type(struct schema_reading *reading, const struct node *node, const void *text)
+{
+    struct slice name = jwt_type_name(*(const struct slice *)text);
+    if (name.length > 0 && slice_find_byte(name, ' ') == SLICE_NOT_FOUND) return true;
+    problems_add(reading->problems, node, "at+jwt", "not a token's type: \"%s\"",
+                 problems_excerpt(*(const struct slice *)text).text);
     return false;
 }
 

@@ -28,7 +28,7 @@ struct rate_take {
     const struct rate_value *value;
     struct exchange_wait *wait; /* the state's */
     bool is_taken;
-    bool has_bad_cost; /* it came out negative */
+    const char *cost_mistake; /* what is counted as an error; NULL: nothing */
 };
 
 enum rate_stage {
@@ -130,7 +130,7 @@ static void prepare(const struct exchange *exchange, const struct rate_limits *l
         takes[i].call = (struct limiter_call){
             .limit = &value->limit,
             .place = limit_table_place(counters->table, rate_rule_hash(rule, exchange), &rule->state->share),
-            .cost = rate_rule_cost(rule, exchange, &takes[i].has_bad_cost),
+            .cost = rate_rule_cost(rule, exchange, &takes[i].cost_mistake),
             .now_ns = now_ns,
             .wait_max_ns = rule->wait_max_ns < wait_max_ns ? rule->wait_max_ns : wait_max_ns,
             .ready = answered,
@@ -270,11 +270,11 @@ static enum filter_result go_on(struct exchange *exchange, struct rate_limit_sta
 }
 
 /* Somebody has to mend the expression: the request itself goes on as any other. */
-static void count_bad_costs(const struct exchange *exchange, const struct rate_limit_state *state)
+static void count_cost_mistakes(const struct exchange *exchange, const struct rate_limit_state *state)
 {
     for (size_t i = 0; i < state->limits->count; i++) {
-        if (UNLIKELY(state->takes[i].has_bad_cost))
-            metrics_count_error(exchange->worker->metrics, exchange->worker->index, "rate-limit-negative-cost");
+        const char *mistake = state->takes[i].cost_mistake;
+        if (UNLIKELY(mistake)) metrics_count_error(exchange->worker->metrics, exchange->worker->index, mistake);
     }
 }
 
@@ -291,7 +291,7 @@ static enum filter_result begin(struct exchange *exchange, const struct rate_lim
         return FILTER_RESPOND;
     }
     prepare(exchange, limits, state->takes, &state->wait);
-    count_bad_costs(exchange, state);
+    count_cost_mistakes(exchange, state);
     if (!look_at_all(exchange, state, &refusing, &outcome)) return refuse(exchange, state, refusing, &outcome);
     return take_from_next_on(exchange, state);
 }

@@ -84,7 +84,7 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-/* Of a request that there was no memory for. */
+/* Of a request that there was no memory for. Without a Date: answers of 2xx to 4xx must have one (RFC 9110 6.6.1). */
 static void shed(struct h2_server *server, int32_t id)
 {
     static const nghttp2_nv fields[] = {

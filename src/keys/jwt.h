@@ -65,7 +65,10 @@ struct jwt_required_claim {
 };
 
 struct jwt_rules {
-    struct slice issuer;           /* absent: any, or none */
+    struct slice issuer; /* absent: any, or none */
+    const struct slice
+        *types; /* what the header's typ must be one of, as jwt_type_name() writes it; none: it isn't looked at */
+    size_t type_count;
     const struct slice *audiences; /* one of them must be meant; none: any */
     size_t audience_count;
     const struct jwt_required_claim *required;
@@ -82,6 +85,10 @@ struct jwt_subject {
     int64_t expires_s;      /* exp, epoch seconds; INT64_MAX: never */
 };
 
+/* A typ without its "application/" (RFC 7515 4.1.9): what is left out counts as there where no other slash is. */
+struct slice jwt_type_name(struct slice type);
+/* Of the header: as much to be believed as it. False: *error. */
+bool jwt_check_type(const struct jwt *, const struct jwt_rules *, struct error *) MUST_USE;
 /* now_s: epoch seconds. False: *error. */
 bool jwt_check_claims(const struct json_value *claims, const struct jwt_rules *, int64_t now_s,
                       struct error *) MUST_USE;

@@ -71,6 +71,29 @@ static bool check_audience(const struct json_value *claims, const struct jwt_rul
     return is_meant || jwt_refuse(error, "token-audience", "the token is meant for somebody else (aud)");
 }
 
+/* --- what kind of token it is --- */
+
+struct slice jwt_type_name(struct slice type)
+{
+    static const struct slice prefix = { "application/", 12 };
+    struct slice rest = slice_after(type, prefix.length);
+    bool has_prefix = slice_equal_ignore_case(slice_before(type, prefix.length), prefix);
+    return has_prefix && slice_find_byte(rest, '/') == SLICE_NOT_FOUND ? rest : type;
+}
+
+/* One key signs tokens of several kinds for one audience, and only typ tells an access token from the others (RFC 8725 3.11, RFC 9068 4). */
+bool jwt_check_type(const struct jwt *jwt, const struct jwt_rules *rules, struct error *error)
+{
+    if (rules->type_count == 0) return true;
+    struct slice type = json_find_text(&jwt->header, SLICE("typ"));
+    if (slice_is_absent(type))
+        return jwt_refuse(error, "token-type", "the token does not say of which type it is (typ)");
+    for (size_t i = 0; i < rules->type_count; i++) {
+        if (slice_equal_ignore_case(jwt_type_name(type), rules->types[i])) return true;
+    }
+    return jwt_refuse(error, "token-type", "the token is of another type (typ)");
+}
+
 /* --- required claims --- */
 
 static bool is_value(const struct json_value *value, struct slice wanted)

@@ -18,14 +18,19 @@ uint64_t key_sets_now_ms(void) { return clock_monotonic_ns() / 1000000; }
 
 /* --- orders --- */
 
+static void wake(struct key_sets *sets)
+{
+    uint64_t one = 1;
+    ssize_t written = write(sets->wake, &one, sizeof one); /* fails only where it is awake for long already */
+    (void)written;
+}
+
 void key_sets_order(struct key_sets *sets, struct key_set_order *order)
 {
     order->next = atomic_load_explicit(&sets->orders, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&sets->orders, &order->next, order, memory_order_release,
                                                   memory_order_relaxed)) {}
-    uint64_t one = 1;
-    ssize_t written = write(sets->wake, &one, sizeof one); /* fails only where it is awake for long already */
-    (void)written;
+    wake(sets);
 }
 
 struct key_set_order *key_sets_take_orders(struct key_sets *sets)
@@ -69,6 +74,11 @@ struct key_set *key_set_source_take(struct key_set_source *source)
     if (set) key_set_retain(set);
     pthread_mutex_unlock(&source->lock);
     return set;
+}
+
+uint64_t key_set_source_right_ms(const struct key_set_source *source)
+{
+    return atomic_load_explicit(&((struct key_set_source *)(uintptr_t)source)->right_ms, memory_order_acquire);
 }
 
 bool key_set_source_is_failing(const struct key_set_source *source)
@@ -248,6 +258,15 @@ void key_set_source_destroy(struct key_set_source *source)
     free(source);
 }
 
+/* The thread may be resting for longer than that. */
+static void bound_age(struct key_set_source *source, uint64_t age_ms_max)
+{
+    uint64_t known_ms = atomic_load_explicit(&source->age_ms_max, memory_order_relaxed);
+    if (age_ms_max == 0 || (known_ms > 0 && known_ms <= age_ms_max)) return;
+    atomic_store_explicit(&source->age_ms_max, age_ms_max, memory_order_relaxed);
+    wake(source->sets);
+}
+
 struct key_set_source *key_set_source_use(struct key_sets *sets, const struct key_set_location *location,
                                           struct error *error)
 {
@@ -267,6 +286,7 @@ struct key_set_source *key_set_source_use(struct key_sets *sets, const struct ke
         key_sets_order(sets, &source->arrives);
     }
     atomic_store_explicit(&source->cool_down_ms, location->cool_down_ms, memory_order_relaxed);
+    bound_age(source, location->age_ms_max);
     source->uses++;
     return source;
 }
@@ -353,10 +373,8 @@ bool key_sets_start(struct key_sets *sets, struct error *error)
 void key_sets_stop(struct key_sets *sets)
 {
     if (!sets->is_running) return;
-    uint64_t one = 1;
     atomic_store_explicit(&sets->stops, true, memory_order_release);
-    ssize_t written = write(sets->wake, &one, sizeof one);
-    (void)written;
+    wake(sets);
     pthread_join(sets->thread, NULL);
     sets->is_running = false;
 }

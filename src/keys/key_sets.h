@@ -3,7 +3,7 @@
  * A URL's set is fetched when it is first used, then ahead of its end by HTTP's rules (Cache-Control max-age and Age, ETag; RFC 9111 5.2), and when a token
  * names a key that it doesn't hold, though after such a look not again for a cool-down. An issuer that doesn't answer, or not with keys, is tried again
  * with growing pauses (1 s to 60 s), and its last set stays. No answer is larger than KEY_SET_BYTES_MAX nor takes longer than 10 s, and no other issuer waits
- * for it. A file is read when it is first used and again when it has changed (looked at every 2 s).
+ * for it; how long is too long, who uses it says for itself (key_set_source_right_ms()). A file is read when it is first used and again when it has changed (looked at every 2 s).
  *
  * libcurl is loaded when the first URL is used. Sources of one location are one. Who verifies asks for the version (one load of an atomic),
  * and takes the set when that is another one. */
@@ -32,6 +32,9 @@ struct key_set_location {
     struct slice authorities; /* of a URL: file with the CAs that are believed; absent: the system's */
     /* Between looks for keys that were not known; the newest use's counts for all. */
     uint64_t cool_down_ms;
+    /* Somebody doesn't believe it any longer than so: a URL is asked again ahead of that, whatever its answer says. The least of all uses counts;
+     * 0: as the answer says. */
+    uint64_t age_ms_max;
 };
 
 /* One more use of the location's source. A file is read at once. NULL: *error; only a file can fail. */
@@ -47,6 +50,8 @@ struct key_set *key_set_read_file(struct slice path, struct error *) MUST_USE;
 uint64_t key_set_source_version(const struct key_set_source *);
 /* The set in force, retained; NULL: none yet. Takes a lock for the length of a pointer's copy. */
 struct key_set *key_set_source_take(struct key_set_source *);
+/* When the set in force was last known to be right, by the clock of a loop's now_ms; 0: never. */
+uint64_t key_set_source_right_ms(const struct key_set_source *);
 /* The last fetch failed, or there was none yet. */
 bool key_set_source_is_failing(const struct key_set_source *);
 

@@ -82,7 +82,7 @@ struct key_set_source {
     char *path; /* NULL: a URL */
     char *authorities;
     char *name; /* for people and labels: no two have the same */
-    _Atomic uint64_t cool_down_ms;
+    _Atomic uint64_t cool_down_ms, age_ms_max;
 
     /* Of the builder's thread. */
     struct list_link used;

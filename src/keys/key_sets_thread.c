@@ -19,13 +19,20 @@ static void settle(struct key_set_source *source, uint64_t pause_ms)
     key_set_source_answer(source);
 }
 
+static const char *what_stays(struct key_set_source *source)
+{
+    if (key_set_source_version(source) == 0) return "";
+    return atomic_load_explicit(&source->age_ms_max, memory_order_relaxed) > 0
+               ? ", those known stay in force for as long as jwksMaxAge lets them"
+               : ", those known stay in force";
+}
+
 static void failed(struct key_set_source *source, const char *why)
 {
     source->failures++;
     uint64_t pause_ms = key_set_retry_after_ms(source->failures, &source->sets->random);
     if (source->failures == 1 || source->failures % 16 == 0)
-        log_warning("keys from %s cannot be had%s: %s", source->name,
-                    key_set_source_version(source) ? ", those known stay in force" : "", why);
+        log_warning("keys from %s cannot be had%s: %s", source->name, what_stays(source), why);
     atomic_store_explicit(&source->is_failing, true, memory_order_relaxed);
     atomic_store_explicit(&source->quiet_until_ms, key_sets_now_ms() + pause_ms, memory_order_relaxed);
     settle(source, pause_ms);
@@ -36,7 +43,7 @@ static void succeeded(struct key_set_source *source, uint64_t pause_ms)
     if (source->failures > 0) log_info("keys from %s are to be had again", source->name);
     source->failures = 0;
     atomic_store_explicit(&source->is_failing, false, memory_order_relaxed);
-    atomic_store_explicit(&source->right_ms, key_sets_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&source->right_ms, key_sets_now_ms(), memory_order_release);
     settle(source, pause_ms);
 }
 
@@ -201,12 +208,22 @@ void key_sets_follow_orders(struct key_sets *sets)
 
 /* --- turns --- */
 
+/* While all is well, early enough that nobody has to give up keys for their age. */
+static uint64_t due_ms(const struct key_set_source *source)
+{
+    struct key_set_source *read = (struct key_set_source *)(uintptr_t)source;
+    uint64_t age_ms_max = atomic_load_explicit(&read->age_ms_max, memory_order_relaxed);
+    uint64_t latest_ms = key_set_source_right_ms(source) + age_ms_max * 3 / 4;
+    bool is_bounded = age_ms_max > 0 && source->failures == 0 && key_set_source_version(source) != 0;
+    return is_bounded && latest_ms < source->next_ms ? latest_ms : source->next_ms;
+}
+
 static void begin_due(struct key_sets *sets)
 {
     uint64_t now_ms = key_sets_now_ms();
     for (struct list_link *link = sets->sources.next; link != &sets->sources; link = link->next) {
         struct key_set_source *source = CONTAINER_OF(link, struct key_set_source, link);
-        if (source->fetch || source->next_ms > now_ms) continue;
+        if (source->fetch || due_ms(source) > now_ms) continue;
         if (source->path || sets->fetching < KEY_SET_FETCHES_MAX) begin(source);
     }
 }
@@ -217,7 +234,7 @@ static int wait_ms(const struct key_sets *sets)
     for (const struct list_link *link = sets->sources.next; link != &sets->sources; link = link->next) {
         const struct key_set_source *source = CONTAINER_OF(link, struct key_set_source, link);
         bool has_turn = !source->fetch && (source->path || sets->fetching < KEY_SET_FETCHES_MAX);
-        if (has_turn && source->next_ms < earliest_ms) earliest_ms = source->next_ms;
+        if (has_turn && due_ms(source) < earliest_ms) earliest_ms = due_ms(source);
     }
     return earliest_ms > now_ms ? (int)(earliest_ms - now_ms) : 0;
 }

@@ -280,6 +280,7 @@ def test_history_tells_who_and_what_and_can_be_gone_back(admin):
     admin.api.patch("/admin/services/a", json={"connectTimeoutMs": 77}).raise_for_status()
     newest = admin.api.get("/admin/revisions?limit=2").json()
     assert [item["revision"] for item in newest["items"]] == [revision + 1, revision]
+    assert all(TIME.match(item["at"]) for item in newest["items"])
     assert newest["items"][1]["comment"] == "for the shop" and newest["items"][1]["author"] == "anonymous"
     older = admin.api.get("/admin/revisions", params={"limit": 1, "cursor": newest["nextCursor"]}).json()
     assert older["items"][0]["revision"] == revision - 1
@@ -329,6 +330,10 @@ def test_an_api_key_is_shown_once_rotated_and_revoked(admin):
     read = admin.api.get(made.headers["location"])
     assert read.status_code == 200 and key not in read.text and "hash" not in read.text.lower()
     assert key[:8] in read.text, "the prefix helps people to tell keys apart"
+    assert TIME.match(read.json()["createdAt"]), "as of every resource"
+    set_by_hand = {"clientName": "shop", "expiresAt": "2099-01-31T12:00:00.000125Z"}
+    exact = admin.api.post("/admin/api-keys", json=set_by_hand).json()
+    assert admin.api.get(f"/admin/api-keys/{exact['id']}").json()["expiresAt"] == set_by_hand["expiresAt"], "what somebody set stays as it is"
     client = read.json()["clientId"]
     rotated = admin.api.post(f"{made.headers['location']}/rotate", json={"overlap": 60})
     assert rotated.status_code in (200, 201) and rotated.json()["key"] != key

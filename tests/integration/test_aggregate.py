@@ -7,7 +7,7 @@ import pytest
 
 from backend import Finished, answer, close, drip, hang, reset, send, wait
 from gateway import run_sluice, service
-from live import start_live
+from live import start_live, wait_until
 from wire import request_bytes, response_bytes
 
 
@@ -177,6 +177,8 @@ FAILURES = {
     "closes": ([close()], "reset", 502),
     "resets": ([reset()], "reset", 502),
     "half a body": ([send(response_bytes(200, {"Content-Length": "100"}, b"[1", length=False)), close()], "truncated-body", None),  # its head may have been seen before or not
+    "half of the chunks": ([send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n"), close()], "truncated-body", None),
+    "half a chunk": ([send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n[1"), close()], "truncated-body", None),
     "no HTTP": ([send(b"SSH-2.0-x\r\n\r\n"), close()], "bad-response", 502),
     "late": ([wait(1), answer(200, body=b"1")], "timeout", 504),
     "a body without end": ([send(response_bytes(200, {"Content-Length": "100"}, b"[1", length=False)), hang()], "timeout", 200),
@@ -216,7 +218,7 @@ def test_a_required_part_tells_the_client_what_to_do_better(gateway, users, orde
 
 
 @pytest.mark.parametrize("what, status", [("status", 502), ("not found", 404), ("redirect", 502), ("html", 502), ("too large", 502), ("closes", 502), ("late", 504),
-                                          ("half a body", 502)])
+                                          ("half a body", 502), ("half of the chunks", 502)])
 def test_a_required_part_that_fails_is_the_answer(gateway, users, orders, what, status):
     users.by_default(*FAILURES[what][0])
     running = gateway(page(users, orders, part("users", timeoutMs=300), part("orders", required=False), route={"retryCount": 0}))
@@ -250,10 +252,14 @@ def test_once_a_required_part_has_failed_the_others_are_given_up(gateway, users,
     assert running.gauges_at_zero()
 
 
-def test_a_client_that_leaves_takes_all_parts_along(gateway, users, orders):
-    left = []
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n"],
+                         ids=["before the heads", "in the bodies", "between chunks"])
+def test_a_client_that_leaves_takes_all_parts_along(gateway, users, orders, sent):
+    begun, left = [], []
 
     def until_closed(wire, request):
+        wire.send(sent)
+        begun.append(request.target)
         wire.read_until_close(timeout=5)
         left.append(request.target)
         raise Finished
@@ -262,7 +268,7 @@ def test_a_client_that_leaves_takes_all_parts_along(gateway, users, orders):
     running = gateway(page(users, orders))
     with running.connect() as wire:
         wire.send(request_bytes(target="/users/7/page"))
-        users.wait_for_requests(1), orders.wait_for_requests(1)
+        wait_until(lambda: len(begun) == 2)
         wire.reset()
     deadline = time.monotonic() + 2
     while len(left) < 2 and time.monotonic() < deadline:

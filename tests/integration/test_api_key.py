@@ -1,5 +1,6 @@
 """API keys: who they let in, what the service gets to see of them, when a change of one is in force, and what strangers send in their place."""
 import hashlib
+import re
 import time
 
 import httpx
@@ -185,6 +186,7 @@ def test_uses_are_written_down(gateway, backend):
     assert running.admin.get(f"/api-keys/{made['id']}").get("lastUsedAt") is None
     assert ask(running, made["key"]).status == 200
     wait_until(lambda: running.admin.get(f"/api-keys/{made['id']}").get("lastUsedAt"), timeout=30, pause=0.1, what="the use")
+    assert re.search(r":\d\d\.\d{3}Z$", running.admin.get(f"/api-keys/{made['id']}")["lastUsedAt"])
 
 
 # --- what strangers send

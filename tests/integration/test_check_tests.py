@@ -283,6 +283,50 @@ def test_what_a_route_ends_in_is_explained(tmp_path):
     assert not any("hidden" in line for test in told for line in test["explanations"])
 
 
+EDGES = """
+listeners: ["127.0.0.1:1"]
+services: [{ name: one, instances: ["192.0.2.9:9"] }, { name: decides, instances: ["192.0.2.9:9"] }]
+routes:
+  - name: a
+    path: /a
+    serviceId: one
+    methods: [GET]
+    filters:
+      - { type: ip-list, deny: [192.0.2.66] }
+      - { type: cors, allowedOrigins: ["https://shop.example"] }
+      - { type: ext-auth, service: decides, path: /decide }
+      - { type: set-header, name: X-Key, value: hidden }
+      - { type: add-header, name: Via-Too, value: "${request.id}", on: response }
+      - { type: remove-header, name: X-Internal-* }
+tests:
+  - { name: a page, request: { url: /a, headers: { Origin: "https://shop.example" } }, expect: { status: 200 } }
+  - { name: another, request: { url: /a, headers: { Origin: "https://else.example" } }, expect: { status: 200 } }
+  - { name: nobody's, request: { url: /a }, expect: { status: 200 } }
+  - name: preflight
+    request: { method: OPTIONS, url: /a, headers: { Origin: "https://shop.example", Access-Control-Request-Method: GET } }
+    expect: { status: 204 }
+  - { name: kept out, request: { url: /a, clientIp: 192.0.2.66 }, expect: { status: 403 } }
+"""
+
+
+def test_what_edits_and_keeps_out_is_explained_once(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text(EDGES)
+    answer = subprocess.run([BINARY, "check", str(path), "--test", "--explain", "--json"], capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    told = {test["name"]: test["explanations"] for test in json.loads(answer.stdout)["tests"]}
+    let_in = "ip-list: lets 192.0.2.1 in"
+    assert [line for line in told["a page"] if not line.startswith(("proxy", "ext-auth"))] == [
+        let_in, "cors: pages of https://shop.example may read the answer", "set-header: sets X-Key of the request",
+        "add-header: adds Via-Too to the answer", "remove-header: takes X-Internal-* off the request"]
+    assert len([line for line in told["a page"] if 'ext-auth: asks service "decides"' in line]) == 1  # and not again behind the wait
+    assert "cors: pages of https://else.example may not read the answer" in told["another"]
+    assert "cors: the request comes from no other origin" in told["nobody's"]
+    assert told["preflight"] == [let_in, "cors: answers the preflight: pages of https://shop.example may use the route"]
+    assert told["kept out"] == ["ip-list: refuses 192.0.2.66 (403)"]
+    assert not any("hidden" in line for lines in told.values() for line in lines)
+
+
 def test_an_explanation_of_many_parts_is_whole(tmp_path):
     parts = [{"name": f"p{number}", "service": "s", "path": "/", "required": False} for number in range(32)]
     path = tmp_path / "sluice.json"

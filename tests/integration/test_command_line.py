@@ -245,6 +245,16 @@ def test_a_key_is_shown_once_and_rotated(sluice):
     assert len(sluice.json("api-keys", "list")) == 2
 
 
+def test_the_path_of_a_store_counts_from_where_the_command_is_given(tmp_path):
+    file = tmp_path / "some.yaml"
+    file.write_text("services: [{ name: a, instances: ['127.0.0.1:1'] }]\n")
+    assert run_sluice("import", file, "--store", "sqlite:shop.db", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "shop.db").exists()
+    assert run_sluice("diff", file, "--store", f"sqlite:{tmp_path}/shop.db").returncode == 0
+    done = run_sluice("export", "--store", "sqlite:", cwd=tmp_path)
+    assert done.returncode != 0 and "--store: sqlite: needs an absolute path" in done.stderr
+
+
 def test_tags_of_a_key_are_kept_by_an_export_and_its_import(sluice, tmp_path):
     assert sluice("api-keys", "create", "clientName=ann", "tags=[team-a, b]").returncode == 0
     exported, copy = tmp_path / "all.yaml", f"sqlite:{tmp_path}/copy.db"

@@ -279,7 +279,7 @@ def test_random_expressions_mean_what_the_reference_says(tool, types_fit):
 # --- sluice expr ---
 
 REQUEST = ["--request", "GET http://api.example/users/7?page=2&tag=a&tag=b%20c", "-H", "X-Tier: gold", "-H", "Cookie: s=1; t=2",
-           "--claims", '{"sub": "ann", "azp": "app", "scope": "read write", "roles": ["admin"], "level": 3, "org": {"id": 9}}']
+           "--route", "/users/{id}", "--claims", '{"sub": "ann", "azp": "app", "scope": "read write", "roles": ["admin"], "level": 3, "org": {"id": 9}}']
 
 
 @pytest.mark.parametrize("text, printed", [
@@ -294,6 +294,8 @@ REQUEST = ["--request", "GET http://api.example/users/7?page=2&tag=a&tag=b%20c",
     ("auth.claims.level >= 3 && auth.claims.org.id == 9", "true"),
     ("has(auth.claims.none) || has(auth.key_id)", "false"),
     ("auth.client_id", '"app"'),
+    ("request.headers.host", '"api.example"'),
+    ("path.id", '"7"'),
     ("[1, 2u, 2.0, b\"\\xff\", null, duration(\"90m\"), timestamp(0)]",
      '[1, 2u, 2.0, b"\\xff", null, duration("5400s"), timestamp("1970-01-01T00:00:00Z")]'),
 ])
@@ -311,12 +313,41 @@ def test_the_command_line_evaluates(text, printed):
     ("response.status", 1, 'there is no "response.status" before there is an answer'),
     ("auth.claims.none", 1, 'no such key "none"'),
     ("auth.key_id", 1, 'there is no value of "auth.key_id"'),
+    ("path.name", 1, 'there is no value of "path.name"'),
     ("1 / (size(request.path) - 8)", 1, "division by zero at position 3"),
 ])
 def test_the_command_line_says_what_is_wrong(text, status, words):
     done = run_sluice("expr", text, *REQUEST)
     assert (done.returncode, done.stdout) == (status, "")
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("text, printed", [
+    ("[auth.method, auth.client_id, auth.key_id, auth.tier]", '["api-key", "app", "k-1", "premium"]'),
+    ("auth.scopes", '["read", "write"]'),
+    ("auth.roles", '["clerk"]'),
+    ("size(auth.claims) == 0 && !has(auth.user_id)", "true"),
+])
+def test_who_asks_is_said_field_by_field(text, printed):
+    auth = {"client_id": "app", "key_id": "k-1", "tier": "premium", "scopes": ["read", "write"], "roles": ["clerk"]}
+    assert run_sluice("expr", text, "--auth", json.dumps(auth)).stdout == printed + "\n"
+
+
+def test_fields_of_who_asks_go_over_those_of_claims():
+    done = run_sluice("expr", '[auth.method, auth.user_id, auth.client_id, auth.claims.sub] + auth.roles', *REQUEST, "--auth", '{"user_id": "bob"}')
+    assert done.stdout == '["jwt", "bob", "app", "ann", "admin"]\n'
+
+
+def test_a_host_of_its_own_is_the_field_that_is_seen():
+    done = run_sluice("expr", 'request.host + " " + request.headers.host', "-H", "Host: Other.example:81")
+    assert done.stdout == '"other.example Other.example:81"\n'
+
+
+@pytest.mark.parametrize("words", [["--route", "/orders/{id}"], ["--route", "/a/{"], ["--auth", "[1]"], ["--auth", '{"tier": "gold"}'],
+                                   ["--auth", '{"user": "ann"}'], ["--auth", '{"roles": "clerk"}'], ["--auth", '{"method": "magic"}']])
+def test_the_command_line_refuses_a_route_or_somebody_it_cannot_read(words):
+    done = run_sluice("expr", "1", "--request", "GET http://api.example/users/7", *words)
+    assert done.returncode == 2 and done.stderr.startswith("sluice: " + words[0])
 
 
 @pytest.mark.parametrize("words", [[], ["1", "2"], ["1", "--request", "GET"], ["1", "-H", "nonsense"], ["1", "-H"],

@@ -351,6 +351,25 @@ def test_keys_are_fetched_again_ahead_of_their_end_and_asked_about_by_etag(gatew
     assert "If-None-Match" not in key_server.asked[0]
 
 
+def test_keys_are_given_up_once_nobody_could_confirm_them_for_too_long(gateway, backend, key_server):
+    keys = Keys("one")
+    key_server.document, key_server.headers = keys.jwks(), {"Cache-Control": "max-age=3600"}
+    config = guarded(backend, jwksUrl=key_server.url, jwksMaxAge=5)
+    config["routes"].insert(0, {"name": "kept", "path": "/kept", "serviceId": "backend",
+                                "filters": [{"type": "jwt-auth", "jwksUrl": key_server.url}]})
+    running, token = gateway(config), bearer(keys.token("one"))
+    assert running.get("/a", token).status == 200
+    wait_until(lambda: len(key_server.asked) >= 3, timeout=15)  # ahead of the bound, though its answers are good for an hour
+    assert running.get("/a", token).status == 200
+    key_server.status = 500
+    wait_until(lambda: running.get("/a", token).status == 503, timeout=15)
+    assert running.metric("sluice_jwks_failing") == 1
+    assert running.get("/a", token).headers["Retry-After"] == "5"  # also to a token that was verified before
+    assert running.get("/kept", token).status == 200
+    key_server.status = 200
+    wait_until(lambda: running.get("/a", token).status == 200, timeout=15)
+
+
 def test_a_key_in_an_issuers_url_is_shown_to_nobody(gateway, backend, key_server, tmp_path):
     keys, url = Keys("one"), f"{key_server.url}?api_key=hush-hush"
     key_server.status, key_server.document = 500, keys.jwks()

@@ -20,7 +20,7 @@ from h2.settings import SettingCodes
 from backend import answer, free_port
 from certificates import Authority
 from full_load import Backends, FullLoad
-from gateway import BINARY, service
+from gateway import BINARY, run_sluice, service
 from grpc_service import GrpcService
 from live import Admin, start_live, wait_until
 from load import Load
@@ -245,6 +245,10 @@ def test_run_without_a_file_makes_one_with_an_embedded_store(tmp_path):
     assert "http://127.0.0.1:8080" in said_first and "http://127.0.0.1:9080/admin/routes" in said_first
     config = yaml.safe_load((folder / "sluice.yaml").read_text())
     assert config == {"listeners": ["127.0.0.1:8080"], "admin": {"address": "127.0.0.1:9080"}, "store": "sqlite:sluice.db"}
+    with_log = (folder / "sluice.yaml").read_text().replace("# accessLog:", "accessLog:")
+    assert yaml.safe_load(with_log) == {**config, "accessLog": {"path": "access.log"}}
+    (folder / "sluice.yaml").write_text(with_log)
+    assert run_sluice("check", folder / "sluice.yaml").returncode == 0
 
 
 def test_run_without_a_file_goes_on_with_the_one_that_is_there(tmp_path):

@@ -70,6 +70,13 @@ def test_a_negative_cost_is_counted_where_an_operator_sees_it(gateway, backend):
     assert refused.status == 429 and "can't pass, however long it waits" in refused.problem["detail"] and "Retry-After" not in refused.headers
 
 
+def test_a_cost_that_cannot_be_worked_out_is_the_highest_and_an_operator_sees_it(gateway, backend):
+    running = gateway(limited(backend, rule(limit=50, cost="${request.headers['x-list'].matches('x') ? 2 : 1}")))
+    assert statuses(running, 2, headers={"X-List": "y" * 9000}) == [429, 429]
+    running.wait_for_metric("sluice_errors_total", 2, type="rate-limit-unknown-cost")
+    assert statuses(running, 1, headers={"X-List": "y"}) == [200]
+
+
 def test_a_rule_is_in_force_when_the_admin_api_says_so(gateway, backend):
     running = start_live(gateway, proxy(backend, workers=2))
     assert set(statuses(running, 10)) == {200}

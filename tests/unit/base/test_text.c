@@ -86,6 +86,33 @@ static void a_list_is_taken_apart_with_its_empty_pieces(void **state)
     assert_false(slice_next(&rest, ',', &piece));
 }
 
+static void digits_and_bytes_are_taken_off_whole_or_not_at_all(void **state)
+{
+    struct slice text = SLICE("0612:3");
+    int value;
+    assert_true(slice_take_digits(&text, 2, &value) && value == 6);
+    assert_false(slice_take_digits(&text, 3, &value));
+    assert_true(slice_take_digits(&text, 2, &value) && value == 12);
+    assert_false(slice_take_byte(&text, '3'));
+    assert_true(slice_take_byte(&text, ':'));
+    assert_false(slice_take_digits(&text, 2, &value));
+    assert_true(slice_take_digits(&text, 1, &value) && value == 3);
+    assert_false(slice_take_byte(&text, ':'));
+    assert_int_equal(text.length, 0);
+}
+
+static void the_calendar_is_the_gregorian_one(void **state)
+{
+    static const int leap[] = { 0, 4, 1600, 1972, 2000, 2024 }, common[] = { 1, 1700, 1900, 2023, 2100 };
+    for (size_t i = 0; i < COUNT_OF(leap); i++) assert_int_equal(calendar_days_of_month(leap[i], 2), 29);
+    for (size_t i = 0; i < COUNT_OF(common); i++) assert_int_equal(calendar_days_of_month(common[i], 2), 28);
+    int days = 0;
+    for (int month = 1; month <= 12; month++) days += calendar_days_of_month(2023, month);
+    assert_int_equal(days, 365);
+    assert_int_equal(calendar_days_of_month(2024, 1), 31);
+    assert_int_equal(calendar_days_of_month(2024, 12), 31);
+}
+
 static void numbers_are_digits_and_nothing_else(void **state)
 {
     uint64_t value = 7;
@@ -399,6 +426,8 @@ int main(void)
         cmocka_unit_test(a_slice_is_searched_and_cut_without_leaving_its_bounds),
         cmocka_unit_test(only_spaces_and_tabs_are_trimmed),
         cmocka_unit_test(a_list_is_taken_apart_with_its_empty_pieces),
+        cmocka_unit_test(digits_and_bytes_are_taken_off_whole_or_not_at_all),
+        cmocka_unit_test(the_calendar_is_the_gregorian_one),
         cmocka_unit_test(numbers_are_digits_and_nothing_else),
         cmocka_unit_test(dates_agree_with_the_c_library_over_five_centuries),
         cmocka_unit_test(the_example_date_of_the_rfc_is_written_as_there),

@@ -298,6 +298,49 @@ static void an_issuer_is_chosen_by_iss(void **state)
     signer_release(&two);
 }
 
+/* An ID token is signed by the same key, for the same audience and user: only its type tells that it is none to be let in with. */
+static void a_token_of_another_type_is_refused_where_types_are_named(void **state)
+{
+    static const struct {
+        const char *header;
+        unsigned status;
+        const char *words;
+    } rows[] = {
+        { "{\"alg\":\"HS512\",\"typ\":\"at+jwt\"}", 200, NULL },
+        { "{\"alg\":\"HS512\",\"typ\":\"AT+JWT\"}", 200, NULL },
+        { "{\"alg\":\"HS512\",\"typ\":\"Application/at+jwt\"}", 200, NULL },
+        { "{\"alg\":\"HS512\",\"typ\":\"custom\"}", 200, NULL },
+        { "{\"alg\":\"HS512\",\"typ\":\"application/x/at+jwt\"}", 401, "of another type" },
+        { "{\"alg\":\"HS512\",\"typ\":\"application/\"}", 401, "of another type" },
+        { "{\"alg\":\"HS512\",\"typ\":\"JWT\"}", 401, "of another type" },
+        { "{\"alg\":\"HS512\",\"typ\":[\"at+jwt\"]}", 401, "which type" },
+        { "{\"alg\":\"HS512\"}", 401, "which type" },
+    };
+    struct testbed bed;
+    struct client client;
+    testbed_start(&bed, "routes:\n"
+                        "- { name: any, path: /any, serviceId: one, filters: [{ " SECRET_FILTER " }] }\n"
+                        "- { name: a, path: /a, serviceId: one, filters: [{ " SECRET_FILTER
+                        ", typ: [at+jwt, application/custom] }] }\n");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char *token = signer_sign_raw(&hs512, rows[i].header, "{\"sub\":\"bob\"}");
+        char *field = memory_format("Authorization: Bearer %s\r\n", token);
+        /* First where any is taken, so that it is in the cache: the other policy must not find it there. */
+        ask(&bed, &client, "GET /any", field);
+        if (client.status != 200) fail_msg("%s: %u", rows[i].header, client.status);
+        client_release(&client);
+        expect(&bed, field, rows[i].status, rows[i].words);
+        if (rows[i].status == 401) {
+            ask(&bed, &client, "GET /a", field);
+            assert_true(slice_find(client_header(&client, "WWW-Authenticate"), SLICE("error=\"invalid_token\"")) !=
+                        SLICE_NOT_FOUND);
+            client_release(&client);
+        }
+        free(token), free(field);
+    }
+    testbed_stop(&bed);
+}
+
 /* What two policies ask for alike is verified once; what one asks for beyond is not passed by the other's entry. */
 static void a_cached_token_is_good_for_equal_policies_only(void **state)
 {
@@ -496,6 +539,8 @@ static void what_could_never_work_is_refused_at_load(void **state)
         { "jwksUrl: ''", "must not be empty" },
         { "jwksUrl: 'https://a/', algorithms: [HS256]", "can't be a secret" },
         { "jwksUrl: 'https://a/', jwksCooldown: 0", "jwksCooldown" },
+        { "jwksUrl: 'https://a/', jwksMaxAge: 4", "jwksMaxAge" },
+        { "secret: '" SHORT_SECRET "', jwksMaxAge: 60", "belongs to a \"jwksUrl\"" },
         { "secret: '" SHORT_SECRET "', jwksCa: /etc/ca.pem", "belongs to a \"jwksUrl\"" },
         { "jwks: { keys: [] }", "no key that verifies tokens" },
         { "jwks: { keys: [{ kty: oct, k: AAAA }] }", "belongs into" },
@@ -508,6 +553,10 @@ static void what_could_never_work_is_refused_at_load(void **state)
         { "secret: '" SHORT_SECRET "', sources: []", "must not be empty" },
         { "secret: '" SHORT_SECRET "', requiredClaims: sub", "must be a list of names or a map" },
         { "secret: '" SHORT_SECRET "', audience: ['']", "must not be empty" },
+        { "secret: '" SHORT_SECRET "', typ: ''", "not a token's type" },
+        { "secret: '" SHORT_SECRET "', typ: application/", "not a token's type" },
+        { "secret: '" SHORT_SECRET "', typ: [at+jwt, 'a b']", "not a token's type" },
+        { "issuers: [{ issuer: a, secret: '" SHORT_SECRET "' }], typ: JWT", "no issuer is written by itself" },
         { "issuers: [{ issuer: a, secret: '" SHORT_SECRET "' }], algorithm: HS256", "no issuer is written by itself" },
         { "issuers: [{ issuer: a, secret: '" SHORT_SECRET "' }, { issuer: a, jwksUrl: 'https://a/' }]",
           "the same \"issuer\"" },
@@ -591,6 +640,7 @@ int main(void)
         cmocka_unit_test(forwarded_credentials_reach_the_service),
         cmocka_unit_test(anonymous_callers_are_let_in_but_not_bad_tokens),
         cmocka_unit_test(an_issuer_is_chosen_by_iss),
+        cmocka_unit_test(a_token_of_another_type_is_refused_where_types_are_named),
         cmocka_unit_test(a_cached_token_is_good_for_equal_policies_only),
         cmocka_unit_test(a_request_waits_for_a_key_that_has_just_come),
         cmocka_unit_test(an_issuer_that_is_away_is_no_clients_fault),

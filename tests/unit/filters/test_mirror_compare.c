@@ -4,6 +4,7 @@
 #include "filters/mirror_compare.h"
 
 #include "base/memory.h"
+#include "json/value.h"
 
 #define IGNORED_COUNT_MAX 8
 
@@ -101,6 +102,28 @@ static void json_is_compared_by_value(void **state)
     }
 }
 
+/* As deep as texts are read at all, values are compared: here they differ in white space alone. */
+static void json_is_compared_by_value_down_to_its_last_level(void **state)
+{
+    for (int levels = JSON_DEPTH_MAX; levels <= JSON_DEPTH_MAX + 1; levels++) {
+        struct rules rules = { .rules = { .body = COMPARE_JSON } };
+        struct answer_difference difference;
+        struct arena arena;
+        char left[3 * JSON_DEPTH_MAX], right[sizeof left];
+        int length = 0;
+        arena_init(&arena, NULL);
+        for (int i = 0; i < levels; i++) left[length++] = '[';
+        for (int i = 0; i < levels; i++) left[length++] = ']';
+        memcpy(right, left, (size_t)length);
+        right[length] = ' ';
+        enum comparison result = compare_texts(&rules, slice_of(left, (size_t)length),
+                                               slice_of(right, (size_t)length + 1), &arena, &difference);
+        assert_int_equal(result, levels > JSON_DEPTH_MAX ? ANSWERS_DIFFER : ANSWERS_ALIKE);
+        if (levels > JSON_DEPTH_MAX) assert_slice_is(difference.what, "body");
+        arena_release(&arena);
+    }
+}
+
 static void status_and_fields_come_first(void **state)
 {
     struct slice names[] = { SLICE("X-A"), SLICE("X-B") };
@@ -194,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_is_compared_by_value),
+        cmocka_unit_test(json_is_compared_by_value_down_to_its_last_level),
         cmocka_unit_test(status_and_fields_come_first),
         cmocka_unit_test(a_body_that_is_not_whole_is_not_compared),
         cmocka_unit_test(comparing_has_a_bound),

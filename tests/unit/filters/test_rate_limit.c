@@ -303,6 +303,28 @@ static void a_negative_cost_counts_as_one(void **state)
     testbed_stop(&bed);
 }
 
+/* A client that makes its cost too dear to work out must not get it for less: here by a text that no pattern is held against. */
+static void a_cost_that_meets_a_bound_counts_as_the_highest(void **state)
+{
+    struct testbed bed;
+    char *long_field = memory_format("X-A: %09000d\r\n", 0);
+    testbed_start(&bed,
+                  "routes:\n"
+                  "- { name: a, path: /a, serviceId: one, filters: [{ type: rate-limit, limit: 10, window: 6000, key: "
+                  "global, cost: '${request.headers[\"x-a\"].matches(\"b\") ? 5 : 2}' }] }\n"
+                  "- { name: b, path: /b, serviceId: one, filters: [{ type: rate-limit, limit: 10, window: 6000, key: "
+                  "global, shadow: true, cost: '${request.headers[\"x-a\"].matches(\"b\") ? 5 : 2}' }] }\n");
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", long_field), 429);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", "X-A: b\r\n"), 200);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 200); /* no such field: 1 */
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", "X-A: a\r\n"), 200);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", "X-A: a\r\n"), 200);
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);       /* 5 + 1 + 2 + 2 */
+    assert_int_equal(status_of(&bed, "192.0.2.1", "GET /b", long_field), 200); /* on trial it refuses nobody */
+    testbed_stop(&bed);
+    free(long_field);
+}
+
 /* Waiting is no use to it: neither words nor Retry-After may say so. */
 static void a_cost_beyond_the_limit_is_told_that_it_can_never_pass(void **state)
 {
@@ -967,6 +989,7 @@ int main(void)
         TEST(routes_are_counted_apart),
         TEST(expressions_are_keys_and_costs),
         TEST(a_negative_cost_counts_as_one),
+        TEST(a_cost_that_meets_a_bound_counts_as_the_highest),
         TEST(a_cost_beyond_the_limit_is_told_that_it_can_never_pass),
         TEST(callers_are_told_apart_by_who_they_are),
         TEST(namesakes_of_other_issuers_count_by_themselves),

@@ -426,6 +426,34 @@ static void a_set_stays_while_its_issuer_is_not_well(void **state)
     signer_release(&signer);
 }
 
+/* One policy of two doesn't believe keys for as long as the issuer says: for its sake they are confirmed in time, from the moment on that it is there. */
+static void keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "one");
+    struct key_sets *sets = start();
+    struct error error;
+    char *url = memory_format("http://127.0.0.1:%u/aging", issuer.port);
+    struct key_set_location location = { .url = slice_from_cstring(url), .cool_down_ms = 60000 };
+    issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
+    struct key_set_source *any = key_set_source_use(sets, &location, &error);
+    WAIT_FOR(key_set_source_right_ms(any) != 0);
+    unsigned before = issuer_was_asked();
+    uint64_t right_ms = key_set_source_right_ms(any);
+    location.age_ms_max = 400;
+    struct key_set_source *young = key_set_source_use(sets, &location, &error);
+    assert_ptr_equal(any, young);
+    WAIT_FOR(key_set_source_right_ms(young) > right_ms);
+    WAIT_FOR(issuer_was_asked() >= before + 2);
+    assert_true(key_sets_now_ms() - right_ms >= 2 * 300); /* three quarters of it, twice */
+    assert_false(key_set_source_is_failing(young));
+    key_set_source_drop(young);
+    key_set_source_drop(any);
+    key_sets_stop(sets);
+    key_sets_destroy(sets);
+    free(url);
+    signer_release(&signer);
+}
+
 static void an_answer_without_end_is_cut_at_its_bound(void **state)
 {
     struct key_sets *sets = start();
@@ -512,7 +540,8 @@ static void a_file_is_read_at_once_and_again_when_it_changes(void **state)
     assert_true(first != 0);
     /* A token that names a new key makes it look at once; nobody waits for the next round. */
     write_file(path, &two);
-    WAIT_FOR(ask(source, &waiter) == KEY_SET_ASKED);
+    WAIT_FOR(key_set_source_may_ask(source) == KEY_SET_ASKED);
+    assert_int_equal(ask(source, &waiter), KEY_SET_ASKED);
     WAIT_FOR(atomic_load(&waiter.answers) >= 1);
     WAIT_FOR(key_set_source_version(source) != first);
     uint64_t second = key_set_source_version(source);
@@ -543,6 +572,7 @@ int main(void)
         cmocka_unit_test(a_missing_key_is_looked_for_once_within_the_cool_down),
         cmocka_unit_test(what_has_not_changed_stays_with_a_304),
         cmocka_unit_test(a_set_stays_while_its_issuer_is_not_well),
+        cmocka_unit_test(keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears),
         cmocka_unit_test(an_answer_without_end_is_cut_at_its_bound),
         cmocka_unit_test(whoever_waits_is_answered_when_all_ends),
         cmocka_unit_test(a_file_is_read_at_once_and_again_when_it_changes),
