@@ -183,6 +183,7 @@ bool values_equal(struct evaluation *evaluation, const struct expression_value *
     }
     switch (a->type) {
     case EXPRESSION_NULL: *equal = true; return true;
+    case EXPRESSION_BOOL: *equal = a->boolean == b->boolean; return true;
     case EXPRESSION_STRING:
     case EXPRESSION_BYTES:
     case EXPRESSION_TYPE:
