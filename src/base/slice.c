@@ -1,14 +1,46 @@
 #include "base/slice.h"
 
-static char lower(char byte) { return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte; }
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+static inline uint64_t load_8(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* Up to 7 bytes, some of them twice. */
+static inline uint64_t load_short(const char *at, size_t length)
+{
+    uint32_t head, tail;
+    if (length == 0) return 0;
+    if (length < 4)
+        return (uint8_t)at[0] | (uint64_t)(uint8_t)at[length / 2] << 8 | (uint64_t)(uint8_t)at[length - 1] << 16;
+    memcpy(&head, at, sizeof head);
+    memcpy(&tail, at + length - sizeof tail, sizeof tail);
+    return head | (uint64_t)tail << 32;
+}
+
+/* Eight bytes at once: what differs is one bit of letters. To seven bits of a byte is added what carries into the eighth from 'a' on, and what does
+ * from behind 'z' on. */
+static inline bool words_equal_ignore_case(uint64_t a, uint64_t b)
+{
+    uint64_t differs = a ^ b;
+    if (differs == 0) return true;
+    if (differs & ~(EACH_BYTE * 0x20)) return false;
+    uint64_t low = (a | EACH_BYTE * 0x20) & EACH_BYTE * 0x7f;
+    uint64_t from_a = low + EACH_BYTE * (0x80 - 'a'), behind_z = low + EACH_BYTE * (0x7f - 'z');
+    return (differs << 2 & ~(from_a & ~behind_z & ~a)) == 0;
+}
 
 bool slice_equal_ignore_case(struct slice a, struct slice b)
 {
     if (a.length != b.length) return false;
-    for (size_t i = 0; i < a.length; i++) {
-        if (lower(a.at[i]) != lower(b.at[i])) return false;
+    if (a.length < 8) return words_equal_ignore_case(load_short(a.at, a.length), load_short(b.at, b.length));
+    for (size_t at = 0; at + 8 < a.length; at += 8) {
+        if (!words_equal_ignore_case(load_8(a.at + at), load_8(b.at + at))) return false;
     }
-    return true;
+    return words_equal_ignore_case(load_8(a.at + a.length - 8), load_8(b.at + b.length - 8));
 }
 
 int slice_compare(struct slice a, struct slice b)

@@ -25,6 +25,29 @@ static void slices_compare_by_bytes_then_by_length(void **state)
     assert_int_equal(slice_compare(SLICE_ABSENT, SLICE("")), 0);
 }
 
+static char lower_of(unsigned byte) { return (char)(byte >= 'A' && byte <= 'Z' ? byte + 32 : byte); }
+
+/* Wherever the byte stands, among letters of both cases and bytes with the highest bit. */
+static void case_is_ignored_of_letters_alone(void **state)
+{
+    static const size_t lengths[] = { 1, 2, 7, 8, 9, 16, 21 };
+    static const char around[] = "aZ\xe4[z@`{A\x7f\xff"
+                                 "Content-Type";
+    for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+        char one[21], other[21];
+        memcpy(one, around, sizeof one);
+        for (size_t j = 0; j < sizeof other; j++) other[j] = lower_of((unsigned char)around[j]);
+        size_t at = lengths[i] - 1 - lengths[i] / 3;
+        for (unsigned pair = 0; pair < 65536; pair++) {
+            one[at] = (char)(pair & 255), other[at] = (char)(pair >> 8);
+            bool is_equal = lower_of(pair & 255) == lower_of(pair >> 8);
+            assert_int_equal(slice_equal_ignore_case(slice_of(one, lengths[i]), slice_of(other, lengths[i])), is_equal);
+        }
+    }
+    assert_true(slice_equal_ignore_case(SLICE_ABSENT, SLICE("")));
+    assert_false(slice_equal_ignore_case(SLICE("abcdefgh"), SLICE("abcdefghi")));
+}
+
 static void a_slice_is_searched_and_cut_without_leaving_its_bounds(void **state)
 {
     struct slice text = SLICE("one, two");
@@ -373,6 +396,7 @@ int main(void)
         cmocka_unit_test(the_nearest_name_is_the_one_with_the_fewest_typing_mistakes),
         cmocka_unit_test(what_is_far_from_every_name_is_near_to_none),
         cmocka_unit_test(slices_compare_by_bytes_then_by_length),
+        cmocka_unit_test(case_is_ignored_of_letters_alone),
         cmocka_unit_test(a_slice_is_searched_and_cut_without_leaving_its_bounds),
         cmocka_unit_test(only_spaces_and_tabs_are_trimmed),
         cmocka_unit_test(a_list_is_taken_apart_with_its_empty_pieces),
