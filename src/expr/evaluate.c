@@ -444,7 +444,11 @@ bool evaluation_equal(struct evaluation *evaluation, const struct term *term, st
     const struct expression_value *left, *right;
     bool equal;
     if (!operands(evaluation, term, rooms, &left, &right)) return false;
-    if (!values_equal(evaluation, left, right, &equal)) return false;
+    if (left->type == EXPRESSION_STRING && right->type == EXPRESSION_STRING) {
+        if (!texts_equal(evaluation, left, right, &equal)) return false;
+    } else if (!values_equal(evaluation, left, right, &equal)) {
+        return false;
+    }
     *result = expression_bool(equal);
     return true;
 }

@@ -274,6 +274,13 @@ enum order values_order(const struct expression_value *, const struct expression
 /* False: the evaluation is over. */
 bool values_equal(struct evaluation *, const struct expression_value *, const struct expression_value *,
                   bool *equal) MUST_USE;
+/* The same of two strings, bytes or types. */
+static inline bool texts_equal(struct evaluation *evaluation, const struct expression_value *a,
+                               const struct expression_value *b, bool *equal)
+{
+    *equal = slice_equal(a->text, b->text);
+    return !*equal || evaluation_pay_bytes(evaluation, a->text.length);
+}
 bool keys_equal(const struct expression_value *, const struct expression_value *); /* numbers by their value */
 
 /* --- functions (functions.c and the files that hold rows) --- */
