@@ -427,8 +427,7 @@ static bool is_permitted(const struct exchange *exchange, const struct access *a
         .path = exchange->request->target.path,
         .scratch = exchange->worker->router_scratch,
     };
-    const uint64_t *roles = identity_role_bits(exchange);
-    if (roles && role_set_allows(exchange->roles, roles, &request, NULL)) return true;
+    if (identity_roles_allow(exchange, &request)) return true;
     *refusal = (struct refusal){ .rule = access->name,
                                  .reason = "access-denied",
                                  .format = "no role of the caller allows this%.*s" };
