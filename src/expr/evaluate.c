@@ -9,15 +9,6 @@ static inline bool evaluate(struct evaluation *evaluation, const struct term *te
     return term->evaluate(evaluation, term, result);
 }
 
-/* What a function takes. Many operands are constants; those cost nothing and are read where they are. Others are worked out into `room`. NULL: it
- * failed. */
-static inline const struct expression_value *operand(struct evaluation *evaluation, const struct term *term,
-                                                     struct expression_value *room)
-{
-    if (term->kind == TERM_CONSTANT) return &term->value;
-    return evaluate(evaluation, term, room) ? room : NULL;
-}
-
 /* --- for functions --- */
 
 bool evaluation_fail(struct evaluation *evaluation, const char *fault)
@@ -105,8 +96,8 @@ static bool pay_find(struct evaluation *evaluation, const struct expression_valu
 }
 
 /* A key of a map: NO_MEMORY, or the budget is used up, is a failure already. */
-static enum expression_found find_key(struct evaluation *evaluation, const struct expression_value *map,
-                                      const struct expression_value *key, struct expression_value *value)
+static inline enum expression_found find_key(struct evaluation *evaluation, const struct expression_value *map,
+                                             const struct expression_value *key, struct expression_value *value)
 {
     if (!pay_find(evaluation, map)) return EXPRESSION_NO_MEMORY;
     enum expression_found found = map->map.kind->find(map->map.of, key, evaluation->arena, value);
@@ -154,22 +145,23 @@ static bool give_has(struct expression_value *result)
 
 /* Of an optional, or as one; what else is no map has no fields. */
 static APART bool select_of_others(struct evaluation *evaluation, const struct term *term,
-                                   const struct expression_value *of, struct expression_value *result)
+                                   struct expression_value *result)
 {
-    if (of->type != EXPRESSION_OPTIONAL && !term->is_optional)
+    struct expression_value of = *result;
+    if (of.type != EXPRESSION_OPTIONAL && !term->is_optional)
         return fail_at(evaluation, term, "the value has no fields");
-    if (!optional_chain(evaluation, term, of, &term->value, result)) return false;
+    if (!optional_chain(evaluation, term, &of, &term->value, result)) return false;
     return term->kind == TERM_SELECT || give_has(result);
 }
 
+/* The map is put where its field will be: no find reads the value that tells of its map once it has begun. */
 static bool evaluate_select(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
-    struct expression_value of;
-    if (!evaluate(evaluation, term->operands[0], &of)) return false;
-    if (UNLIKELY(of.type != EXPRESSION_MAP || term->is_optional))
-        return select_of_others(evaluation, term, &of, result);
+    if (!evaluate(evaluation, term->operands[0], result)) return false;
+    if (UNLIKELY(result->type != EXPRESSION_MAP || term->is_optional))
+        return select_of_others(evaluation, term, result);
     evaluation->at = term;
-    enum expression_found found = find_key(evaluation, &of, &term->value, result);
+    enum expression_found found = find_key(evaluation, result, &term->value, result);
     if (found == EXPRESSION_NO_MEMORY) return false;
     if (term->kind == TERM_SELECT) return found == EXPRESSION_FOUND || no_such_key(evaluation, term);
     *result = expression_bool(found == EXPRESSION_FOUND);
@@ -428,6 +420,14 @@ static bool evaluate_call(struct evaluation *evaluation, const struct term *term
 
 /* --- operators that most rules are made of --- */
 
+/* Constants cost nothing and are read where they are; another operand is worked out into `room`. NULL: it failed. */
+static inline const struct expression_value *operand(struct evaluation *evaluation, const struct term *term,
+                                                     struct expression_value *room)
+{
+    if (term->kind == TERM_CONSTANT) return &term->value;
+    return evaluate(evaluation, term, room) ? room : NULL;
+}
+
 /* Both operands of the term, which is where it fails from now on. */
 static inline bool operands(struct evaluation *evaluation, const struct term *term, struct expression_value rooms[2],
                             const struct expression_value **left, const struct expression_value **right)
@@ -473,37 +473,34 @@ bool evaluation_index(struct evaluation *evaluation, const struct term *term, st
                                       : evaluation_fail(evaluation, "the index is beyond the list");
 }
 
-/* Asked one by one. */
-static APART bool is_among(struct evaluation *evaluation, const struct expression_value *value,
-                           const struct expression_value *list, bool *equal)
+/* The items are asked one by one. */
+static APART bool look_through(struct evaluation *evaluation, const struct expression_value *value,
+                               const struct expression_value *list, struct expression_value *result)
 {
     struct expression_value item;
-    *equal = false;
-    for (uint32_t i = 0; i < list->count && !*equal; i++) {
+    bool equal = false;
+    for (uint32_t i = 0; i < list->count && !equal; i++) {
         if (!evaluation_item(evaluation, list, i, &item)) return false;
-        if (!values_equal(evaluation, value, &item, equal)) return false;
+        if (!values_equal(evaluation, value, &item, &equal)) return false;
     }
+    *result = expression_bool(equal);
     return true;
 }
 
 bool evaluation_in(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
-    struct expression_value rooms[2], ignored;
+    struct expression_value rooms[2];
     const struct expression_value *value, *among;
-    bool is_there;
     if (!operands(evaluation, term, rooms, &value, &among)) return false;
     if (among->type == EXPRESSION_MAP) {
-        enum expression_found found = find_key(evaluation, among, value, &ignored);
+        enum expression_found found = find_key(evaluation, among, value, result);
         *result = expression_bool(found == EXPRESSION_FOUND);
         return found != EXPRESSION_NO_MEMORY;
     }
     if (among->type != EXPRESSION_LIST) return evaluation_no_overload(evaluation);
     if (!evaluation_pay(evaluation, among->count / 2)) return false;
-    if (among->list.kind->has)
-        is_there = among->list.kind->has(among->list.of, value);
-    else if (!is_among(evaluation, value, among, &is_there))
-        return false;
-    *result = expression_bool(is_there);
+    if (!among->list.kind->has) return look_through(evaluation, value, among, result);
+    *result = expression_bool(among->list.kind->has(among->list.of, value));
     return true;
 }
 
