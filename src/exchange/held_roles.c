@@ -116,7 +116,7 @@ static const uint64_t *ask_next(const struct exchange *exchange)
         identity->role_bits = arena_allocate_zeroed(exchange->arena, (2 * words + 1) * sizeof *identity->role_bits);
     uint64_t *bits = identity->role_bits, *added = bits + words;
     if (!bits) return NULL;
-    for (uint32_t i = 0; i < words; i++) added[i] = 0;
+    if (identity->role_sources > 0) memset(added, 0, words * sizeof *added);
     switch ((enum role_source)identity->role_sources++) {
     case ROLES_BY_SCOPES: role_set_add_by_scopes(set, identity->scopes, added); break;
     case ROLES_BY_CLIENT: role_set_add_by_client(set, identity->client_issuer, identity->client_id, added); break;
