@@ -74,7 +74,7 @@ static uint32_t mask_for(size_t count)
 
 /* --- tables of texts --- */
 
-static struct text_slot *table_slot(const struct text_table *table, struct slice text)
+static inline struct text_slot *table_slot(const struct text_table *table, struct slice text)
 {
     uint32_t hash = hash_of(text);
     for (uint32_t at = hash;; at++) {
@@ -84,7 +84,7 @@ static struct text_slot *table_slot(const struct text_table *table, struct slice
     }
 }
 
-static const struct text_slot *table_find(const struct text_table *table, struct slice text)
+static inline const struct text_slot *table_find(const struct text_table *table, struct slice text)
 {
     if (!table->slots || slice_is_absent(text)) return NULL;
     const struct text_slot *slot = table_slot(table, text);
@@ -308,7 +308,7 @@ uint32_t role_set_find(const struct role_set *set, struct slice name)
     return slot ? set->by_name.roles[slot->first] : ROLE_NONE;
 }
 
-static void add_by(const struct text_table *table, struct slice text, uint64_t *bits)
+static inline void add_by(const struct text_table *table, struct slice text, uint64_t *bits)
 {
     const struct text_slot *slot = table_find(table, text);
     for (uint32_t i = 0; slot && i < slot->count; i++) role_hold(bits, table->roles[slot->first + i]);

@@ -18,6 +18,7 @@ void identity_set_role_claims(struct exchange *exchange, const struct role_claim
     if (identity->role_claims == claims) return;
     identity->role_claims = claims;
     identity->role_bits = NULL;
+    identity->role_sources = 0;
     identity->role_names = NULL;
 }
 
@@ -92,23 +93,60 @@ static bool next_claimed(struct claim_walk *walk, struct slice *role)
 
 /* --- */
 
-const uint64_t *identity_role_bits(const struct exchange *exchange)
+/* Where roles come from, in the order in which they are asked: by what it costs. */
+enum role_source { ROLES_BY_SCOPES, ROLES_BY_CLIENT, ROLES_BY_CLAIMS, ROLE_SOURCES };
+
+static void add_by_claims(const struct exchange *exchange, uint64_t *bits)
 {
-    struct identity *identity = memory_of(exchange);
-    const struct role_set *set = exchange->roles;
-    if (identity->role_bits) return identity->role_bits;
-    uint64_t *bits = arena_allocate_zeroed(exchange->arena, (role_set_words(set) + 1) * sizeof *bits);
-    if (!bits) return NULL;
-    role_set_add_by_scopes(set, identity->scopes, bits);
-    role_set_add_by_client(set, identity->client_issuer, identity->client_id, bits);
     struct claim_walk walk = { .exchange = exchange };
     struct slice name;
     while (next_claimed(&walk, &name)) {
-        uint32_t role = role_set_find(set, name);
+        uint32_t role = role_set_find(exchange->roles, name);
         if (role != ROLE_NONE) role_hold(bits, role);
     }
-    identity->role_bits = bits;
-    return bits;
+}
+
+/* Asks the next source; what it adds to the roles held stands behind their bits. NULL: memory is short. */
+static const uint64_t *ask_next(const struct exchange *exchange)
+{
+    struct identity *identity = memory_of(exchange);
+    const struct role_set *set = exchange->roles;
+    uint32_t words = role_set_words(set);
+    if (!identity->role_bits)
+        identity->role_bits = arena_allocate_zeroed(exchange->arena, (2 * words + 1) * sizeof *identity->role_bits);
+    uint64_t *bits = identity->role_bits, *added = bits + words;
+    if (!bits) return NULL;
+    if (identity->role_sources > 0) memset(added, 0, words * sizeof *added);
+    switch ((enum role_source)identity->role_sources++) {
+    case ROLES_BY_SCOPES: role_set_add_by_scopes(set, identity->scopes, added); break;
+    case ROLES_BY_CLIENT: role_set_add_by_client(set, identity->client_issuer, identity->client_id, added); break;
+    default: add_by_claims(exchange, added);
+    }
+    for (uint32_t i = 0; i < words; i++) {
+        added[i] &= ~bits[i];
+        bits[i] |= added[i];
+    }
+    return added;
+}
+
+const uint64_t *identity_role_bits(const struct exchange *exchange)
+{
+    while (exchange->identity.role_sources < ROLE_SOURCES) {
+        if (!ask_next(exchange)) return NULL;
+    }
+    return exchange->identity.role_bits;
+}
+
+bool identity_roles_allow(const struct exchange *exchange, const struct role_request *request)
+{
+    const struct identity *identity = &exchange->identity;
+    if (identity->role_bits && role_set_allows(exchange->roles, identity->role_bits, request, NULL)) return true;
+    while (identity->role_sources < ROLE_SOURCES) {
+        const uint64_t *added = ask_next(exchange);
+        if (!added) return false;
+        if (role_set_allows(exchange->roles, added, request, NULL)) return true;
+    }
+    return false;
 }
 
 bool identity_has_role(const struct exchange *exchange, struct slice name)

@@ -19,7 +19,8 @@
 #include "chain/filter.h"
 #include "http/headers.h"
 
-struct json_value; /* json/value.h */
+struct json_value;   /* json/value.h */
+struct role_request; /* chain/roles.h */
 struct forwarded_credential;
 
 enum identity_method {
@@ -76,7 +77,8 @@ struct identity {
     const struct forwarded_credential *forwarded;      /* internal */
     struct identity_turn *postponed, **postponed_last; /* internal */
     const struct role_claims *role_claims;             /* internal, with all below */
-    const uint64_t *role_bits;                         /* NULL: not looked for yet */
+    uint64_t *role_bits;                               /* of what was asked so far; NULL: nothing */
+    uint8_t role_sources;                              /* that were asked */
     const struct slice *role_names;                    /* the same */
     uint32_t role_name_count;
 };
@@ -133,7 +135,10 @@ struct role_claims {
 void identity_set_role_claims(struct exchange *, const struct role_claims *);
 /* Roles of the set that the caller has: by its scopes, as a client, by its claims (chain/roles.h). Found once. NULL: memory is short. */
 const uint64_t *identity_role_bits(const struct exchange *);
-/* The same of one name, which claims may hold though the set doesn't. False where memory is short, too. */
+/* Does a role of the set that the caller has allow this? Looks no farther than the first that does: scopes, which most have theirs by, are asked
+ * before claims are. False where memory is short, too. */
+bool identity_roles_allow(const struct exchange *, const struct role_request *);
+/* Has the caller the role of this name, which claims may hold though the set doesn't. False where memory is short, too. */
 bool identity_has_role(const struct exchange *, struct slice name);
 /* The names of all of them, those of the set first; for expressions. Found once. NULL: memory is short. */
 const struct slice *identity_roles(const struct exchange *, uint32_t *count);

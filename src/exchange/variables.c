@@ -6,8 +6,7 @@
 #include "expr/variables.h"
 #include "json/value.h"
 
-/* Each part of the table has a function of its own, so that exchange_lookup() needs no stack frame and goes on into that of the variable at
- * hand. */
+/* What takes a call is never made part of exchange_lookup(), which then needs no stack frame. */
 #define APART __attribute__((noinline))
 
 static enum expression_found give_text(struct slice text, struct expression_value *value)
@@ -22,6 +21,19 @@ static enum expression_found give_int(int64_t number, struct expression_value *v
     return EXPRESSION_FOUND;
 }
 
+static enum expression_found give_map(const struct expression_map_kind *kind, const void *of,
+                                      struct expression_value *value)
+{
+    *value = expression_map(kind, of);
+    return EXPRESSION_FOUND;
+}
+
+static enum expression_found give_time(uint64_t wall_ns, struct expression_value *value)
+{
+    *value = expression_timestamp(wall_ns);
+    return EXPRESSION_FOUND;
+}
+
 /* --- request --- */
 
 static struct slice protocol_of(const struct exchange *exchange)
@@ -33,33 +45,17 @@ static struct slice protocol_of(const struct exchange *exchange)
     }
 }
 
-static enum expression_found give_size(const struct request_head *request, struct expression_value *value)
+static APART enum expression_found give_size(const struct request_head *request, struct expression_value *value)
 {
     if (!request->has_body) return give_int(0, value);
     if (request->body_length > INT64_MAX) return EXPRESSION_NOT_THERE; /* BODY_LENGTH_UNKNOWN too */
     return give_int((int64_t)request->body_length, value);
 }
 
-static APART enum expression_found look_up_request(const struct exchange *exchange, enum variable variable,
-                                                   struct expression_value *value)
+static APART enum expression_found give_capture(const struct route_captures *captures, struct slice name,
+                                                struct expression_value *value)
 {
-    const struct request_head *request = exchange->request;
-    switch (variable) {
-    case VARIABLE_REQUEST_ID: return give_text(exchange->request_id, value);
-    case VARIABLE_REQUEST_TRACE_ID: return give_text(exchange->trace_id, value);
-    case VARIABLE_REQUEST_SPAN_ID: return give_text(exchange->span_id, value);
-    case VARIABLE_REQUEST_METHOD: return give_text(request->method_text, value);
-    case VARIABLE_REQUEST_HOST: return give_text(request->host, value);
-    case VARIABLE_REQUEST_PATH: return give_text(request->target.path, value);
-    case VARIABLE_REQUEST_QUERY_STRING: return give_text(request->target.query, value);
-    case VARIABLE_REQUEST_SCHEME: return give_text(exchange->stream->peer->tls ? SLICE("https") : SLICE("http"), value);
-    case VARIABLE_REQUEST_PROTOCOL: return give_text(protocol_of(exchange), value);
-    case VARIABLE_REQUEST_SIZE: return give_size(request, value);
-    case VARIABLE_REQUEST_TIME: *value = expression_timestamp(exchange->worker->loop->wall_ns); return EXPRESSION_FOUND;
-    case VARIABLE_REQUEST_HEADERS: *value = expression_map(&header_map, &request->headers); return EXPRESSION_FOUND;
-    case VARIABLE_REQUEST_QUERY: *value = expression_map(&query_map, &request->target); return EXPRESSION_FOUND;
-    default: *value = expression_map(&cookie_map, &request->headers); return EXPRESSION_FOUND;
-    }
+    return give_text(route_captures_find(captures, name), value);
 }
 
 /* --- source --- */
@@ -68,7 +64,6 @@ static APART enum expression_found look_up_source(const struct exchange *exchang
                                                   struct expression_value *value)
 {
     const struct peer_certificate *certificate = exchange->stream->peer->certificate;
-    if (variable == VARIABLE_SOURCE_IP) return give_text(exchange->client_ip, value);
     if (variable == VARIABLE_SOURCE_PORT) return give_int(address_port(&exchange->client), value);
     if (!certificate) return EXPRESSION_NOT_THERE;
     if (variable == VARIABLE_SOURCE_CERTIFICATE_SUBJECT) return give_text(certificate->subject, value);
@@ -78,7 +73,12 @@ static APART enum expression_found look_up_source(const struct exchange *exchang
 
 /* --- auth --- */
 
-static enum expression_found give_tier(const struct identity *identity, struct expression_value *value)
+static APART enum expression_found give_method(const struct identity *identity, struct expression_value *value)
+{
+    return give_text(identity_method_word((enum identity_method)identity->method), value);
+}
+
+static APART enum expression_found give_tier(const struct identity *identity, struct expression_value *value)
 {
     static const struct slice words[] = { { "free", 4 }, { "standard", 8 }, { "premium", 7 } };
     if (identity->tier < 0 || (size_t)identity->tier >= COUNT_OF(words)) return EXPRESSION_NOT_THERE;
@@ -155,23 +155,6 @@ static APART enum expression_found give_claims(const struct identity *identity, 
     return EXPRESSION_FOUND;
 }
 
-static APART enum expression_found look_up_auth(const struct exchange *exchange, enum variable variable,
-                                                struct arena *arena, struct expression_value *value)
-{
-    const struct identity *identity = &exchange->identity;
-    switch (variable) {
-    case VARIABLE_AUTH_METHOD: return give_text(identity_method_word((enum identity_method)identity->method), value);
-    case VARIABLE_AUTH_USER_ID: return give_text(identity->user_id, value);
-    case VARIABLE_AUTH_CLIENT_ID: return give_text(identity->client_id, value);
-    case VARIABLE_AUTH_KEY_ID: return give_text(identity->key_id, value);
-    case VARIABLE_AUTH_ISSUER: return give_text(identity->issuer, value);
-    case VARIABLE_AUTH_TIER: return give_tier(identity, value);
-    case VARIABLE_AUTH_SCOPES: return give_scopes(identity->scopes, arena, value);
-    case VARIABLE_AUTH_ROLES: return give_roles(exchange, value);
-    default: return give_claims(identity, value);
-    }
-}
-
 /* --- route, response --- */
 
 static APART enum expression_found look_up_route(const struct exchange *exchange, enum variable variable,
@@ -199,34 +182,77 @@ static APART enum expression_found look_up_response(const struct exchange *excha
     return EXPRESSION_FOUND;
 }
 
+/* --- all of them --- */
+
 enum expression_found exchange_lookup(const void *argument, const struct expression_variable *row, struct slice name,
                                       struct arena *arena, struct expression_value *value)
 {
     const struct exchange_variables *variables = argument;
+    const struct exchange *exchange = variables->exchange;
+    const struct request_head *request = exchange->request;
+    const struct identity *identity = &exchange->identity;
     enum variable variable = (enum variable)row->number;
-    if (variable < VARIABLE_PATH) return look_up_request(variables->exchange, variable, value);
-    if (variable == VARIABLE_PATH) return give_text(route_captures_find(variables->captures, name), value);
-    if (variable < VARIABLE_AUTH_METHOD) return look_up_source(variables->exchange, variable, value);
-    if (variable < VARIABLE_ROUTE_ID) return look_up_auth(variables->exchange, variable, arena, value);
-    if (variable < VARIABLE_RESPONSE_STATUS) return look_up_route(variables->exchange, variable, value);
-    return look_up_response(variables->exchange, variable, value);
+    switch (variable) {
+    case VARIABLE_REQUEST_ID: return give_text(exchange->request_id, value);
+    case VARIABLE_REQUEST_TRACE_ID: return give_text(exchange->trace_id, value);
+    case VARIABLE_REQUEST_SPAN_ID: return give_text(exchange->span_id, value);
+    case VARIABLE_REQUEST_METHOD: return give_text(request->method_text, value);
+    case VARIABLE_REQUEST_HOST: return give_text(request->host, value);
+    case VARIABLE_REQUEST_PATH: return give_text(request->target.path, value);
+    case VARIABLE_REQUEST_QUERY_STRING: return give_text(request->target.query, value);
+    case VARIABLE_REQUEST_SCHEME: return give_text(exchange->stream->peer->tls ? SLICE("https") : SLICE("http"), value);
+    case VARIABLE_REQUEST_PROTOCOL: return give_text(protocol_of(exchange), value);
+    case VARIABLE_REQUEST_SIZE: return give_size(request, value);
+    case VARIABLE_REQUEST_TIME: return give_time(exchange->worker->loop->wall_ns, value);
+    case VARIABLE_REQUEST_HEADERS: return give_map(&header_map, &request->headers, value);
+    case VARIABLE_REQUEST_QUERY: return give_map(&query_map, &request->target, value);
+    case VARIABLE_REQUEST_COOKIES: return give_map(&cookie_map, &request->headers, value);
+    case VARIABLE_PATH: return give_capture(variables->captures, name, value);
+    case VARIABLE_SOURCE_IP: return give_text(exchange->client_ip, value);
+    case VARIABLE_SOURCE_PORT:
+    case VARIABLE_SOURCE_CERTIFICATE_SUBJECT:
+    case VARIABLE_SOURCE_CERTIFICATE_SAN:
+    case VARIABLE_SOURCE_CERTIFICATE_FINGERPRINT: return look_up_source(exchange, variable, value);
+    case VARIABLE_AUTH_METHOD: return give_method(identity, value);
+    case VARIABLE_AUTH_USER_ID: return give_text(identity->user_id, value);
+    case VARIABLE_AUTH_CLIENT_ID: return give_text(identity->client_id, value);
+    case VARIABLE_AUTH_KEY_ID: return give_text(identity->key_id, value);
+    case VARIABLE_AUTH_ISSUER: return give_text(identity->issuer, value);
+    case VARIABLE_AUTH_TIER: return give_tier(identity, value);
+    case VARIABLE_AUTH_SCOPES: return give_scopes(identity->scopes, arena, value);
+    case VARIABLE_AUTH_ROLES: return give_roles(exchange, value);
+    case VARIABLE_AUTH_CLAIMS: return give_claims(identity, value);
+    case VARIABLE_ROUTE_ID:
+    case VARIABLE_ROUTE_NAME:
+    case VARIABLE_ROUTE_SERVICE:
+    case VARIABLE_ROUTE_VERSION: return look_up_route(exchange, variable, value);
+    case VARIABLE_RESPONSE_STATUS:
+    case VARIABLE_RESPONSE_HEADERS: return look_up_response(exchange, variable, value);
+    case VARIABLE_COUNT: break;
+    }
+    return EXPRESSION_NOT_THERE;
 }
 
 /* --- evaluating --- */
 
-static enum expression_outcome evaluate(const struct exchange *exchange, const struct route_captures *captures,
-                                        const struct expression *expression, struct expression_value *value,
-                                        struct error *error)
+static void init_inputs(struct exchange_inputs *inputs, const struct exchange *exchange,
+                        const struct route_captures *captures)
 {
-    struct exchange_variables variables = { exchange, captures };
-    struct expression_inputs inputs = { .lookup = exchange_lookup, .argument = &variables };
-    return expression_try(expression, &inputs, exchange->arena, value, error);
+    inputs->variables = (struct exchange_variables){ exchange, captures };
+    inputs->inputs = (struct expression_inputs){ .lookup = exchange_lookup, .argument = &inputs->variables };
+}
+
+void exchange_inputs_init(struct exchange_inputs *inputs, const struct exchange *exchange)
+{
+    init_inputs(inputs, exchange, &exchange->match.captures);
 }
 
 enum expression_outcome exchange_try(const struct exchange *exchange, const struct expression *expression,
                                      struct expression_value *value, struct error *error)
 {
-    return evaluate(exchange, &exchange->match.captures, expression, value, error);
+    struct exchange_inputs inputs;
+    exchange_inputs_init(&inputs, exchange);
+    return expression_try(expression, &inputs.inputs, exchange->arena, value, error);
 }
 
 bool exchange_evaluate(const struct exchange *exchange, const struct expression *expression,
@@ -238,8 +264,10 @@ bool exchange_evaluate(const struct exchange *exchange, const struct expression 
 bool exchange_holds(const struct exchange *exchange, const struct route_captures *captures,
                     const struct expression *expression, enum expression_outcome *outcome)
 {
+    struct exchange_inputs inputs;
     struct expression_value value;
-    *outcome = evaluate(exchange, captures, expression, &value, NULL);
+    init_inputs(&inputs, exchange, captures);
+    *outcome = expression_try(expression, &inputs.inputs, exchange->arena, &value, NULL);
     return *outcome == EXPRESSION_DONE && value.type == EXPRESSION_BOOL && value.boolean;
 }
 

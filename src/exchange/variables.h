@@ -15,6 +15,13 @@ struct exchange_variables {
 };
 expression_lookup exchange_lookup;
 
+/* For who evaluates several expressions one behind the other. Not to be copied; holds as long as the exchange. */
+struct exchange_inputs {
+    struct exchange_variables variables;
+    struct expression_inputs inputs; /* for expression_try() */
+};
+void exchange_inputs_init(struct exchange_inputs *, const struct exchange *);
+
 /* Any step from `route` on (compiled for the moment it is), or before with an expression that asks for no more than the request. Texts made
  * live in the exchange's arena. False: *error (may be NULL) says why, see expression_evaluate(). */
 bool exchange_evaluate(const struct exchange *, const struct expression *, struct expression_value *,

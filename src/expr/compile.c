@@ -60,6 +60,7 @@ static void work_out(struct expression_compilation *compilation, struct term *te
     term->kind = TERM_CONSTANT;
     term->count = 0;
     term->value = value;
+    evaluation_prepare(term);
 }
 
 static bool fold_operands(struct expression_compilation *compilation, struct term *term)
@@ -73,9 +74,10 @@ static bool fold_operands(struct expression_compilation *compilation, struct ter
 static bool fold(struct expression_compilation *compilation, struct term *term)
 {
     if (!fold_operands(compilation, term)) return false;
+    evaluation_prepare(term);
     switch ((enum term_kind)term->kind) {
     case TERM_CALL:
-        if (!term->function->run) return true; /* declared alone */
+        if (!function_can_run(term->function)) return true;
         if (is_function(term, "matches") && term->count == 2 && !compile_pattern(compilation, term)) return false;
         if (term->is_receiver && term->count == 2 && slice_starts_with(term->text, SLICE("get")) &&
             !find_zone(compilation, term)) {
@@ -153,7 +155,7 @@ const struct expression_variable *expression_field_of(const struct expression *e
 {
     const struct term *root = expression->root;
     bool is_select = root->kind == TERM_SELECT && !root->is_optional;
-    bool is_index = root->kind == TERM_CALL && root->function->run == evaluation_index &&
+    bool is_index = root->kind == TERM_CALL && root->function->evaluate == evaluation_index &&
                     root->operands[1]->kind == TERM_CONSTANT && root->operands[1]->value.type == EXPRESSION_STRING;
     if (!(is_select || is_index) || root->operands[0]->kind != TERM_VARIABLE) return NULL;
     *key = is_select ? root->text : root->operands[1]->value.text;

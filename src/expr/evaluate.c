@@ -3,16 +3,10 @@
  * well make up for it. */
 #include "expr/private.h"
 
-/* Goes on into the function of the term's kind; without a stack frame of its own, as those are APART. */
-static bool evaluate(struct evaluation *, const struct term *, struct expression_value *);
-
-/* Most operands are constants; those are read in place. */
-static inline bool evaluate_operand(struct evaluation *evaluation, const struct term *term,
-                                    struct expression_value *result)
+static inline bool evaluate(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
-    if (term->kind != TERM_CONSTANT) return evaluate(evaluation, term, result);
-    *result = term->value;
-    return true;
+    if (UNLIKELY(!evaluation_pay(evaluation, 1))) return false;
+    return term->evaluate(evaluation, term, result);
 }
 
 /* --- for functions --- */
@@ -71,8 +65,7 @@ static bool fail_at(struct evaluation *evaluation, const struct term *term, cons
     return evaluation_fail(evaluation, fault);
 }
 
-static APART bool evaluate_variable(struct evaluation *evaluation, const struct term *term,
-                                    struct expression_value *result)
+static bool evaluate_variable(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     const struct expression_inputs *inputs = evaluation->inputs;
     evaluation->at = term;
@@ -86,8 +79,8 @@ static APART bool evaluate_variable(struct evaluation *evaluation, const struct 
     return false;
 }
 
-static APART bool evaluate_has_variable(struct evaluation *evaluation, const struct term *term,
-                                        struct expression_value *result)
+static bool evaluate_has_variable(struct evaluation *evaluation, const struct term *term,
+                                  struct expression_value *result)
 {
     struct expression_value value;
     bool is_there = evaluate_variable(evaluation, term, &value);
@@ -103,8 +96,8 @@ static bool pay_find(struct evaluation *evaluation, const struct expression_valu
 }
 
 /* A key of a map: NO_MEMORY, or the budget is used up, is a failure already. */
-static enum expression_found find_key(struct evaluation *evaluation, const struct expression_value *map,
-                                      const struct expression_value *key, struct expression_value *value)
+static inline enum expression_found find_key(struct evaluation *evaluation, const struct expression_value *map,
+                                             const struct expression_value *key, struct expression_value *value)
 {
     if (!pay_find(evaluation, map)) return EXPRESSION_NO_MEMORY;
     enum expression_found found = map->map.kind->find(map->map.of, key, evaluation->arena, value);
@@ -150,20 +143,28 @@ static bool give_has(struct expression_value *result)
     return true;
 }
 
-static APART bool evaluate_select(struct evaluation *evaluation, const struct term *term,
-                                  struct expression_value *result)
+/* Of an optional, or as one; what else is no map has no fields. */
+static APART bool select_of_others(struct evaluation *evaluation, const struct term *term,
+                                   struct expression_value *result)
 {
-    struct expression_value of, key = expression_string(term->text);
-    bool found;
-    if (!evaluate(evaluation, term->operands[0], &of)) return false;
-    if (of.type == EXPRESSION_OPTIONAL || term->is_optional) {
-        if (!optional_chain(evaluation, term, &of, &key, result)) return false;
-        return term->kind == TERM_SELECT || give_has(result);
-    }
-    if (of.type != EXPRESSION_MAP) return fail_at(evaluation, term, "the value has no fields");
-    if (!evaluation_find(evaluation, term, &of, &key, result, &found)) return false;
-    if (term->kind == TERM_SELECT) return found || no_such_key(evaluation, term);
-    *result = expression_bool(found);
+    struct expression_value of = *result;
+    if (of.type != EXPRESSION_OPTIONAL && !term->is_optional)
+        return fail_at(evaluation, term, "the value has no fields");
+    if (!optional_chain(evaluation, term, &of, &term->value, result)) return false;
+    return term->kind == TERM_SELECT || give_has(result);
+}
+
+/* The map is put where its field will be: no find reads the value that tells of its map once it has begun. */
+static bool evaluate_select(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    if (!evaluate(evaluation, term->operands[0], result)) return false;
+    if (UNLIKELY(result->type != EXPRESSION_MAP || term->is_optional))
+        return select_of_others(evaluation, term, result);
+    evaluation->at = term;
+    enum expression_found found = find_key(evaluation, result, &term->value, result);
+    if (found == EXPRESSION_NO_MEMORY) return false;
+    if (term->kind == TERM_SELECT) return found == EXPRESSION_FOUND || no_such_key(evaluation, term);
+    *result = expression_bool(found == EXPRESSION_FOUND);
     return true;
 }
 
@@ -179,7 +180,7 @@ static bool open_optional(struct evaluation *evaluation, const struct term *term
     return true;
 }
 
-static APART bool evaluate_list(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+static bool evaluate_list(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     struct expression_value *items = evaluation_allocate(evaluation, term->count * sizeof *items);
     uint32_t count = 0;
@@ -213,7 +214,7 @@ static bool check_key(struct evaluation *evaluation, const struct term *term, co
     return true;
 }
 
-static APART bool evaluate_map(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+static bool evaluate_map(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     struct map_entries *entries = evaluation_allocate(evaluation,
                                                       sizeof *entries + term->count * sizeof entries->items[0]);
@@ -268,8 +269,7 @@ static bool tell_setback(const struct setback *setback, struct evaluation *evalu
 }
 
 /* One operand that decides settles it, whatever became of the others. */
-static APART bool evaluate_logic(struct evaluation *evaluation, const struct term *term,
-                                 struct expression_value *result)
+static bool evaluate_logic(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     bool decides = term->kind == TERM_OR;
     struct setback setback = { 0 };
@@ -288,8 +288,7 @@ static APART bool evaluate_logic(struct evaluation *evaluation, const struct ter
     return true;
 }
 
-static APART bool evaluate_condition(struct evaluation *evaluation, const struct term *term,
-                                     struct expression_value *result)
+static bool evaluate_condition(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     bool condition = false;
     if (!evaluate_bool(evaluation, term->operands[0], &condition)) return false;
@@ -386,8 +385,7 @@ static bool walk_to_make(struct evaluation *evaluation, const struct term *term,
     return !failed;
 }
 
-static APART bool evaluate_macro(struct evaluation *evaluation, const struct term *term,
-                                 struct expression_value *result)
+static bool evaluate_macro(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     struct walk walk = { .position = 0 };
     if (!evaluate(evaluation, term->operands[0], &walk.range)) return false;
@@ -405,43 +403,69 @@ static APART bool evaluate_macro(struct evaluation *evaluation, const struct ter
 
 /* --- calls --- */
 
-static APART bool evaluate_call(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+static bool evaluate_call(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
 {
     struct expression_value arguments[ARGUMENTS_MAX];
     uint32_t count = term->function->is_lazy ? 1 : term->count;
     for (uint32_t i = 0; i < count; i++) {
-        if (!evaluate_operand(evaluation, term->operands[i], &arguments[i])) return false;
+        const struct term *from = term->operands[i];
+        if (from->kind == TERM_CONSTANT)
+            arguments[i] = from->value;
+        else if (!evaluate(evaluation, from, &arguments[i]))
+            return false;
     }
     evaluation->at = term;
     return term->function->run(evaluation, term, arguments, result);
 }
 
-static bool evaluate(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+/* --- operators that most rules are made of --- */
+
+/* Constants cost nothing and are read where they are; another operand is worked out into `room`. NULL: it failed. */
+static inline const struct expression_value *operand(struct evaluation *evaluation, const struct term *term,
+                                                     struct expression_value *room)
 {
-    if (UNLIKELY(!evaluation_pay(evaluation, 1))) return false;
-    switch ((enum term_kind)term->kind) {
-    case TERM_CONSTANT: *result = term->value; return true;
-    case TERM_VARIABLE: return evaluate_variable(evaluation, term, result);
-    case TERM_HAS_VARIABLE: return evaluate_has_variable(evaluation, term, result);
-    case TERM_LOCAL: *result = evaluation->locals[term->local]; return true;
-    case TERM_SELECT:
-    case TERM_HAS: return evaluate_select(evaluation, term, result);
-    case TERM_CALL: return evaluate_call(evaluation, term, result);
-    case TERM_LIST: return evaluate_list(evaluation, term, result);
-    case TERM_MAP: return evaluate_map(evaluation, term, result);
-    case TERM_AND:
-    case TERM_OR: return evaluate_logic(evaluation, term, result);
-    case TERM_CONDITION: return evaluate_condition(evaluation, term, result);
-    case TERM_MACRO: return evaluate_macro(evaluation, term, result);
-    default: return fail_at(evaluation, term, "this was refused when it was checked");
-    }
+    if (term->kind == TERM_CONSTANT) return &term->value;
+    return evaluate(evaluation, term, room) ? room : NULL;
 }
 
-bool evaluation_index(struct evaluation *evaluation, const struct term *term, const struct expression_value *arguments,
-                      struct expression_value *result)
+/* Both operands of the term, which is where it fails from now on. */
+static inline bool operands(struct evaluation *evaluation, const struct term *term, struct expression_value rooms[2],
+                            const struct expression_value **left, const struct expression_value **right)
 {
-    const struct expression_value *of = &arguments[0], *key = &arguments[1];
+    if (!(*left = operand(evaluation, term->operands[0], &rooms[0]))) return false;
+    if (!(*right = operand(evaluation, term->operands[1], &rooms[1]))) return false;
+    evaluation->at = term;
+    return true;
+}
+
+bool evaluation_equal(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct expression_value rooms[2];
+    const struct expression_value *left, *right;
+    bool equal;
+    if (!operands(evaluation, term, rooms, &left, &right)) return false;
+    if (left->type == EXPRESSION_STRING && right->type == EXPRESSION_STRING) {
+        if (!texts_equal(evaluation, left, right, &equal)) return false;
+    } else if (!values_equal(evaluation, left, right, &equal)) {
+        return false;
+    }
+    *result = expression_bool(equal);
+    return true;
+}
+
+bool evaluation_unequal(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    if (!evaluation_equal(evaluation, term, result)) return false;
+    result->boolean = !result->boolean;
+    return true;
+}
+
+bool evaluation_index(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct expression_value rooms[2];
+    const struct expression_value *of, *key;
     bool found;
+    if (!operands(evaluation, term, rooms, &of, &key)) return false;
     if (of->type == EXPRESSION_OPTIONAL) return optional_chain(evaluation, term, of, key, result);
     if (!evaluation_find(evaluation, term, of, key, result, &found)) return false;
     if (found) return true;
@@ -449,29 +473,80 @@ bool evaluation_index(struct evaluation *evaluation, const struct term *term, co
                                       : evaluation_fail(evaluation, "the index is beyond the list");
 }
 
-bool evaluation_in(struct evaluation *evaluation, const struct term *term, const struct expression_value *arguments,
-                   struct expression_value *result)
+/* The items are asked one by one. */
+static APART bool look_through(struct evaluation *evaluation, const struct expression_value *value,
+                               const struct expression_value *list, struct expression_value *result)
 {
-    const struct expression_value *list = &arguments[1];
     struct expression_value item;
-    if (list->type == EXPRESSION_MAP) {
-        enum expression_found found = find_key(evaluation, list, &arguments[0], &item);
-        *result = expression_bool(found == EXPRESSION_FOUND);
-        return found != EXPRESSION_NO_MEMORY;
-    }
-    if (list->type != EXPRESSION_LIST) return evaluation_no_overload(evaluation);
     bool equal = false;
-    if (!evaluation_pay(evaluation, list->count / 2)) return false;
-    if (list->list.kind->has) {
-        *result = expression_bool(list->list.kind->has(list->list.of, &arguments[0]));
-        return true;
-    }
     for (uint32_t i = 0; i < list->count && !equal; i++) {
         if (!evaluation_item(evaluation, list, i, &item)) return false;
-        if (!values_equal(evaluation, &arguments[0], &item, &equal)) return false;
+        if (!values_equal(evaluation, value, &item, &equal)) return false;
     }
     *result = expression_bool(equal);
     return true;
+}
+
+bool evaluation_in(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    struct expression_value rooms[2];
+    const struct expression_value *value, *among;
+    if (!operands(evaluation, term, rooms, &value, &among)) return false;
+    if (among->type == EXPRESSION_MAP) {
+        enum expression_found found = find_key(evaluation, among, value, result);
+        *result = expression_bool(found == EXPRESSION_FOUND);
+        return found != EXPRESSION_NO_MEMORY;
+    }
+    if (among->type != EXPRESSION_LIST) return evaluation_no_overload(evaluation);
+    if (!evaluation_pay(evaluation, among->count / 2)) return false;
+    if (!among->list.kind->has) return look_through(evaluation, value, among, result);
+    *result = expression_bool(among->list.kind->has(among->list.of, value));
+    return true;
+}
+
+/* --- which of them --- */
+
+static bool evaluate_constant(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    (void)evaluation;
+    *result = term->value;
+    return true;
+}
+
+static bool evaluate_local(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    *result = evaluation->locals[term->local];
+    return true;
+}
+
+static bool evaluate_fault(struct evaluation *evaluation, const struct term *term, struct expression_value *result)
+{
+    (void)result;
+    return fail_at(evaluation, term, "this was refused when it was checked");
+}
+
+void evaluation_prepare(struct term *term)
+{
+    static term_evaluator *const by_kind[] = {
+        [TERM_CONSTANT] = evaluate_constant,
+        [TERM_NAME] = evaluate_fault,
+        [TERM_SELECT] = evaluate_select,
+        [TERM_HAS] = evaluate_select,
+        [TERM_CALL] = evaluate_call,
+        [TERM_LIST] = evaluate_list,
+        [TERM_MAP] = evaluate_map,
+        [TERM_AND] = evaluate_logic,
+        [TERM_OR] = evaluate_logic,
+        [TERM_CONDITION] = evaluate_condition,
+        [TERM_MACRO] = evaluate_macro,
+        [TERM_VARIABLE] = evaluate_variable,
+        [TERM_HAS_VARIABLE] = evaluate_has_variable,
+        [TERM_LOCAL] = evaluate_local,
+        [TERM_FAULT] = evaluate_fault,
+    };
+    term->evaluate = by_kind[term->kind];
+    if (term->kind == TERM_CALL && term->function->evaluate) term->evaluate = term->function->evaluate;
+    if (term->kind == TERM_SELECT || term->kind == TERM_HAS) term->value = expression_string(term->text);
 }
 
 /* --- the front door --- */

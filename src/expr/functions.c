@@ -284,23 +284,6 @@ static bool run_not(struct evaluation *evaluation, const struct term *term, cons
 
 /* --- comparisons --- */
 
-static bool run_equal(struct evaluation *evaluation, const struct term *term, const struct expression_value *arguments,
-                      struct expression_value *result)
-{
-    bool equal;
-    if (!values_equal(evaluation, &arguments[0], &arguments[1], &equal)) return false;
-    *result = expression_bool(equal);
-    return true;
-}
-
-static bool run_unequal(struct evaluation *evaluation, const struct term *term,
-                        const struct expression_value *arguments, struct expression_value *result)
-{
-    if (!run_equal(evaluation, term, arguments, result)) return false;
-    result->boolean = !result->boolean;
-    return true;
-}
-
 static bool order_of(struct evaluation *evaluation, const struct expression_value *arguments, enum order *order)
 {
     *order = values_order(&arguments[0], &arguments[1]);
@@ -366,18 +349,18 @@ const struct function functions_operators[] = {
       .summary = "What a division leaves." },
     { "-x", FUNCTION_OPERATOR, .overloads = "int: int; double: double", .run = run_negate, .summary = "The negative." },
     { "!", FUNCTION_OPERATOR, .overloads = "bool: bool", .run = run_not, .summary = "Not." },
-    { "==", FUNCTION_OPERATOR, .overloads = "A, A: bool", .run = run_equal, .summary = "Equal." },
-    { "!=", FUNCTION_OPERATOR, .overloads = "A, A: bool", .run = run_unequal, .summary = "Not equal." },
+    { "==", FUNCTION_OPERATOR, .overloads = "A, A: bool", .evaluate = evaluation_equal, .summary = "Equal." },
+    { "!=", FUNCTION_OPERATOR, .overloads = "A, A: bool", .evaluate = evaluation_unequal, .summary = "Not equal." },
     { "<", FUNCTION_OPERATOR, .overloads = ORDERED, .run = run_less, .summary = "Less." },
     { "<=", FUNCTION_OPERATOR, .overloads = ORDERED, .run = run_less_or_equal, .summary = "Less, or equal." },
     { ">", FUNCTION_OPERATOR, .overloads = ORDERED, .run = run_greater, .summary = "Greater." },
     { ">=", FUNCTION_OPERATOR, .overloads = ORDERED, .run = run_greater_or_equal, .summary = "Greater, or equal." },
-    { "in", FUNCTION_OPERATOR, .overloads = "A, list(A): bool; A, map(A, B): bool", .run = evaluation_in,
+    { "in", FUNCTION_OPERATOR, .overloads = "A, list(A): bool; A, map(A, B): bool", .evaluate = evaluation_in,
       .summary = "An item of the list, or a key of the map." },
     { "[]", FUNCTION_OPERATOR,
       .overloads = "list(A), int: A; map(A, B), A: B; optional_type(list(A)), int: optional_type(A); "
                    "optional_type(map(A, B)), A: optional_type(B)",
-      .run = evaluation_index, .summary = "An item by its place from 0, or the value of a key." },
+      .evaluate = evaluation_index, .summary = "An item by its place from 0, or the value of a key." },
     { "[?]", FUNCTION_OPERATOR,
       .overloads = "list(A), int: optional_type(A); map(A, B), A: optional_type(B); "
                    "optional_type(list(A)), int: optional_type(A); optional_type(map(A, B)), A: optional_type(B)",

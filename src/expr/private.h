@@ -95,6 +95,11 @@ enum macro { MACRO_ALL, MACRO_EXISTS, MACRO_EXISTS_ONE, MACRO_MAP, MACRO_FILTER 
 
 struct function;
 struct regex;
+struct evaluation;
+struct term;
+
+/* Works a term out: *result, or false and evaluation->outcome. */
+typedef bool term_evaluator(struct evaluation *, const struct term *, struct expression_value *result);
 
 struct term {
     uint8_t kind;          /* enum term_kind */
@@ -109,6 +114,7 @@ struct term {
     uint32_t position; /* in the text, from 0 */
     uint32_t count;    /* operands */
     struct term **operands;
+    term_evaluator *evaluate; /* by kind and function; see evaluation_prepare() */
     struct slice text;
     struct slice local_names[2];
     const struct static_type *type;
@@ -116,7 +122,7 @@ struct term {
     const struct expression_variable *variable; /* VARIABLE; `text`: what stands for "*", or absent */
     const struct regex *regex;                  /* CALL of matches() with a constant pattern */
     const struct zone *zone;                    /* CALL of a timestamp's accessor with a constant zone */
-    struct expression_value value;              /* CONSTANT; FAULT: `text` */
+    struct expression_value value; /* CONSTANT; FAULT: `text`; SELECT, HAS: `text` as the key that is looked for */
 };
 
 struct expression {
@@ -228,9 +234,12 @@ static inline bool evaluation_is_over(const struct evaluation *evaluation)
 bool evaluation_item(struct evaluation *, const struct expression_value *list, uint32_t index,
                      struct expression_value *);
 void *evaluation_allocate(struct evaluation *, size_t size); /* NULL: the evaluation has failed */
-/* The term's value, for folding and lazy functions. */
+/* Chooses how the term is worked out, once that of its operands is chosen and whenever its kind has changed since. */
+void evaluation_prepare(struct term *);
+/* The value of a term that is prepared, for folding and lazy functions. */
 bool evaluation_run(struct evaluation *, const struct term *, struct expression_value *result);
-expression_function evaluation_index, evaluation_optional_index, evaluation_in; /* a[b], a[?b], a in b */
+term_evaluator evaluation_index, evaluation_in, evaluation_equal, evaluation_unequal; /* a[b], a in b, a == b, a != b */
+expression_function evaluation_optional_index;                                        /* a[?b] */
 /* A map written out: pairs of key and value. */
 extern const struct expression_map_kind expression_map_of_entries;
 struct map_entries {
@@ -265,6 +274,13 @@ enum order values_order(const struct expression_value *, const struct expression
 /* False: the evaluation is over. */
 bool values_equal(struct evaluation *, const struct expression_value *, const struct expression_value *,
                   bool *equal) MUST_USE;
+/* The same of two strings, bytes or types. */
+static inline bool texts_equal(struct evaluation *evaluation, const struct expression_value *a,
+                               const struct expression_value *b, bool *equal)
+{
+    *equal = slice_equal(a->text, b->text);
+    return !*equal || evaluation_pay_bytes(evaluation, a->text.length);
+}
 bool keys_equal(const struct expression_value *, const struct expression_value *); /* numbers by their value */
 
 /* --- functions (functions.c and the files that hold rows) --- */
@@ -279,8 +295,13 @@ struct function {
     /* One overload after the other: "int, int: int; uint, uint: uint". A receiver is the first argument. */
     const char *overloads;
     expression_function *run;
+    term_evaluator
+        *evaluate; /* in its stead, of operators that most rules are made of: reads the operands where they are */
     const char *summary;
 };
+
+/* One that is declared alone can't be evaluated. */
+static inline bool function_can_run(const struct function *function) { return function->run || function->evaluate; }
 
 const struct function *function_find(struct slice name, enum function_style, bool *other_style_exists);
 

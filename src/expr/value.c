@@ -183,11 +183,10 @@ bool values_equal(struct evaluation *evaluation, const struct expression_value *
     }
     switch (a->type) {
     case EXPRESSION_NULL: *equal = true; return true;
+    case EXPRESSION_BOOL: *equal = a->boolean == b->boolean; return true;
     case EXPRESSION_STRING:
     case EXPRESSION_BYTES:
-    case EXPRESSION_TYPE:
-        *equal = slice_equal(a->text, b->text);
-        return !*equal || evaluation_pay_bytes(evaluation, a->text.length);
+    case EXPRESSION_TYPE: return texts_equal(evaluation, a, b, equal);
     case EXPRESSION_IP:
     case EXPRESSION_CIDR:
         *equal = a->address.high == b->address.high && a->address.low == b->address.low && a->count == b->count;

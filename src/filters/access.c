@@ -427,8 +427,7 @@ static bool is_permitted(const struct exchange *exchange, const struct access *a
         .path = exchange->request->target.path,
         .scratch = exchange->worker->router_scratch,
     };
-    const uint64_t *roles = identity_role_bits(exchange);
-    if (roles && role_set_allows(exchange->roles, roles, &request, NULL)) return true;
+    if (identity_roles_allow(exchange, &request)) return true;
     *refusal = (struct refusal){ .rule = access->name,
                                  .reason = "access-denied",
                                  .format = "no role of the caller allows this%.*s" };
@@ -437,11 +436,12 @@ static bool is_permitted(const struct exchange *exchange, const struct access *a
 
 /* What can't be evaluated never opens a door. `onFailure` speaks of what the request doesn't have; that a bound was met says nothing of the
  * request, and a stranger could meet it on purpose to get past a rule: then it denies. */
-static bool condition_holds(struct exchange *exchange, const struct access *access, const struct access_rule *rule)
+static bool condition_holds(const struct access *access, const struct access_rule *rule,
+                            const struct expression_inputs *inputs, struct arena *arena)
 {
     struct expression_value value;
     if (!rule->condition) return true;
-    enum expression_outcome outcome = exchange_try(exchange, rule->condition, &value, NULL);
+    enum expression_outcome outcome = expression_try(rule->condition, inputs, arena, &value, NULL);
     if (outcome == EXPRESSION_DONE) return value.boolean;
     bool met_bound = outcome == EXPRESSION_TOO_COSTLY || outcome == EXPRESSION_OUT_OF_MEMORY;
     return rule->denies && (access->denies_on_failure || met_bound);
@@ -449,9 +449,11 @@ static bool condition_holds(struct exchange *exchange, const struct access *acce
 
 static bool rules_allow(struct exchange *exchange, const struct access *access, struct refusal *refusal)
 {
+    struct exchange_inputs inputs;
+    exchange_inputs_init(&inputs, exchange);
     for (size_t i = 0; i < access->rule_count; i++) {
         const struct access_rule *rule = &access->rules[i];
-        if (!condition_holds(exchange, access, rule)) continue;
+        if (!condition_holds(access, rule, &inputs.inputs, exchange->arena)) continue;
         if (!rule->denies) return true;
         *refusal = (struct refusal){
             .rule = rule->name, .reason = "access-denied", .format = "refused by the rule \"%.*s\"", .what = rule->name

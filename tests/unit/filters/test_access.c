@@ -134,6 +134,15 @@ static void permissions_allow_what_they_say(void **state)
           NULL },
         { "scopes: 'read'", "permissions: true, roles: [admin]", "GET /a", 403, "access" }, /* both must say yes */
         { "claims: '{\"roles\": [\"auditor\"]}'", "permissions: true", "GET /a", 403, "access" },
+        /* What the scopes' roles don't allow, a client's or a claim's may; and who was let in by a scope still has the others. */
+        { "scopes: 'idle read', clientId: desk", "permissions: true", "POST /a", 200, NULL },
+        { "scopes: 'idle read', clientId: desk, claims: '{\"roles\": [\"admin\"]}'", "permissions: true", "PUT /a", 200,
+          NULL },
+        { "scopes: 'idle read', clientId: desk, claims: '{\"roles\": [\"clerk\"]}'", "permissions: true", "PUT /a", 403,
+          "access" },
+        { "scopes: read, claims: '{\"roles\": [\"admin\"]}'",
+          "permissions: true, rules: [{ name: r, effect: allow, when: \"'admin' in auth.roles\" }]", "GET /a", 200,
+          NULL },
     };
     check_rows(rows, COUNT_OF(rows), GOOD);
 }
