@@ -165,7 +165,7 @@ static bool check_part_header(struct schema_reading *reading, const struct node 
     const struct pair *pair = value;
     if (!check_forwarded(reading, node, &pair->name)) return false;
     if (header_value_is_valid(pair->value)) return true;
-    problems_add(reading->problems, node, NULL, "a header's value holds no line breaks");
+    problems_add(reading->problems, node, NULL, "a header's value holds no line breaks or other control characters");
     return false;
 }
 

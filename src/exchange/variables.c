@@ -291,7 +291,7 @@ bool exchange_render_field(struct exchange *exchange, const struct template *tem
                                VARIABLES_OF_CLIENT))
         return true;
     exchange_respond_problem(exchange, 400, "bad-field", rule,
-                             "%.*s: what the request brings into header \"%.*s\" has a line break or NUL in it",
+                             "%.*s: what the request brings into header \"%.*s\" has a control character in it",
                              SLICE_PRINT(rule), SLICE_PRINT(name));
     return false;
 }

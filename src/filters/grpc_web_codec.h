@@ -63,7 +63,7 @@ struct slice grpc_outcome_name(enum grpc_outcome_field);
 
 enum grpc_web_frame_result {
     GRPC_WEB_FRAME_WRITTEN,
-    GRPC_WEB_FRAME_UNWRITABLE, /* a CR, LF or NUL in a value, a bad name */
+    GRPC_WEB_FRAME_UNWRITABLE, /* a control byte in a value, a bad name */
     GRPC_WEB_FRAME_NO_MEMORY,
 };
 

@@ -7,7 +7,7 @@
 /* For `check` of a field that names a header to write or remove: a token (RFC 9110 5.1), and none that frames the message or
  * speaks for one hop only: those Sluice writes itself. */
 bool check_header_name(struct schema_reading *, const struct node *, const void *name);
-/* For `check` of a text that becomes a header's value: no CR, LF or NUL. What variables bring in is checked where it is written. */
+/* For `check` of a text that becomes a header's value: no control byte but the tab. What variables bring in is checked where it is written. */
 bool check_header_value(struct schema_reading *, const struct node *, const void *value);
 
 /* For `check` of a challenge's realm: what a quoted string may hold (RFC 9110 5.6.4); quotes are escaped where it is written. */

@@ -17,7 +17,7 @@ bool check_header_name(struct schema_reading *reading, const struct node *node, 
 bool check_header_value(struct schema_reading *reading, const struct node *node, const void *value)
 {
     if (header_value_is_valid(*(const struct slice *)value)) return true;
-    problems_add(reading->problems, node, NULL, "a header's value holds no line breaks");
+    problems_add(reading->problems, node, NULL, "a header's value holds no line breaks or other control characters");
     return false;
 }
 

@@ -86,7 +86,7 @@ enum h1_framing {
 /* Heads are written in one go: size first (an upper bound), then bytes; returns the end. Hop-by-hop and framing fields in
  * `headers` (Connection, Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade, Content-Length) are skipped;
  * `keep_alive` false writes "Connection: close". Host is written first, from head->authority. A field that isn't from the
- * wire and holds CR, LF or NUL: NULL and *error (BLAME_US, 500), nothing is sent. */
+ * wire and holds a control byte: NULL and *error (BLAME_US, 500), nothing is sent. */
 size_t h1_request_head_size(const struct request_head *, struct slice target);
 /* `target`: the origin-form path and query to ask for. `upgrade`: writes Connection: upgrade and the Upgrade field. */
 char *h1_write_request_head(const struct request_head *, struct slice target, enum h1_framing, bool keep_alive,

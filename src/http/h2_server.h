@@ -1,7 +1,7 @@
 /* http/h2_server.h: a client's connection that speaks HTTP/2 (RFC 9113, by nghttp2): many server streams at once.
  *
  * Refuses from h2 what h1 refuses: a content-length that disagrees with the DATA, transfer-encoding and other connection fields,
- * upper-case names, CR, LF or NUL in values, pseudo fields out of order, a :path with spaces or without "/", :authority against
+ * upper-case names, control bytes in values, pseudo fields out of order, a :path with spaces or without "/", :authority against
  * host. Attacks that have names cost a bounded amount: see h2_server.c. An idle connection holds no slab and no arena. */
 #ifndef SLUICE_HTTP_H2_SERVER_H
 #define SLUICE_HTTP_H2_SERVER_H

@@ -65,7 +65,7 @@ struct header {
     uint8_t id;         /* enum header_id */
     uint8_t mark;       /* the id of a known name; others share a few marks behind those; 0: removed */
     bool from_wire;
-    /* By the parser or at load. The rest is checked where it is written out: no CR, LF or NUL leaves. */
+    /* By the parser or at load. The rest is checked where it is written out: no control byte leaves. */
     bool name_checked, value_checked;
 };
 
@@ -98,7 +98,7 @@ struct header_constant header_constant_of(struct slice name, struct slice value)
 struct slice header_id_name(enum header_id); /* in the customary spelling, "Content-Type"; static */
 /* A field name as RFC 9110 5.1 has it: one or more tchar. */
 bool header_name_is_valid(struct slice name);
-/* No CR, LF, NUL (RFC 9110 5.5); other control bytes are let through as obs-text is. */
+/* No control byte but the tab: RFC 9110 5.5 knows no other, and HTTP/2 resets a stream that holds one (RFC 9113 8.2.1). */
 bool header_value_is_valid(struct slice value);
 
 /* Framing and hop-by-hop fields, Host, Expect: Sluice writes them itself and no policy changes them. */

@@ -91,8 +91,8 @@ static void refuses(struct testbed *bed, const char *line, unsigned status, cons
     client_release(&client);
 }
 
-/* Queries are decoded where an expression takes them: a line break that comes so is the client's, and told by whom it was refused. */
-static void a_line_break_that_the_client_brings_is_its_mistake(void **state)
+/* Queries are decoded where an expression takes them: a control character that comes so is the client's, and told by whom it was refused. */
+static void a_control_character_that_the_client_brings_is_its_mistake(void **state)
 {
     struct testbed bed;
     testbed_start(&bed, "routes: [{ path: /set, serviceId: one, filters: [{ type: set-header, name: X-A, value: "
@@ -102,11 +102,11 @@ static void a_line_break_that_the_client_brings_is_its_mistake(void **state)
                         " { path: /say, respond: { body: b, headers: { X-C: '${request.query.a}' } } },"
                         " { path: /type, respond: { body: b, headers: { Content-Type: '${request.query.a}' } } }]\n");
     bed.service = (struct test_service){ .status = 200, .body = "whole" };
-    for (unsigned i = 0; i < 3; i++) {
-        static const char *const breaks[] = { "%0aX-Evil:%201", "%0d", "%00" };
+    static const char *const controls[] = { "%0aX-Evil:%201", "%0d", "%00", "%01", "%08", "%0b", "%1b[2J", "%7f" };
+    for (size_t i = 0; i < COUNT_OF(controls); i++) {
         char line[64];
-        snprintf(line, sizeof line, "GET /set?a=%s", breaks[i]);
-        refuses(&bed, line, 400, "set-header: what the request brings into header \\\"X-A\\\" has a line break");
+        snprintf(line, sizeof line, "GET /set?a=%s", controls[i]);
+        refuses(&bed, line, 400, "set-header: what the request brings into header \\\"X-A\\\" has a control character");
     }
     assert_int_equal(bed.service.requests, 0);
     refuses(&bed, "GET /set?a=%0a", 400, "\"rule\":\"set-header\"");
@@ -115,6 +115,8 @@ static void a_line_break_that_the_client_brings_is_its_mistake(void **state)
     refuses(&bed, "GET /type?a=%0d%0a", 400, "header \\\"Content-Type\\\"");
     assert_int_equal(testbed_status(&bed, "GET /set?a=%20b", NULL), 200);
     assert_slice_is(service_header(&bed, "X-A"), "a  b b");
+    assert_int_equal(testbed_status(&bed, "GET /set?a=%09%c3%bc%80", NULL), 200);
+    assert_slice_is(service_header(&bed, "X-A"), "a \t\xc3\xbc\x80 b");
     assert_int_equal(testbed_status(&bed, "GET /say?a=b", NULL), 200);
     testbed_stop(&bed);
 }
@@ -180,7 +182,7 @@ int main(void)
         cmocka_unit_test(answers_get_headers_added_set_and_removed),
         cmocka_unit_test(a_star_never_takes_off_what_frames_a_message),
         cmocka_unit_test(all_variables_can_be_headers),
-        cmocka_unit_test(a_line_break_that_the_client_brings_is_its_mistake),
+        cmocka_unit_test(a_control_character_that_the_client_brings_is_its_mistake),
         cmocka_unit_test(a_line_break_of_our_own_is_not_blamed_on_the_client),
         cmocka_unit_test(a_capture_never_becomes_a_second_header),
         cmocka_unit_test(mistakes_are_refused_at_load),
