@@ -274,12 +274,14 @@ static void resume(const struct key_set_asker *asker)
     exchange_resume_from_thread(&ticket);
 }
 
-static bool ask(struct jwt_auth_state *state, struct key_set_source *source)
+static bool ask(struct jwt_auth_state *state, const struct jwt_issuer *issuer)
 {
     struct wait_ticket ticket;
     if (!exchange_wait_ticket(&state->wait, &ticket)) return false;
-    const struct key_set_asker asker = { resume, { (uintptr_t)ticket.worker, ticket.slot, ticket.generation } };
-    return key_set_source_ask(source, &asker) == KEY_SET_ASKED;
+    const struct key_set_asker asker = { resume,
+                                         issuer->cool_down_ms,
+                                         { (uintptr_t)ticket.worker, ticket.slot, ticket.generation } };
+    return key_set_source_ask(issuer->source, &asker) == KEY_SET_ASKED;
 }
 
 /* A key is not there: looked for once a token, and only if nobody did a moment ago. `why`: what is said where it is not to be had. */
@@ -289,12 +291,12 @@ static enum filter_result miss_key(struct exchange *exchange, const struct jwt_p
 {
     if (!issuer->source) return refuse(exchange, policy, why);
     if (!state->has_asked) {
-        enum key_set_asked asked = key_set_source_may_ask(issuer->source);
+        enum key_set_asked asked = key_set_source_may_ask(issuer->source, issuer->cool_down_ms);
         state->has_asked = true;
         state->was_away = asked == KEY_SET_AWAY;
         if (asked == KEY_SET_ASKED) {
             exchange_wait(exchange, &state->wait, NULL, exchange->worker->loop->now_ms + KEYS_MS_MAX);
-            state->was_away = !ask(state, issuer->source);
+            state->was_away = !ask(state, issuer);
             if (state->was_away) exchange_resume(&state->wait);
             return FILTER_WAIT;
         }

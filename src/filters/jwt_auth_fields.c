@@ -89,7 +89,8 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .fallback = "30",                                                                                            \
           .minimum = 1000,                                                                                             \
           .maximum = 3600000,                                                                                          \
-          .summary = "After a look for a key that was not known, none follows for so long." },                         \
+          .summary = "After a look for a key that was not known, none follows for so long for tokens of this "         \
+                     "policy." },                                                                                      \
         { .name = "jwksAllowHttp",                                                                                     \
           .type = FIELD_BOOLEAN,                                                                                       \
           .into = (base) + offsetof(struct jwt_issuer_settings, allows_plain_http),                                    \
