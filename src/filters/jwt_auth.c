@@ -17,7 +17,7 @@ struct jwt_auth_kept {
     struct jwt_verifier *verifier;
 };
 
-enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_MALFORMED, LOOK_REPEATED, LOOK_NO_MEMORY };
+enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_MALFORMED, LOOK_REPEATED, LOOK_UNREADABLE, LOOK_NO_MEMORY };
 
 struct jwt_auth_state {
     struct exchange_wait wait;
@@ -91,17 +91,6 @@ static void count(const struct exchange *exchange, const struct jwt_policy *poli
 
 /* --- a place --- */
 
-/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
-static bool take_scheme(struct slice *value)
-{
-    static const struct slice bearer = { "Bearer", 6 };
-    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
-        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
-        return false;
-    *value = slice_trim(slice_after(*value, bearer.length));
-    return true;
-}
-
 /* Two fields of one name that were joined on the way (RFC 9110 5.3), or a list: a token has no comma. */
 static bool is_list_of_tokens(struct slice text)
 {
@@ -127,10 +116,13 @@ static enum look look_in_place(const struct exchange *exchange, const struct jwt
     switch (credential_find(exchange, &place->source, token)) {
     case CREDENTIAL_NONE: return LOOK_NONE;
     case CREDENTIAL_REPEATED: return LOOK_REPEATED;
+    case CREDENTIAL_UNREADABLE: return LOOK_UNREADABLE;
     case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
     case CREDENTIAL_FOUND: break;
     }
-    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
+    enum credential_found scheme = credential_take_scheme(token, SLICE("Bearer"));
+    if (place->has_scheme && scheme != CREDENTIAL_FOUND)
+        return scheme == CREDENTIAL_UNREADABLE ? LOOK_UNREADABLE : LOOK_NONE;
     if (UNLIKELY(is_list_of_tokens(*token))) return LOOK_REPEATED;
     if (LIKELY(jwt_is_one(*token))) return LOOK_FOUND;
     return has_characters_of_token(*token) ? LOOK_NOT_ONE : LOOK_MALFORMED;
@@ -168,12 +160,24 @@ static enum filter_result refuse(struct exchange *exchange, const struct jwt_pol
     return identity_refuse(exchange, 401, error->reason, JWT_AUTH_RULE, challenge, "%s", error->text);
 }
 
-static enum filter_result refuse_repeated(struct exchange *exchange, const struct jwt_policy *policy)
+/* Who reads them behind us may read something else. */
+static enum filter_result refuse_request(struct exchange *exchange, const struct jwt_policy *policy, const char *reason,
+                                         const char *text)
 {
-    static const char text[] = "the request brings several credentials in one place, send one";
     struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_request"), text);
     if (slice_is_absent(challenge)) return answer_no_memory(exchange);
-    return identity_refuse(exchange, 400, "token-repeated", JWT_AUTH_RULE, challenge, "%s", text);
+    return identity_refuse(exchange, 400, reason, JWT_AUTH_RULE, challenge, "%s", text);
+}
+
+static enum filter_result refuse_repeated(struct exchange *exchange, const struct jwt_policy *policy)
+{
+    return refuse_request(exchange, policy, "token-repeated",
+                          "the request brings several credentials in one place, send one");
+}
+
+static enum filter_result refuse_unreadable(struct exchange *exchange, const struct jwt_policy *policy)
+{
+    return refuse_request(exchange, policy, "token-malformed", CREDENTIAL_UNREADABLE_TEXT);
 }
 
 /* An Authorization that holds none of ours is somebody else's. */
@@ -181,7 +185,7 @@ static bool may_be_ours(const struct exchange *exchange, const struct jwt_place 
 {
     struct slice token;
     enum look look = place->has_scheme ? look_in_place(exchange, place, &token) : LOOK_FOUND;
-    return look == LOOK_FOUND || look == LOOK_REPEATED;
+    return look == LOOK_FOUND || look == LOOK_REPEATED || look == LOOK_UNREADABLE;
 }
 
 /* No token goes on, from whichever place, looked at or not. */
@@ -433,6 +437,7 @@ static enum filter_result look_in_late_places(struct exchange *exchange, const v
     switch (look_in_places(exchange, policy->places + first, policy->place_count - first, state)) {
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
+    case LOOK_UNREADABLE: return refuse_unreadable(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
     case LOOK_NOT_ONE: return find_nobody(exchange, policy, LOOK_NOT_ONE);
     case LOOK_MALFORMED: return find_nobody(exchange, policy, LOOK_MALFORMED);
@@ -449,6 +454,7 @@ static enum filter_result jwt_auth_request(struct exchange *exchange, const void
     switch (look_in_places(exchange, policy->places, policy->first_place_count, state)) {
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
+    case LOOK_UNREADABLE: return refuse_unreadable(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
     case LOOK_NOT_ONE: state->unread = LOOK_NOT_ONE; break;
     case LOOK_MALFORMED: state->unread = LOOK_MALFORMED; break;
@@ -507,6 +513,9 @@ static void jwt_auth_explain(struct exchange *exchange, const void *compiled, st
     switch (look_in_places(exchange, policy->places, policy->place_count, &state)) {
     case LOOK_FOUND: explain_token(exchange, policy, state.token, explanation); break;
     case LOOK_REPEATED: explanation_add(explanation, "would refuse several credentials in one place (400)"); break;
+    case LOOK_UNREADABLE:
+        explanation_add(explanation, "would refuse the request (400): " CREDENTIAL_UNREADABLE_TEXT);
+        break;
     case LOOK_NOT_ONE: explanation_add(explanation, "leaves it to others: " JWT_IS_NONE); break;
     case LOOK_MALFORMED: explanation_add(explanation, "leaves them to others: " JWT_AUTH_MALFORMED); break;
     case LOOK_NO_MEMORY: explanation_add(explanation, "is short of memory"); break;

@@ -154,6 +154,42 @@ static void several_credentials_and_malformed_ones_are_bad_requests(void **state
     free(token);
 }
 
+/* '@' stands for a good token. RFC 9110 11.4: 1*SP. Readers that split at white space find a token behind a tab too, and nobody had judged it where
+ * those without credentials are let in. */
+static void a_scheme_without_its_space_lets_nothing_through_unjudged(void **state)
+{
+    static const struct {
+        const char *fields;
+        unsigned status;
+    } rows[] = {
+        { "Authorization: Bearer\t@\r\n", 400 },  { "Authorization: bearer\t@\r\n", 400 },
+        { "Authorization: Bearer \t@\r\n", 400 }, { "Authorization: Bearer\xa0@\r\n", 400 },
+        { "Authorization: Bearer,@\r\n", 400 },   { "Authorization: Bearer=@\r\n", 400 },
+        { "Authorization: Bearer\t\r\n", 200 }, /* nothing stands behind it */
+        { "Authorization: Bearer\r\n", 200 },     { "Authorization: Bearer    @\r\n", 200 },
+        { "Authorization: Bearers @\r\n", 200 }, /* another scheme */
+        { "Authorization: Basic\t@\r\n", 200 },
+    };
+    struct testbed bed;
+    struct client client;
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER ", anonymous: allow }, { type: api-key }");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char fields[4096];
+        unsigned before = (unsigned)bed.service.requests;
+        fill_in(rows[i].fields, token, "", fields, sizeof fields);
+        ask(&bed, &client, "GET /a", fields);
+        if (client.status != rows[i].status) fail_msg("row %zu: %u %s", i, client.status, client.body);
+        assert_int_equal(bed.service.requests - before, client.status == 200);
+        bool is_bad_request = slice_find(client_header(&client, "WWW-Authenticate"),
+                                         SLICE("error=\"invalid_request\"")) != SLICE_NOT_FOUND;
+        assert_true(is_bad_request == (client.status == 400));
+        client_release(&client);
+    }
+    testbed_stop(&bed);
+    free(token);
+}
+
 static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
 {
     char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}"), *wrong = signer_sign(&hs256, "{\"sub\":\"eve\"}");
@@ -586,6 +622,7 @@ int main(void)
         cmocka_unit_test(the_flat_form_lets_in_whose_token_is_good),
         cmocka_unit_test(challenges_say_what_rfc_6750_says),
         cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
+        cmocka_unit_test(a_scheme_without_its_space_lets_nothing_through_unjudged),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
         cmocka_unit_test(long_numbers_of_a_token_stay_exact),
         cmocka_unit_test(forwarded_credentials_reach_the_service),
