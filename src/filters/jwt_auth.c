@@ -147,14 +147,22 @@ static struct slice write_challenge(struct exchange *exchange, const struct jwt_
     return identity_challenge_write(exchange->arena, SLICE("Bearer"), parameters, COUNT_OF(parameters));
 }
 
-/* The claims' names in an error may be any text: what can't stand in a header is left out of it. */
+/* RFC 6750 3: no quotes, no backslashes, escaped or not, and what can stand in a header anyhow. The names of claims in an error may be any text. */
+static void make_description(char *text, size_t size)
+{
+    for (char *at = text; *at; at++) {
+        if (*at == '"') *at = '\'';
+        if (*at >= ' ' && *at < 0x7f && *at != '\\') continue;
+        snprintf(text, size, "the token is not good here");
+        return;
+    }
+}
+
 static enum filter_result refuse(struct exchange *exchange, const struct jwt_policy *policy, const struct error *error)
 {
-    const char *description = error->text;
-    for (const char *at = description; *at; at++) {
-        if (*at < ' ' || *at >= 0x7f) description = "the token is not good here";
-    }
-    struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_token"), description);
+    struct error described = *error;
+    make_description(described.text, sizeof described.text);
+    struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_token"), described.text);
     if (slice_is_absent(challenge) || error->status == 503) return answer_no_memory(exchange);
     count(exchange, policy, JWT_TOKEN_REFUSED);
     return identity_refuse(exchange, 401, error->reason, JWT_AUTH_RULE, challenge, "%s", error->text);

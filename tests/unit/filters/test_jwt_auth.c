@@ -111,6 +111,38 @@ static void challenges_say_what_rfc_6750_says(void **state)
     free(bad);
 }
 
+/* RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E, and quotes around it. Text and log say the claim's name as it is. */
+static void descriptions_hold_no_quotes_and_no_backslashes(void **state)
+{
+    static const struct {
+        const char *claim, *description, *detail;
+    } rows[] = {
+        { "exp", "the token has no claim 'exp'", "the token has no claim \\\"exp\\\"" },
+        { "a\\\"b", "the token has no claim 'a'b'", "a\\\"b" },
+        { "a\\\\b", "the token is not good here", "a\\\\b" },
+        { "a\\u00e4", "the token is not good here", "a\xc3\xa4" },
+    };
+    char *token = bearer(&hs512, "{}");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        char *filter = memory_format("{ " SECRET_FILTER ", requiredClaims: [\"%s\"] }", rows[i].claim);
+        char *expected = memory_format("error_description=\"%s\"", rows[i].description);
+        testbed_start_filtered(&bed, "/a", filter);
+        ask(&bed, &client, "GET /a", token);
+        assert_int_equal(client.status, 401);
+        struct slice challenge = client_header(&client, "WWW-Authenticate");
+        if (slice_find(challenge, slice_from_cstring(expected)) == SLICE_NOT_FOUND)
+            fail_msg("%s: %.*s", filter, SLICE_PRINT(challenge));
+        assert_true(slice_find_byte(challenge, '\\') == SLICE_NOT_FOUND);
+        if (!strstr(client.body, rows[i].detail)) fail_msg("%s: %s", filter, client.body);
+        client_release(&client);
+        testbed_stop(&bed);
+        free(filter), free(expected);
+    }
+    free(token);
+}
+
 /* '@' stands for a good token. What can't be read is a bad request (RFC 6750 3.1), and no reader behind us gets to choose from it. */
 static void several_credentials_and_malformed_ones_are_bad_requests(void **state)
 {
@@ -621,6 +653,7 @@ int main(void)
         cmocka_unit_test(an_opaque_bearer_is_not_nobody_to_any_policy),
         cmocka_unit_test(the_flat_form_lets_in_whose_token_is_good),
         cmocka_unit_test(challenges_say_what_rfc_6750_says),
+        cmocka_unit_test(descriptions_hold_no_quotes_and_no_backslashes),
         cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
         cmocka_unit_test(a_scheme_without_its_space_lets_nothing_through_unjudged),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
