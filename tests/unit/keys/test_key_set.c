@@ -30,6 +30,13 @@ static int release_signers(void **state)
     return 0;
 }
 
+static bool is_taken(struct key_set *set)
+{
+    bool taken = set != NULL;
+    key_set_drop(set);
+    return taken;
+}
+
 #define ALL_RSA                                                                                               \
     (JWT_BIT(JWT_RS256) | JWT_BIT(JWT_RS384) | JWT_BIT(JWT_RS512) | JWT_BIT(JWT_PS256) | JWT_BIT(JWT_PS384) | \
      JWT_BIT(JWT_PS512))
@@ -109,6 +116,7 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
          *y = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_Y, 32);
     char *wrong_point = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, x);
     char *wrong_curve = memory_format("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
+    char *zero_e = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AAEAAQ\"}", big_n);
     char *private_one = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\",\"d\":\"AA\"}", x,
                                       y);
     const struct {
@@ -116,7 +124,9 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     } rows[] = {
         { weak, "at least 2048 bits, this one 1024" },
         { one, "at least 3" },
-        { padded_one, "at least 3" },
+        { padded_one, "zero in front" },
+        { zero_e, "zero in front" },
+        { "{\"kty\":\"RSA\",\"n\":\"AP__\",\"e\":\"AQAB\"}", "zero in front" },
         { even, "exponent (e) is odd" },
         { large, "up to 32 bits" },
         { wrong_point, "not on its curve" },
@@ -147,10 +157,36 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     assert_int_equal(key_set_left_out(set), 2);
     assert_int_equal(key_set_algorithms(set), JWT_BIT(JWT_ES384));
     key_set_drop(set);
-    char *all[] = { n, big_n, weak,        one,         padded_one,  even, large,
-                    x, y,     wrong_point, wrong_curve, private_one, good, text };
+    char *all[] = { n, big_n, weak,        one,         padded_one,  zero_e, even, large,
+                    x, y,     wrong_point, wrong_curve, private_one, good,   text };
     for (size_t i = 0; i < COUNT_OF(all); i++) free(all[i]);
     EVP_PKEY_free(small);
+}
+
+/* Whoever reads the set can sign with such a key, or the file holds more than it has to. */
+static void a_key_with_private_members_counts_nowhere(void **state)
+{
+    static const char *const members[] = { "d", "p", "q", "dp", "dq", "qi", "oth" };
+    const struct signer *signers[] = { &rsa, &p256, &ed25519 };
+    const struct key_set_reading *readings[] = { &lenient, &strict, &with_secrets };
+    char *good = signer_jwk(&p384, "");
+    for (size_t i = 0; i < COUNT_OF(members) * COUNT_OF(signers) * COUNT_OF(readings); i++) {
+        const struct signer *signer = signers[i % COUNT_OF(signers)];
+        const struct key_set_reading *reading = readings[i / COUNT_OF(signers) % COUNT_OF(readings)];
+        const char *member = members[i / COUNT_OF(signers) / COUNT_OF(readings)];
+        if (signer != &rsa && strcmp(member, "d") != 0) continue;
+        struct error error = { .text = "" };
+        char *more = memory_format(",\"%s\":\"AQAB\"", member), *jwk = signer_jwk(signer, more);
+        char *both = memory_format("{\"keys\":[%s,%s]}", jwk, good);
+        if (is_taken(key_set_read_jwks(slice_from_cstring(jwk), reading, &error))) fail_msg("was taken: %s", jwk);
+        if (!strstr(error.text, "private key")) fail_msg("%s: %s", jwk, error.text);
+        struct key_set *set = key_set_read_jwks(slice_from_cstring(both), reading, &error);
+        assert_true(!set == reading->is_strict);
+        if (set) assert_int_equal(key_set_algorithms(set), JWT_BIT(JWT_ES384));
+        key_set_drop(set);
+        free(more), free(jwk), free(both);
+    }
+    free(good);
 }
 
 static void foreign_kinds_are_no_error_but_no_keys(void **state)
@@ -278,13 +314,6 @@ static void pem_holds_public_keys_and_certificates(void **state)
 }
 
 /* --- keys by which anybody signs --- */
-
-static bool is_taken(struct key_set *set)
-{
-    bool taken = set != NULL;
-    key_set_drop(set);
-    return taken;
-}
 
 /* As PEM and as a JWK, from who publishes and from who writes it down: no way in is wider than another. */
 static void expect_refused_everywhere(EVP_PKEY *key, const char *jwk, const char *why)
@@ -471,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_key_verifies_what_its_type_its_curve_and_its_alg_say),
         cmocka_unit_test(secrets_count_only_where_nobody_else_reads),
         cmocka_unit_test(weak_and_broken_keys_are_left_out_or_refused),
+        cmocka_unit_test(a_key_with_private_members_counts_nowhere),
         cmocka_unit_test(foreign_kinds_are_no_error_but_no_keys),
         cmocka_unit_test(sets_are_bounded),
         cmocka_unit_test(equal_sets_have_equal_versions_and_others_others),
