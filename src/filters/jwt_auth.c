@@ -3,7 +3,7 @@
  * A token that this worker verified for the same policy lately is found in its cache. Another one is read, its issuer chosen by `iss`, its signature
  * held against that issuer's keys and its claims against the policy. A key that a fetched set does not hold may have been published since: the
  * request waits for a look at the issuer, at most KEYS_MS_MAX. Bearer tokens that are no JWT are left to the policies behind. 401
- * with RFC 6750's challenges; 503 where the issuer's keys can't be had, for that isn't the client's fault.
+ * with RFC 6750's challenges; 503 where the issuer's keys can't be had, for that isn't the client's fault. Answers to a token in the query are private.
  * State: the compiled policy (route); cache and verifier (worker); the token, the wait and the cache's entry (exchange). Allocates for tokens that are
  * new here alone, and where the cache keeps them. */
 #include "filters/jwt_auth.h"
@@ -33,6 +33,7 @@ static bool jwt_auth_worker_start(struct exchange_worker *, void **kept);
 static void jwt_auth_worker_stop(struct exchange_worker *, void *kept);
 static enum filter_result jwt_auth_request(struct exchange *, const void *compiled, void *memory);
 static enum filter_result look_in_late_places(struct exchange *, const void *compiled, void *memory);
+static enum filter_result jwt_auth_response_head(struct exchange *, const void *compiled, void *memory);
 static void jwt_auth_finish(struct exchange *, const void *compiled, void *memory);
 static void jwt_auth_explain(struct exchange *, const void *compiled, struct explanation *);
 
@@ -52,6 +53,7 @@ const struct filter filter_jwt_auth = {
     .worker_start = jwt_auth_worker_start,
     .worker_stop = jwt_auth_worker_stop,
     .request = jwt_auth_request,
+    .response_head = jwt_auth_response_head,
     .finish = jwt_auth_finish,
     .explain = jwt_auth_explain,
 };
@@ -471,6 +473,20 @@ static enum filter_result jwt_auth_request(struct exchange *exchange, const void
     if (policy->place_count == policy->first_place_count) return find_nobody(exchange, policy, state->unread);
     state->turn = (struct identity_turn){ .run = look_in_late_places, .compiled = compiled, .state = memory };
     identity_postpone(exchange, &state->turn);
+    return FILTER_NEXT;
+}
+
+/* RFC 6750 2.3: a cache knows from Authorization that an answer is for one caller alone, and doesn't from a token in the query. What else the service says
+ * of caching stays: the strictest of it counts (RFC 9111 4.2.1). */
+static enum filter_result jwt_auth_response_head(struct exchange *exchange, const void *compiled, void *memory)
+{
+    (void)compiled;
+    const struct jwt_auth_state *state = memory;
+    struct response_head *response = exchange->response;
+    bool is_in_query = state->place && state->place->source.place == CREDENTIAL_IN_QUERY;
+    if (LIKELY(!is_in_query) || response->status < 200 || response->status > 299) return FILTER_NEXT;
+    if (headers_list_has(&response->headers, HEADER_CACHE_CONTROL, SLICE("private"))) return FILTER_NEXT;
+    if (!headers_add_known(&response->headers, HEADER_CACHE_CONTROL, SLICE("private"))) respond_no_memory(exchange);
     return FILTER_NEXT;
 }
 

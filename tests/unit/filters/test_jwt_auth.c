@@ -222,6 +222,43 @@ static void a_scheme_without_its_space_lets_nothing_through_unjudged(void **stat
     free(token);
 }
 
+/* '@' stands for a good token. RFC 6750 2.3. */
+static void no_shared_cache_keeps_what_a_token_in_the_query_was_given(void **state)
+{
+    static const struct {
+        const char *line, *fields, *says; /* the service */
+        unsigned fields_heard;            /* by the client, of caching */
+        bool is_added;
+    } rows[] = {
+        { "GET /a?access_token=@", "", "", 1, true },
+        { "GET /a?access_token=@", "", "Cache-Control: public, max-age=60\r\n", 2, true },
+        { "GET /a?access_token=@", "", "Cache-Control: max-age=60, Private\r\n", 1, false },
+        { "GET /a?access_token=@", "", "Cache-Control: private=\"set-cookie\"\r\n", 2, true },
+        { "GET /a", "Authorization: Bearer @\r\n", "Cache-Control: max-age=60\r\n", 1, false },
+        { "GET /a", "Authorization: Bearer @\r\n", "", 0, false },
+        { "GET /a", "Cookie: session=@\r\n", "", 0, false },
+        { "GET /a?access_token=a.b.c", "", "", 0, false }, /* 401 */
+    };
+    struct testbed bed;
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a",
+                           "{ " SECRET_FILTER ", sources: [bearer, 'query:access_token', 'cookie:session'] }");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct client client;
+        char line[4096] = "", fields[4096] = "";
+        bed.service.headers = rows[i].says;
+        fill_in(rows[i].line, token, "", line, sizeof line);
+        fill_in(rows[i].fields, token, "", fields, sizeof fields);
+        ask(&bed, &client, line, fields);
+        if (client_count_header(&client, "Cache-Control") != rows[i].fields_heard ||
+            (strstr(client.head, "\r\nCache-Control: private\r\n") != NULL) != rows[i].is_added)
+            fail_msg("row %zu: %s", i, client.head);
+        client_release(&client);
+    }
+    testbed_stop(&bed);
+    free(token);
+}
+
 static void a_token_may_stand_in_other_places_and_goes_no_further(void **state)
 {
     char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}"), *wrong = signer_sign(&hs256, "{\"sub\":\"eve\"}");
@@ -656,6 +693,7 @@ int main(void)
         cmocka_unit_test(descriptions_hold_no_quotes_and_no_backslashes),
         cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
         cmocka_unit_test(a_scheme_without_its_space_lets_nothing_through_unjudged),
+        cmocka_unit_test(no_shared_cache_keeps_what_a_token_in_the_query_was_given),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
         cmocka_unit_test(long_numbers_of_a_token_stay_exact),
         cmocka_unit_test(forwarded_credentials_reach_the_service),
