@@ -166,8 +166,8 @@ struct service_config {
 
 enum filter_side { FILTER_ON_REQUEST, FILTER_ON_RESPONSE };
 
-/* How far a filter reaches, the widest first. */
-enum filter_scope { FILTER_SCOPE_ALL, FILTER_SCOPE_SERVICE, FILTER_SCOPE_ROUTE };
+/* How far a filter reaches, the widest first. Narrower than a plugin for some routes is what a route has in its own `filters`. */
+enum filter_scope { FILTER_SCOPE_ALL, FILTER_SCOPE_SERVICE, FILTER_SCOPE_ROUTE, FILTER_SCOPE_OWN };
 
 struct filter_config {
     const struct policy_kind *kind;

@@ -160,6 +160,18 @@ enum credential_found credential_find(const struct exchange *exchange, const str
     }
 }
 
+enum credential_found credential_take_scheme(struct slice *value, struct slice scheme)
+{
+    size_t at = scheme.length;
+    if (value->length <= at || !slice_equal_ignore_case(slice_before(*value, at), scheme)) return CREDENTIAL_NONE;
+    if (value->at[at] != ' ')
+        return header_name_is_valid(slice_of(&value->at[at], 1)) ? CREDENTIAL_NONE : CREDENTIAL_UNREADABLE;
+    while (at < value->length && value->at[at] == ' ') at++;
+    if (at < value->length && value->at[at] == '\t') return CREDENTIAL_UNREADABLE;
+    *value = slice_trim(slice_after(*value, at));
+    return CREDENTIAL_FOUND;
+}
+
 /* --- those that go on --- */
 
 struct forwarded_credential {

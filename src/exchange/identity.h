@@ -158,11 +158,17 @@ enum credential_found {
     CREDENTIAL_NONE,
     CREDENTIAL_FOUND,
     CREDENTIAL_REPEATED, /* it stands there twice: two readers could take different ones. Also "Bearer a, Bearer b" in an Authorization */
+    CREDENTIAL_UNREADABLE, /* credential_take_scheme() alone */
     CREDENTIAL_NO_MEMORY
 };
 
 /* *value as it stands there, without surrounding white space; of a query parameter decoded (http/form.h), of a cookie without the quotes around it. It may be empty. */
 enum credential_found credential_find(const struct exchange *, const struct credential_source *, struct slice *value);
+/* Takes the scheme off an Authorization's value, in any case (RFC 9110 11.1), and the spaces behind it. NONE: it is another one, or stands alone.
+ * UNREADABLE: what stands behind it is no space, as 11.4 wants, and part of no name: many a reader takes a tab or a comma for one and finds credentials there
+ * that nobody has judged. *value is as it was but where it is FOUND. */
+enum credential_found credential_take_scheme(struct slice *value, struct slice scheme);
+#define CREDENTIAL_UNREADABLE_TEXT "the credentials are malformed (a space separates them from their scheme)"
 /* No later phase and no service sees it: takes it off the request at once, all of that name. What later phases put there stays. The query
  * is taken off the target too. What credential_find() gave still holds. False: memory is short. */
 bool credential_strip(struct exchange *, const struct credential_source *) MUST_USE;

@@ -3,14 +3,24 @@
 
 #define STATUS_CLIENT_GONE 499 /* no answer was sent: the client had gone; nginx's number, known to every dashboard */
 
+/* Queries bring secrets, and so does userinfo, which no good target has (RFC 9110 4.2.4). What could not be read is cut where the one may begin and
+ * behind the last place where the other may end: of "http://user:word@host/a?b" stays "host/a". Where a query may be the rest of a password, nothing. */
+static struct slice cut_secrets(struct slice unread)
+{
+    struct slice visible = slice_before(unread, slice_find_byte(unread, '?'));
+    if (slice_starts_with(unread, SLICE("/"))) return visible;
+    size_t begin = 0;
+    for (size_t i = 0; i < unread.length; i++) {
+        if (unread.at[i] == '@') begin = i + 1;
+    }
+    return begin <= visible.length ? slice_after(visible, begin) : SLICE_ABSENT;
+}
+
 static void fill_request(struct exchange_record *record, const struct request_head *request)
 {
     record->method = request->method;
     record->method_text = request->method_text;
-    /* Queries bring secrets: what could not be read is cut where one may begin. */
-    struct slice raw = request->target.raw;
-    record->path = slice_is_absent(request->target.path) ? slice_before(raw, slice_find_byte(raw, '?'))
-                                                         : request->target.path;
+    record->path = slice_is_absent(request->target.path) ? cut_secrets(request->target.raw) : request->target.path;
     record->user_agent = headers_value(&request->headers, HEADER_USER_AGENT);
 }
 

@@ -229,18 +229,14 @@ static void api_key_release(void *compiled)
 
 /* --- finding the key --- */
 
-/* What stands behind the scheme's name, of a scheme that may carry a key. */
-static bool take_scheme(struct slice *value)
+/* What stands behind the name of a scheme that may carry a key. */
+static enum credential_found take_scheme(struct slice *value)
 {
     static const struct slice schemes[] = { { "Bearer", 6 }, { "ApiKey", 6 } };
-    size_t space = slice_find_byte(*value, ' ');
-    struct slice scheme = slice_before(*value, space);
-    for (size_t i = 0; i < COUNT_OF(schemes) && space != SLICE_NOT_FOUND; i++) {
-        if (!slice_equal_ignore_case(scheme, schemes[i])) continue;
-        *value = slice_trim(slice_after(*value, space));
-        return true;
-    }
-    return false;
+    enum credential_found found = CREDENTIAL_NONE;
+    for (size_t i = 0; i < COUNT_OF(schemes) && found == CREDENTIAL_NONE; i++)
+        found = credential_take_scheme(value, schemes[i]);
+    return found;
 }
 
 /* The first place that has one. An Authorization of another scheme is somebody else's. */
@@ -249,9 +245,8 @@ static enum credential_found find_in(const struct exchange *exchange, const stru
 {
     for (size_t i = 0; i < count; i++) {
         enum credential_found found = credential_find(exchange, &places[i], key);
-        if (found == CREDENTIAL_NONE) continue;
-        bool is_ours = places[i].key.id != HEADER_AUTHORIZATION || found != CREDENTIAL_FOUND || take_scheme(key);
-        if (is_ours) return found;
+        if (found == CREDENTIAL_FOUND && places[i].key.id == HEADER_AUTHORIZATION) found = take_scheme(key);
+        if (found != CREDENTIAL_NONE) return found;
     }
     return CREDENTIAL_NONE;
 }
@@ -274,7 +269,8 @@ static bool strip_all(struct exchange *exchange, const struct api_key_filter *fi
     for (size_t i = 0; i < filter->header_count; i++) {
         const struct credential_source *place = &filter->headers[i];
         bool is_shared = place->key.id == HEADER_AUTHORIZATION;
-        if (is_shared && find_in(exchange, place, 1, &value) != CREDENTIAL_FOUND) continue;
+        enum credential_found found = is_shared ? find_in(exchange, place, 1, &value) : CREDENTIAL_FOUND;
+        if (found != CREDENTIAL_FOUND && found != CREDENTIAL_UNREADABLE) continue;
         if (is_shared && !decides) continue;
         if (!credential_strip(exchange, place)) return false;
     }
@@ -417,6 +413,10 @@ static enum filter_result take(struct exchange *exchange, const struct api_key_f
         return identity_refuse(exchange, 400, "repeated-credentials", RULE, filter->malformed,
                                "the request brings several credentials in one place, send one");
     }
+    if (found == CREDENTIAL_UNREADABLE) {
+        return identity_refuse(exchange, 400, "malformed-credentials", RULE, filter->malformed, "%s",
+                               CREDENTIAL_UNREADABLE_TEXT);
+    }
     if (text.length > KEY_BYTES_MAX) return refuse(exchange, filter, "unknown-api-key", "there is no such API key");
     api_key_hash(text, state->hash);
     return judge(exchange, filter, state);
@@ -477,8 +477,9 @@ static void api_key_explain(struct exchange *exchange, const void *compiled, str
     if (found == CREDENTIAL_NONE) found = find_in(exchange, filter->parameters, filter->parameter_count, &text);
     if (found != CREDENTIAL_FOUND) {
         explanation_add(explanation, "%s",
-                        found == CREDENTIAL_NONE ? "the request brings no API key"
-                                                 : "would refuse several credentials in one place (400)");
+                        found == CREDENTIAL_NONE         ? "the request brings no API key"
+                        : found == CREDENTIAL_UNREADABLE ? "would refuse the request (400): " CREDENTIAL_UNREADABLE_TEXT
+                                                         : "would refuse several credentials in one place (400)");
         return;
     }
     api_key_hash(text, hash);

@@ -3,7 +3,7 @@
  * A token that this worker verified for the same policy lately is found in its cache. Another one is read, its issuer chosen by `iss`, its signature
  * held against that issuer's keys and its claims against the policy. A key that a fetched set does not hold may have been published since: the
  * request waits for a look at the issuer, at most KEYS_MS_MAX. Bearer tokens that are no JWT are left to the policies behind. 401
- * with RFC 6750's challenges; 503 where the issuer's keys can't be had, for that isn't the client's fault.
+ * with RFC 6750's challenges; 503 where the issuer's keys can't be had, for that isn't the client's fault. Answers to a token in the query are private.
  * State: the compiled policy (route); cache and verifier (worker); the token, the wait and the cache's entry (exchange). Allocates for tokens that are
  * new here alone, and where the cache keeps them. */
 #include "filters/jwt_auth.h"
@@ -17,7 +17,7 @@ struct jwt_auth_kept {
     struct jwt_verifier *verifier;
 };
 
-enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_MALFORMED, LOOK_REPEATED, LOOK_NO_MEMORY };
+enum look { LOOK_NONE, LOOK_FOUND, LOOK_NOT_ONE, LOOK_MALFORMED, LOOK_REPEATED, LOOK_UNREADABLE, LOOK_NO_MEMORY };
 
 struct jwt_auth_state {
     struct exchange_wait wait;
@@ -33,6 +33,7 @@ static bool jwt_auth_worker_start(struct exchange_worker *, void **kept);
 static void jwt_auth_worker_stop(struct exchange_worker *, void *kept);
 static enum filter_result jwt_auth_request(struct exchange *, const void *compiled, void *memory);
 static enum filter_result look_in_late_places(struct exchange *, const void *compiled, void *memory);
+static enum filter_result jwt_auth_response_head(struct exchange *, const void *compiled, void *memory);
 static void jwt_auth_finish(struct exchange *, const void *compiled, void *memory);
 static void jwt_auth_explain(struct exchange *, const void *compiled, struct explanation *);
 
@@ -52,6 +53,7 @@ const struct filter filter_jwt_auth = {
     .worker_start = jwt_auth_worker_start,
     .worker_stop = jwt_auth_worker_stop,
     .request = jwt_auth_request,
+    .response_head = jwt_auth_response_head,
     .finish = jwt_auth_finish,
     .explain = jwt_auth_explain,
 };
@@ -91,17 +93,6 @@ static void count(const struct exchange *exchange, const struct jwt_policy *poli
 
 /* --- a place --- */
 
-/* Takes "Bearer" off; a scheme's case doesn't count (RFC 9110 11.1). False: there is none. */
-static bool take_scheme(struct slice *value)
-{
-    static const struct slice bearer = { "Bearer", 6 };
-    if (value->length <= bearer.length || value->at[bearer.length] != ' ' ||
-        !slice_equal_ignore_case(slice_before(*value, bearer.length), bearer))
-        return false;
-    *value = slice_trim(slice_after(*value, bearer.length));
-    return true;
-}
-
 /* Two fields of one name that were joined on the way (RFC 9110 5.3), or a list: a token has no comma. */
 static bool is_list_of_tokens(struct slice text)
 {
@@ -127,10 +118,13 @@ static enum look look_in_place(const struct exchange *exchange, const struct jwt
     switch (credential_find(exchange, &place->source, token)) {
     case CREDENTIAL_NONE: return LOOK_NONE;
     case CREDENTIAL_REPEATED: return LOOK_REPEATED;
+    case CREDENTIAL_UNREADABLE: return LOOK_UNREADABLE;
     case CREDENTIAL_NO_MEMORY: return LOOK_NO_MEMORY;
     case CREDENTIAL_FOUND: break;
     }
-    if (!take_scheme(token) && place->has_scheme) return LOOK_NONE;
+    enum credential_found scheme = credential_take_scheme(token, SLICE("Bearer"));
+    if (place->has_scheme && scheme != CREDENTIAL_FOUND)
+        return scheme == CREDENTIAL_UNREADABLE ? LOOK_UNREADABLE : LOOK_NONE;
     if (UNLIKELY(is_list_of_tokens(*token))) return LOOK_REPEATED;
     if (LIKELY(jwt_is_one(*token))) return LOOK_FOUND;
     return has_characters_of_token(*token) ? LOOK_NOT_ONE : LOOK_MALFORMED;
@@ -155,25 +149,45 @@ static struct slice write_challenge(struct exchange *exchange, const struct jwt_
     return identity_challenge_write(exchange->arena, SLICE("Bearer"), parameters, COUNT_OF(parameters));
 }
 
-/* The claims' names in an error may be any text: what can't stand in a header is left out of it. */
+/* RFC 6750 3: no quotes, no backslashes, escaped or not, and what can stand in a header anyhow. The names of claims in an error may be any text. */
+static void make_description(char *text, size_t size)
+{
+    for (char *at = text; *at; at++) {
+        if (*at == '"') *at = '\'';
+        if (*at >= ' ' && *at < 0x7f && *at != '\\') continue;
+        snprintf(text, size, "the token is not good here");
+        return;
+    }
+}
+
 static enum filter_result refuse(struct exchange *exchange, const struct jwt_policy *policy, const struct error *error)
 {
-    const char *description = error->text;
-    for (const char *at = description; *at; at++) {
-        if (*at < ' ' || *at >= 0x7f) description = "the token is not good here";
-    }
-    struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_token"), description);
+    struct error described = *error;
+    make_description(described.text, sizeof described.text);
+    struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_token"), described.text);
     if (slice_is_absent(challenge) || error->status == 503) return answer_no_memory(exchange);
     count(exchange, policy, JWT_TOKEN_REFUSED);
     return identity_refuse(exchange, 401, error->reason, JWT_AUTH_RULE, challenge, "%s", error->text);
 }
 
-static enum filter_result refuse_repeated(struct exchange *exchange, const struct jwt_policy *policy)
+/* Who reads them behind us may read something else. */
+static enum filter_result refuse_request(struct exchange *exchange, const struct jwt_policy *policy, const char *reason,
+                                         const char *text)
 {
-    static const char text[] = "the request brings several credentials in one place, send one";
     struct slice challenge = write_challenge(exchange, policy, SLICE("invalid_request"), text);
     if (slice_is_absent(challenge)) return answer_no_memory(exchange);
-    return identity_refuse(exchange, 400, "token-repeated", JWT_AUTH_RULE, challenge, "%s", text);
+    return identity_refuse(exchange, 400, reason, JWT_AUTH_RULE, challenge, "%s", text);
+}
+
+static enum filter_result refuse_repeated(struct exchange *exchange, const struct jwt_policy *policy)
+{
+    return refuse_request(exchange, policy, "token-repeated",
+                          "the request brings several credentials in one place, send one");
+}
+
+static enum filter_result refuse_unreadable(struct exchange *exchange, const struct jwt_policy *policy)
+{
+    return refuse_request(exchange, policy, "token-malformed", CREDENTIAL_UNREADABLE_TEXT);
 }
 
 /* An Authorization that holds none of ours is somebody else's. */
@@ -181,7 +195,7 @@ static bool may_be_ours(const struct exchange *exchange, const struct jwt_place 
 {
     struct slice token;
     enum look look = place->has_scheme ? look_in_place(exchange, place, &token) : LOOK_FOUND;
-    return look == LOOK_FOUND || look == LOOK_REPEATED;
+    return look == LOOK_FOUND || look == LOOK_REPEATED || look == LOOK_UNREADABLE;
 }
 
 /* No token goes on, from whichever place, looked at or not. */
@@ -283,12 +297,14 @@ static void resume(const struct key_set_asker *asker)
     exchange_resume_from_thread(&ticket);
 }
 
-static bool ask(struct jwt_auth_state *state, struct key_set_source *source)
+static bool ask(struct jwt_auth_state *state, const struct jwt_issuer *issuer)
 {
     struct wait_ticket ticket;
     if (!exchange_wait_ticket(&state->wait, &ticket)) return false;
-    const struct key_set_asker asker = { resume, { (uintptr_t)ticket.worker, ticket.slot, ticket.generation } };
-    return key_set_source_ask(source, &asker) == KEY_SET_ASKED;
+    const struct key_set_asker asker = { resume,
+                                         issuer->cool_down_ms,
+                                         { (uintptr_t)ticket.worker, ticket.slot, ticket.generation } };
+    return key_set_source_ask(issuer->source, &asker) == KEY_SET_ASKED;
 }
 
 /* A key is not there: looked for once a token, and only if nobody did a moment ago. `why`: what is said where it is not to be had. */
@@ -298,12 +314,12 @@ static enum filter_result miss_key(struct exchange *exchange, const struct jwt_p
 {
     if (!issuer->source) return refuse(exchange, policy, why);
     if (!state->has_asked) {
-        enum key_set_asked asked = key_set_source_may_ask(issuer->source);
+        enum key_set_asked asked = key_set_source_may_ask(issuer->source, issuer->cool_down_ms);
         state->has_asked = true;
         state->was_away = asked == KEY_SET_AWAY;
         if (asked == KEY_SET_ASKED) {
             exchange_wait(exchange, &state->wait, NULL, exchange->worker->loop->now_ms + KEYS_MS_MAX);
-            state->was_away = !ask(state, issuer->source);
+            state->was_away = !ask(state, issuer);
             if (state->was_away) exchange_resume(&state->wait);
             return FILTER_WAIT;
         }
@@ -442,6 +458,7 @@ static enum filter_result look_in_late_places(struct exchange *exchange, const v
     switch (look_in_places(exchange, policy->places + first, policy->place_count - first, state)) {
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
+    case LOOK_UNREADABLE: return refuse_unreadable(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
     case LOOK_NOT_ONE: return find_nobody(exchange, policy, LOOK_NOT_ONE);
     case LOOK_MALFORMED: return find_nobody(exchange, policy, LOOK_MALFORMED);
@@ -458,6 +475,7 @@ static enum filter_result jwt_auth_request(struct exchange *exchange, const void
     switch (look_in_places(exchange, policy->places, policy->first_place_count, state)) {
     case LOOK_FOUND: return judge(exchange, policy, state);
     case LOOK_REPEATED: return refuse_repeated(exchange, policy);
+    case LOOK_UNREADABLE: return refuse_unreadable(exchange, policy);
     case LOOK_NO_MEMORY: return answer_no_memory(exchange);
     case LOOK_NOT_ONE: state->unread = LOOK_NOT_ONE; break;
     case LOOK_MALFORMED: state->unread = LOOK_MALFORMED; break;
@@ -466,6 +484,20 @@ static enum filter_result jwt_auth_request(struct exchange *exchange, const void
     if (policy->place_count == policy->first_place_count) return find_nobody(exchange, policy, state->unread);
     state->turn = (struct identity_turn){ .run = look_in_late_places, .compiled = compiled, .state = memory };
     identity_postpone(exchange, &state->turn);
+    return FILTER_NEXT;
+}
+
+/* RFC 6750 2.3: a cache knows from Authorization that an answer is for one caller alone, and doesn't from a token in the query. What else the service says
+ * of caching stays: the strictest of it counts (RFC 9111 4.2.1). */
+static enum filter_result jwt_auth_response_head(struct exchange *exchange, const void *compiled, void *memory)
+{
+    (void)compiled;
+    const struct jwt_auth_state *state = memory;
+    struct response_head *response = exchange->response;
+    bool is_in_query = state->place && state->place->source.place == CREDENTIAL_IN_QUERY;
+    if (LIKELY(!is_in_query) || response->status < 200 || response->status > 299) return FILTER_NEXT;
+    if (headers_list_has(&response->headers, HEADER_CACHE_CONTROL, SLICE("private"))) return FILTER_NEXT;
+    if (!headers_add_known(&response->headers, HEADER_CACHE_CONTROL, SLICE("private"))) respond_no_memory(exchange);
     return FILTER_NEXT;
 }
 
@@ -517,6 +549,9 @@ static void jwt_auth_explain(struct exchange *exchange, const void *compiled, st
     switch (look_in_places(exchange, policy->places, policy->place_count, &state)) {
     case LOOK_FOUND: explain_token(exchange, policy, state.token, explanation); break;
     case LOOK_REPEATED: explanation_add(explanation, "would refuse several credentials in one place (400)"); break;
+    case LOOK_UNREADABLE:
+        explanation_add(explanation, "would refuse the request (400): " CREDENTIAL_UNREADABLE_TEXT);
+        break;
     case LOOK_NOT_ONE: explanation_add(explanation, "leaves it to others: " JWT_IS_NONE); break;
     case LOOK_MALFORMED: explanation_add(explanation, "leaves them to others: " JWT_AUTH_MALFORMED); break;
     case LOOK_NO_MEMORY: explanation_add(explanation, "is short of memory"); break;

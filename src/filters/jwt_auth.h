@@ -22,6 +22,7 @@ struct jwt_issuer {
     uint32_t algorithms;           /* bits */
     struct key_set *own;           /* from PEM, a secret or an inline set; NULL: `source` has them */
     struct key_set_source *source; /* NULL: as well where nobody serves with this */
+    uint64_t cool_down_ms;         /* of a source that others may use, too, with another one */
     struct jwt_keys_seen *seen;    /* a worker; with a source */
     uint64_t age_ms_max;           /* of a source's keys since they were known to be right; 0: any */
 };

@@ -284,10 +284,10 @@ static bool use_source(const struct jwt_policy *policy, struct jwt_issuer *issue
         .url = settings->jwks_url,
         .path = settings->jwks_file,
         .authorities = settings->jwks_authorities,
-        .cool_down_ms = settings->cool_down_ms,
         .age_ms_max = settings->age_ms_max,
     };
     struct arena arena;
+    issuer->cool_down_ms = settings->cool_down_ms;
     arena_init(&arena, NULL);
     bool good = resolve_url(&arena, settings, &location.url, why) && use_location(policy, issuer, &location, why) &&
                 (slice_is_absent(location.path) || file_fits(issuer, settings, why));

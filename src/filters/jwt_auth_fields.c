@@ -98,7 +98,8 @@ static bool check_source(struct schema_reading *, const struct node *, const voi
           .fallback = "30",                                                                                            \
           .minimum = 1000,                                                                                             \
           .maximum = 3600000,                                                                                          \
-          .summary = "After a look for a key that was not known, none follows for so long." },                         \
+          .summary = "After a look for a key that was not known, none follows for so long for tokens of this "         \
+                     "policy." },                                                                                      \
         { .name = "jwksMaxAge",                                                                                        \
           .type = FIELD_SECONDS,                                                                                       \
           .into = (base) + offsetof(struct jwt_issuer_settings, age_ms_max),                                           \

@@ -11,7 +11,7 @@
 #include <openssl/param_build.h>
 
 #define NUMBER_BYTES_MAX 1024 /* RSA of 8,192 bits */
-#define EXPONENT_BYTES_MAX 4  /* a larger one makes each signature dear */
+#define EXPONENT_BYTES_MAX 4  /* as key_set_judge.c judges it */
 #define SECRET_BYTES_MAX 4096
 
 static enum jwk_outcome broken(struct error *error, const char *why)
@@ -64,6 +64,9 @@ static EVP_PKEY *make_rsa(const uint8_t *modulus, size_t modulus_length, const u
     return key;
 }
 
+/* RFC 7518 2, Base64urlUInt: as few octets as it takes; zero is one. */
+static bool has_zero_in_front(const uint8_t *number, size_t length) { return length > 1 && number[0] == 0; }
+
 static enum jwk_outcome read_rsa(const struct json_value *jwk, struct jwt_key *key, struct error *error)
 {
     uint8_t modulus[NUMBER_BYTES_MAX], exponent[EXPONENT_BYTES_MAX];
@@ -71,11 +74,8 @@ static enum jwk_outcome read_rsa(const struct json_value *jwk, struct jwt_key *k
     size_t exponent_length = read_bytes(jwk, SLICE("e"), exponent, sizeof exponent);
     if (modulus_length == 0) return broken(error, "its modulus (n) is not base64url of up to 8,192 bits");
     if (exponent_length == 0) return broken(error, "its exponent (e) is not base64url of up to 32 bits");
-    uint32_t value = 0;
-    for (size_t i = 0; i < exponent_length; i++) value = value << 8 | exponent[i];
-    /* With an exponent of 1 anybody signs. */
-    if (value < 3 || !(value & 1) || !(modulus[modulus_length - 1] & 1))
-        return broken(error, "its numbers are none of RSA's");
+    if (has_zero_in_front(modulus, modulus_length) || has_zero_in_front(exponent, exponent_length))
+        return broken(error, "its numbers (n, e) are written with a zero in front");
     key->public_key = make_rsa(modulus, modulus_length, exponent, exponent_length);
     return key->public_key ? JWK_READ : broken(error, "its numbers are none of RSA's");
 }
@@ -175,8 +175,15 @@ static jwk_reader *find_reader(struct slice type, const struct key_set_reading *
     return slice_equal(type, SLICE("oct")) && reading->takes_secrets ? read_secret : NULL;
 }
 
-/* What must not stand where everybody may read it. */
-static bool holds_private_members(const struct json_value *jwk) { return json_find(jwk, SLICE("d")) != NULL; }
+/* RFC 7518 6.2.2, 6.3.2. Whoever reads a set that somebody publishes could sign with such a key, and in a file of ours nothing needs them. */
+static bool holds_private_members(const struct json_value *jwk)
+{
+    static const struct slice names[] = { { "d", 1 },  { "p", 1 },  { "q", 1 },  { "dp", 2 },
+                                          { "dq", 2 }, { "qi", 2 }, { "oth", 3 } };
+    bool holds = false;
+    for (size_t i = 0; i < COUNT_OF(names); i++) holds |= json_find(jwk, names[i]) != NULL;
+    return holds;
+}
 
 static enum jwk_outcome read_id(const struct json_value *jwk, struct jwt_key *key, struct error *error)
 {
@@ -194,8 +201,7 @@ enum jwk_outcome jwk_read(const struct json_value *jwk, const struct key_set_rea
     if (jwk->type != JSON_OBJECT) return broken(error, "it is no JSON object");
     struct slice type = json_find_text(jwk, SLICE("kty"));
     if (slice_is_absent(type)) return broken(error, "it has no type (kty)");
-    if (reading->is_strict && holds_private_members(jwk))
-        return broken(error, "it holds a private key: leave out its private members");
+    if (holds_private_members(jwk)) return broken(error, "it holds a private key: leave out its private members");
     if (reading->is_strict && !reading->takes_secrets && slice_equal(type, SLICE("oct")))
         return broken(error, "it is a secret, and belongs into \"secret\"");
     jwk_reader *read = find_reader(type, reading);

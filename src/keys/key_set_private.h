@@ -1,4 +1,4 @@
-/* keys/key_set_private.h: how sets are put together; for key_set.c and key_set_jwk.c. */
+/* keys/key_set_private.h: how sets are put together; for key_set.c, key_set_jwk.c and key_set_judge.c. */
 #ifndef SLUICE_KEYS_KEY_SET_PRIVATE_H
 #define SLUICE_KEYS_KEY_SET_PRIVATE_H
 

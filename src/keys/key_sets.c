@@ -285,7 +285,6 @@ struct key_set_source *key_set_source_use(struct key_sets *sets, const struct ke
         list_push_back(&sets->used, &source->used);
         key_sets_order(sets, &source->arrives);
     }
-    atomic_store_explicit(&source->cool_down_ms, location->cool_down_ms, memory_order_relaxed);
     bound_age(source, location->age_ms_max);
     source->uses++;
     return source;
@@ -300,20 +299,27 @@ void key_set_source_drop(struct key_set_source *source)
 
 /* --- asking --- */
 
-enum key_set_asked key_set_source_may_ask(const struct key_set_source *source)
+bool key_set_source_is_quiet(const struct key_set_source *source, uint64_t now_ms, uint64_t cool_down_ms)
 {
     struct key_set_source *read = (struct key_set_source *)(uintptr_t)source;
-    /* In this order: whoever sees the cool-down of a fetch sees that it is under way, too, and waits for it. */
-    uint64_t quiet_until_ms = atomic_load_explicit(&read->quiet_until_ms, memory_order_acquire);
-    if (atomic_load_explicit(&read->is_fetching, memory_order_acquire) || key_sets_now_ms() >= quiet_until_ms)
-        return KEY_SET_ASKED;
+    uint64_t looked_ms = atomic_load_explicit(&read->looked_ms, memory_order_acquire);
+    uint64_t away_until_ms = atomic_load_explicit(&read->away_until_ms, memory_order_relaxed);
+    return now_ms < away_until_ms || (looked_ms > 0 && now_ms < looked_ms + cool_down_ms);
+}
+
+enum key_set_asked key_set_source_may_ask(const struct key_set_source *source, uint64_t cool_down_ms)
+{
+    struct key_set_source *read = (struct key_set_source *)(uintptr_t)source;
+    /* In this order: whoever sees the look that began a fetch sees that it is under way, too, and waits for it. */
+    bool is_quiet = key_set_source_is_quiet(source, key_sets_now_ms(), cool_down_ms);
+    if (atomic_load_explicit(&read->is_fetching, memory_order_acquire) || !is_quiet) return KEY_SET_ASKED;
     return key_set_source_is_failing(source) ? KEY_SET_AWAY : KEY_SET_RECENT;
 }
 
 enum key_set_asked key_set_source_ask(struct key_set_source *source, const struct key_set_asker *asker)
 {
     struct key_sets *sets = source->sets;
-    enum key_set_asked asked = key_set_source_may_ask(source);
+    enum key_set_asked asked = key_set_source_may_ask(source, asker->cool_down_ms);
     if (asked != KEY_SET_ASKED) return asked;
     uint32_t waiting = atomic_fetch_add_explicit(&sets->waiting, 1, memory_order_relaxed);
     struct key_set_order *order = waiting < KEY_SET_WAITING_MAX ? malloc(sizeof *order) : NULL;

@@ -1,9 +1,10 @@
 /* keys/key_sets.h: key sets that somebody else publishes, in a file or at a URL, kept fresh by one thread of their own.
  *
  * A URL's set is fetched when it is first used, then ahead of its end by HTTP's rules (Cache-Control max-age and Age, ETag; RFC 9111 5.2), and when a token
- * names a key that it doesn't hold, though after such a look not again for a cool-down. An issuer that doesn't answer, or not with keys, is tried again
- * with growing pauses (1 s to 60 s), and its last set stays. No answer is larger than KEY_SET_BYTES_MAX nor takes longer than 10 s, and no other issuer waits
- * for it; how long is too long, who uses it says for itself (key_set_source_right_ms()). A file is read when it is first used and again when it has changed (looked at every 2 s).
+ * names a key that it doesn't hold, though after such a look not again for the cool-down of who asks. An issuer that doesn't answer, or not with keys,
+ * is tried again with growing pauses (1 s to 60 s), and its last set stays. No answer is larger than KEY_SET_BYTES_MAX nor takes longer than 10 s, and no
+ * other issuer waits for it; how long is too long, who uses it says for itself (key_set_source_right_ms()). A file is read when it is first used and
+ * again when it has changed (looked at every 2 s).
  *
  * libcurl is loaded when the first URL is used. Sources of one location are one. Who verifies asks for the version (one load of an atomic),
  * and takes the set when that is another one. */
@@ -30,8 +31,6 @@ struct key_set_location {
     struct slice url;         /* http or https; absent: a file */
     struct slice path;        /* of the file, absolute */
     struct slice authorities; /* of a URL: file with the CAs that are believed; absent: the system's */
-    /* Between looks for keys that were not known; the newest use's counts for all. */
-    uint64_t cool_down_ms;
     /* Somebody doesn't believe it any longer than so: a URL is asked again ahead of that, whatever its answer says. The least of all uses counts;
      * 0: as the answer says. */
     uint64_t age_ms_max;
@@ -57,18 +56,21 @@ bool key_set_source_is_failing(const struct key_set_source *);
 
 enum key_set_asked {
     KEY_SET_ASKED,  /* `answered` will be called; it may have been already */
-    KEY_SET_RECENT, /* somebody looked within the cool-down: what isn't there is unknown */
+    KEY_SET_RECENT, /* somebody looked within this asker's cool-down: what isn't there is unknown */
     KEY_SET_AWAY,   /* the issuer doesn't answer and is tried again later, or too many wait */
 };
 
-/* A value: a ticket that may be stale by then. `answered` runs once, on the thread of the key sets, and must not block. Then look again. */
+/* A value: a ticket that may be stale by then. `answered` runs once, on the thread of the key sets, and must not block. Then look again.
+ * For `cool_down_ms` after the last look, on whosever behalf, what isn't there is unknown to this asker. Who shares a source has an own one all the
+ * same; the issuer is asked as often as the shortest allows. */
 struct key_set_asker {
     void (*answered)(const struct key_set_asker *);
+    uint64_t cool_down_ms;
     uint64_t ticket[3];
 };
 
 /* Would it make sense to ask? Changes nothing. */
-enum key_set_asked key_set_source_may_ask(const struct key_set_source *);
+enum key_set_asked key_set_source_may_ask(const struct key_set_source *, uint64_t cool_down_ms);
 /* A key is missing: is there a newer set? Never blocks. */
 enum key_set_asked key_set_source_ask(struct key_set_source *, const struct key_set_asker *);
 

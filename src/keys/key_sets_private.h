@@ -82,7 +82,7 @@ struct key_set_source {
     char *path; /* NULL: a URL */
     char *authorities;
     char *name; /* for people and labels: no two have the same */
-    _Atomic uint64_t cool_down_ms, age_ms_max;
+    _Atomic uint64_t age_ms_max;
 
     /* Of the builder's thread. */
     struct list_link used;
@@ -91,7 +91,8 @@ struct key_set_source {
 
     /* Any thread. */
     _Alignas(CACHE_LINE) _Atomic uint64_t version;
-    _Atomic uint64_t quiet_until_ms; /* who misses a key asks for no fetch before */
+    _Atomic uint64_t looked_ms; /* when somebody last missed a key and it was looked for; 0: not since a fetch failed */
+    _Atomic uint64_t away_until_ms; /* nobody asks a failing issuer before */
     atomic_bool is_fetching, is_failing;
     pthread_mutex_t lock; /* of `set`; held while a pointer is copied */
     struct key_set *set;
@@ -146,6 +147,8 @@ void key_set_source_destroy(struct key_set_source *);
 bool key_set_source_put(struct key_set_source *, struct key_set *);
 /* Reads the file anew where it has changed. False: it can't be read, or holds no keys. */
 bool key_set_source_read_file(struct key_set_source *, struct error *) MUST_USE;
+/* Has it been looked at too lately for who asks with this cool-down? */
+bool key_set_source_is_quiet(const struct key_set_source *, uint64_t now_ms, uint64_t cool_down_ms);
 /* Whoever waits looks again. */
 void key_set_source_answer(struct key_set_source *);
 

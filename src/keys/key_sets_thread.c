@@ -34,7 +34,8 @@ static void failed(struct key_set_source *source, const char *why)
     if (source->failures == 1 || source->failures % 16 == 0)
         log_warning("keys from %s cannot be had%s: %s", source->name, what_stays(source), why);
     atomic_store_explicit(&source->is_failing, true, memory_order_relaxed);
-    atomic_store_explicit(&source->quiet_until_ms, key_sets_now_ms() + pause_ms, memory_order_relaxed);
+    atomic_store_explicit(&source->away_until_ms, key_sets_now_ms() + pause_ms, memory_order_relaxed);
+    atomic_store_explicit(&source->looked_ms, 0, memory_order_relaxed); /* nothing was seen */
     settle(source, pause_ms);
 }
 
@@ -171,7 +172,7 @@ static void arrive(struct key_set_source *source)
     source->next_ms = source->path ? key_sets_now_ms() + KEY_SET_FILE_EVERY_MS : 0;
 }
 
-/* A key was missing. One look answers all who come while it is under way, and none follows within the cool-down. */
+/* A key was missing. One look answers all who come while it is under way, and none follows within the asker's cool-down. */
 static void is_asked(struct key_set_source *source, const struct key_set_asker *asker)
 {
     struct key_set_ask *ask = memory_allocate(sizeof *ask);
@@ -179,13 +180,12 @@ static void is_asked(struct key_set_source *source, const struct key_set_asker *
     source->asks = ask;
     if (source->fetch || (source->next_ms == 0 && !source->path)) return; /* under way, or about to be */
     uint64_t now_ms = key_sets_now_ms();
-    if (source->sets->stops || now_ms < atomic_load_explicit(&source->quiet_until_ms, memory_order_relaxed)) {
+    if (source->sets->stops || key_set_source_is_quiet(source, now_ms, asker->cool_down_ms)) {
         key_set_source_answer(source);
         return;
     }
-    uint64_t cool_down_ms = atomic_load_explicit(&source->cool_down_ms, memory_order_relaxed);
     atomic_store_explicit(&source->is_fetching, true, memory_order_relaxed); /* soon */
-    atomic_store_explicit(&source->quiet_until_ms, now_ms + cool_down_ms, memory_order_release);
+    atomic_store_explicit(&source->looked_ms, now_ms, memory_order_release);
     source->next_ms = 0;
 }
 

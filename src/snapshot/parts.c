@@ -110,7 +110,7 @@ struct part_list route_parts(const struct route_config *route, const struct rout
     struct part_list parts = { .items = memory_allocate_array(room, sizeof *parts.items) };
     for (int scope = FILTER_SCOPE_ALL; scope <= FILTER_SCOPE_ROUTE; scope++) add_scope(&parts, route, around, scope);
     for (size_t i = 0; i < route->filters.count; i++)
-        add_part(&parts, &own[i], FILTER_SCOPE_ROUTE, route->id, route_label(route));
+        add_part(&parts, &own[i], FILTER_SCOPE_OWN, route->id, route_label(route));
     return parts;
 }
 

@@ -58,6 +58,38 @@ def test_a_refused_request_has_a_line(gateway, backend):
     assert running.log_lines(1)[0]["status"] == 400
 
 
+SECRET = "geheim"
+
+
+@pytest.mark.parametrize("target, shown", [
+    (f"GET http://user:{SECRET}@host/j/x", "host/j/x"),
+    (f"GET http://{SECRET}@host", "host"),
+    (f"GET http://user:{SECRET}@other@host/j", "host/j"),
+    (f"GET http://user:a/{SECRET}@host/j", "host/j"),
+    (f"GET http://user:{SECRET}@host/j?key={SECRET}", "host/j"),
+    (f"GET http://user:a?{SECRET}@host/j", None),
+    (f"GET http://user:{SECRET}@host/j?mail={SECRET}@example.com", None),
+    (f"GET ftp://user:{SECRET}@host/j", "host/j"),
+    (f"GET http:/user:{SECRET}@host/j", "host/j"),
+    (f"GET user:{SECRET}@host:80", "host:80"),
+    (f"CONNECT user:{SECRET}@host:80", "host:80"),
+    # Where there is none, all but the query stays.
+    (f"GET http://ho st/j?key={SECRET}", "http://ho st/j"),
+    (f"GET ftp://host/j?key={SECRET}", "ftp://host/j"),
+    ("CONNECT host:80", "host:80"),
+    (f"GET /a@b/%zz?key={SECRET}", "/a@b/%zz"),
+    (f"GET /a@b?key={SECRET}%zz", "/a@b"),
+])
+def test_a_target_that_cannot_be_read_shows_no_credentials(gateway, backend, target, shown):
+    running = gateway(proxy(backend))
+    with running.send(f"{target} HTTP/1.1\r\nHost: host\r\n\r\n".encode()) as wire:
+        response = wire.read_response()
+    (line,) = running.log_lines(1)
+    assert response.status >= 400 and line["status"] == response.status
+    assert line["path"] == shown
+    assert SECRET not in json.dumps(line) + running.stderr() + repr(response.body)
+
+
 @pytest.mark.parametrize("agent", ['say "hi"', "back\\slash", "\xff\xfe\xfd", "\xc3\xa4\xc3\xb6", "</script>", "tab\there", "a" * 2000])
 def test_odd_bytes_stay_inside_their_string(gateway, backend, agent):
     """RFC 8259: one line is one document, whatever a client sends."""

@@ -168,6 +168,47 @@ def test_all_mistakes_are_told_at_once_with_pointer_and_mend(admin):
     assert missing["errors"][0]["pointer"] == "/serviceId"
 
 
+def test_two_plugins_of_a_kind_never_silently_stand_for_each_other(admin):
+    """The younger one used to be all that acted: of jwt-auth, say, without the audience that the other asks for."""
+    def cors(name, **fields):
+        return {"name": "cors", "instanceName": name, "config": {"origins": ["*"]}, **fields}
+
+    for name in ("s", "t"):
+        admin.api.post("/admin/services", json=service(name)).raise_for_status()
+    for name in ("one", "two"):
+        admin.api.post("/admin/routes", json=route(name, f"/{name}", "s")).raise_for_status()
+    older = admin.api.post("/admin/plugins", json=cors("older", routes=["one"])).json()
+    refused = problem(admin.api.post("/admin/plugins", json=cors("younger", routes=["one", "two"])), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == ["/config"]
+    assert refused["errors"][0]["message"] == '"cors" is there for route "one" already, in the same scope, by plugin "older"'
+    assert '"filters"' in refused["errors"][0]["hint"]
+
+    # Disabled it acts nowhere; enabled it would.
+    admin.api.post("/admin/plugins", json=cors("younger", routes=["one", "two"], enabled=False)).raise_for_status()
+    refused = problem(admin.api.patch("/admin/plugins/younger", json={"enabled": True}), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == ["/config"]
+    assert admin.api.patch("/admin/plugins/younger", json={"enabled": True, "routes": ["two"]}).status_code == 200
+
+    # Whichever of them is written, and whatever brings them together.
+    refused = problem(admin.api.patch("/admin/plugins/older", json={"routes": ["one", "two"]}), 422, "invalid")
+    assert refused["errors"][0]["pointer"].startswith("/plugins/") and '"older"' in refused["errors"][0]["message"]
+    own = {"filters": [{"type": "cors", "origins": ["*"]}]}
+    assert admin.api.patch("/admin/routes/two", json=own).status_code == 200
+    assert admin.api.patch("/admin/plugins/older", json={"routes": ["one", "two"]}).status_code == 200, "the route's own stands for both"
+    problem(admin.api.patch("/admin/routes/two", json={"filters": []}), 422, "invalid")
+    assert admin.api.get("/admin/plugins/older").json()["id"] == older["id"]
+
+    # Each guards a service, and a route that ends in both is neither's.
+    for name in ("older", "younger"):
+        admin.api.delete(f"/admin/plugins/{name}").raise_for_status()
+    for name in ("s", "t"):
+        admin.api.post("/admin/plugins", json=cors(f"for-{name}", services=[name])).raise_for_status()
+    both = {"name": "both", "path": "/both", "split": {"services": [{"serviceId": "s", "weight": 1}, {"serviceId": "t", "weight": 1}]}}
+    refused = problem(admin.api.post("/admin/routes", json=both), 422, "invalid")
+    assert '"both"' in refused["errors"][0]["message"]
+    assert admin.api.post("/admin/routes", json={**both, **own}).status_code == 201
+
+
 @pytest.mark.parametrize("name", ["a b", "a/b", "ünïcode", "100%", "a?b#c", "a+b", "a;b", "日本", "quote\"s", "...", "a:b@c"])
 def test_names_with_odd_characters_work_percent_encoded(admin, name):
     made = admin.api.post("/admin/services", json=service(name))

@@ -134,6 +134,55 @@ static void a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count(voi
         "  { type: add-header, name: X-A, value: a }, { type: add-header, name: X-A, value: b } ] }]\n"));
 }
 
+/* The last that was written used to stand for both: with two of jwt-auth the audience that the first one asks for was gone. */
+static void a_kind_twice_in_one_scope_is_a_mistake_wherever_it_is_written(void **state)
+{
+    static const struct {
+        const char *first, *second, *route, *mistake; /* NULL: it is none */
+    } rows[] = {
+        { "", "", "", "\"cors\" is there for all routes already, in the same scope, by plugin \"one\" (line 4)" },
+        { "routes: [a], ", "routes: [a], ", "", "\"cors\" is there for route \"a\" already, in the same scope" },
+        { "services: [one], ", "services: [one], ", "",
+          "\"cors\" is there for route \"a\" already, in the same scope" },
+        /* What orders a phase chooses none. */
+        { "priority: 9, ", "", "", "\"cors\" is there for all routes already" },
+        /* One of them acts, and it is plain which. */
+        { "enabled: false, ", "", "", NULL },
+        { "", "enabled: false, ", "", NULL },
+        { "", "routes: [a], ", "", NULL },
+        { "", "services: [one], ", "", NULL },
+        { "services: [one], ", "routes: [a], ", "", NULL },
+        { "routes: [a], ", "routes: [b], ", "", NULL },
+        /* The route's own stands for both. */
+        { "routes: [a], ", "routes: [a], ", ", filters: [{ type: cors, allowedOrigins: ['*'] }]", NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char *text = memory_format("plugins:\n"
+                                   "  - { name: cors, instanceName: one, %sconfig: { allowedOrigins: ['*'] } }\n"
+                                   "  - { name: cors, instanceName: two, %sconfig: { allowedOrigins: ['*'] } }\n"
+                                   "routes:\n"
+                                   "  - { name: a, path: /a, serviceId: one%s }\n"
+                                   "  - { name: b, path: /b, respond: { status: 200 } }\n",
+                                   rows[i].first, rows[i].second, rows[i].route);
+        char *problems = testbed_problems(text);
+        if (!problems != !rows[i].mistake) fail_msg("%s%s", text, problems ? problems : "");
+        if (problems && !strstr(problems, rows[i].mistake)) fail_msg("%s%s", text, problems);
+        if (problems && !strstr(problems, "test.yaml:5:")) fail_msg("%s%s", text, problems);
+        if (problems && !strstr(problems, "stands for both")) fail_msg("%s%s", text, problems);
+        free(problems);
+        free(text);
+    }
+}
+
+/* Plugins without `config` stand in one list, whomever they are for. */
+static void plugins_of_two_scopes_are_no_doubles_for_standing_in_one_list(void **state)
+{
+    assert_null(testbed_problems("plugins:\n"
+                                 "  - { name: security-headers, instanceName: wide }\n"
+                                 "  - { name: security-headers, instanceName: narrow, routes: [a] }\n"
+                                 "routes: [{ name: a, path: /a, serviceId: one }]\n"));
+}
+
 static void all_that_cannot_be_compiled_is_told_at_once(void **state)
 {
     char *problems = testbed_problems("routes:\n"
@@ -231,6 +280,8 @@ int main(void)
         cmocka_unit_test(which_of_the_scopes_it_was_shows_on_the_answer),
         cmocka_unit_test(edits_of_all_scopes_apply_global_first),
         cmocka_unit_test(a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count),
+        cmocka_unit_test(a_kind_twice_in_one_scope_is_a_mistake_wherever_it_is_written),
+        cmocka_unit_test(plugins_of_two_scopes_are_no_doubles_for_standing_in_one_list),
         cmocka_unit_test(all_that_cannot_be_compiled_is_told_at_once),
         cmocka_unit_test(a_global_plugin_is_checked_against_each_route),
         cmocka_unit_test(those_of_a_kind_that_belong_together_become_one_link),

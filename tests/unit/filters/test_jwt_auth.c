@@ -111,6 +111,38 @@ static void challenges_say_what_rfc_6750_says(void **state)
     free(bad);
 }
 
+/* RFC 6750 3: %x20-21 / %x23-5B / %x5D-7E, and quotes around it. Text and log say the claim's name as it is. */
+static void descriptions_hold_no_quotes_and_no_backslashes(void **state)
+{
+    static const struct {
+        const char *claim, *description, *detail;
+    } rows[] = {
+        { "exp", "the token has no claim 'exp'", "the token has no claim \\\"exp\\\"" },
+        { "a\\\"b", "the token has no claim 'a'b'", "a\\\"b" },
+        { "a\\\\b", "the token is not good here", "a\\\\b" },
+        { "a\\u00e4", "the token is not good here", "a\xc3\xa4" },
+    };
+    char *token = bearer(&hs512, "{}");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        char *filter = memory_format("{ " SECRET_FILTER ", requiredClaims: [\"%s\"] }", rows[i].claim);
+        char *expected = memory_format("error_description=\"%s\"", rows[i].description);
+        testbed_start_filtered(&bed, "/a", filter);
+        ask(&bed, &client, "GET /a", token);
+        assert_int_equal(client.status, 401);
+        struct slice challenge = client_header(&client, "WWW-Authenticate");
+        if (slice_find(challenge, slice_from_cstring(expected)) == SLICE_NOT_FOUND)
+            fail_msg("%s: %.*s", filter, SLICE_PRINT(challenge));
+        assert_true(slice_find_byte(challenge, '\\') == SLICE_NOT_FOUND);
+        if (!strstr(client.body, rows[i].detail)) fail_msg("%s: %s", filter, client.body);
+        client_release(&client);
+        testbed_stop(&bed);
+        free(filter), free(expected);
+    }
+    free(token);
+}
+
 /* '@' stands for a good token. What can't be read is a bad request (RFC 6750 3.1), and no reader behind us gets to choose from it. */
 static void several_credentials_and_malformed_ones_are_bad_requests(void **state)
 {
@@ -150,6 +182,79 @@ static void several_credentials_and_malformed_ones_are_bad_requests(void **state
         client_release(&client);
     }
     assert_int_equal(bed.service.requests, 0);
+    testbed_stop(&bed);
+    free(token);
+}
+
+/* '@' stands for a good token. RFC 9110 11.4: 1*SP. Readers that split at white space find a token behind a tab too, and nobody had judged it where
+ * those without credentials are let in. */
+static void a_scheme_without_its_space_lets_nothing_through_unjudged(void **state)
+{
+    static const struct {
+        const char *fields;
+        unsigned status;
+    } rows[] = {
+        { "Authorization: Bearer\t@\r\n", 400 },  { "Authorization: bearer\t@\r\n", 400 },
+        { "Authorization: Bearer \t@\r\n", 400 }, { "Authorization: Bearer\xa0@\r\n", 400 },
+        { "Authorization: Bearer,@\r\n", 400 },   { "Authorization: Bearer=@\r\n", 400 },
+        { "Authorization: Bearer\t\r\n", 200 }, /* nothing stands behind it */
+        { "Authorization: Bearer\r\n", 200 },     { "Authorization: Bearer    @\r\n", 200 },
+        { "Authorization: Bearers @\r\n", 200 }, /* another scheme */
+        { "Authorization: Basic\t@\r\n", 200 },
+    };
+    struct testbed bed;
+    struct client client;
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a", "{ " SECRET_FILTER ", anonymous: allow }, { type: api-key }");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char fields[4096];
+        unsigned before = (unsigned)bed.service.requests;
+        fill_in(rows[i].fields, token, "", fields, sizeof fields);
+        ask(&bed, &client, "GET /a", fields);
+        if (client.status != rows[i].status) fail_msg("row %zu: %u %s", i, client.status, client.body);
+        assert_int_equal(bed.service.requests - before, client.status == 200);
+        bool is_bad_request = slice_find(client_header(&client, "WWW-Authenticate"),
+                                         SLICE("error=\"invalid_request\"")) != SLICE_NOT_FOUND;
+        assert_true(is_bad_request == (client.status == 400));
+        client_release(&client);
+    }
+    testbed_stop(&bed);
+    free(token);
+}
+
+/* '@' stands for a good token. RFC 6750 2.3. */
+static void no_shared_cache_keeps_what_a_token_in_the_query_was_given(void **state)
+{
+    static const struct {
+        const char *line, *fields, *says; /* the service */
+        unsigned fields_heard;            /* by the client, of caching */
+        bool is_added;
+    } rows[] = {
+        { "GET /a?access_token=@", "", "", 1, true },
+        { "GET /a?access_token=@", "", "Cache-Control: public, max-age=60\r\n", 2, true },
+        { "GET /a?access_token=@", "", "Cache-Control: max-age=60, Private\r\n", 1, false },
+        { "GET /a?access_token=@", "", "Cache-Control: private=\"set-cookie\"\r\n", 2, true },
+        { "GET /a", "Authorization: Bearer @\r\n", "Cache-Control: max-age=60\r\n", 1, false },
+        { "GET /a", "Authorization: Bearer @\r\n", "", 0, false },
+        { "GET /a", "Cookie: session=@\r\n", "", 0, false },
+        { "GET /a?access_token=a.b.c", "", "", 0, false }, /* 401 */
+    };
+    struct testbed bed;
+    char *token = signer_sign(&hs512, "{\"sub\":\"bob\"}");
+    testbed_start_filtered(&bed, "/a",
+                           "{ " SECRET_FILTER ", sources: [bearer, 'query:access_token', 'cookie:session'] }");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct client client;
+        char line[4096] = "", fields[4096] = "";
+        bed.service.headers = rows[i].says;
+        fill_in(rows[i].line, token, "", line, sizeof line);
+        fill_in(rows[i].fields, token, "", fields, sizeof fields);
+        ask(&bed, &client, line, fields);
+        if (client_count_header(&client, "Cache-Control") != rows[i].fields_heard ||
+            (strstr(client.head, "\r\nCache-Control: private\r\n") != NULL) != rows[i].is_added)
+            fail_msg("row %zu: %s", i, client.head);
+        client_release(&client);
+    }
     testbed_stop(&bed);
     free(token);
 }
@@ -634,7 +739,10 @@ int main(void)
         cmocka_unit_test(an_opaque_bearer_is_not_nobody_to_any_policy),
         cmocka_unit_test(the_flat_form_lets_in_whose_token_is_good),
         cmocka_unit_test(challenges_say_what_rfc_6750_says),
+        cmocka_unit_test(descriptions_hold_no_quotes_and_no_backslashes),
         cmocka_unit_test(several_credentials_and_malformed_ones_are_bad_requests),
+        cmocka_unit_test(a_scheme_without_its_space_lets_nothing_through_unjudged),
+        cmocka_unit_test(no_shared_cache_keeps_what_a_token_in_the_query_was_given),
         cmocka_unit_test(a_token_may_stand_in_other_places_and_goes_no_further),
         cmocka_unit_test(long_numbers_of_a_token_stay_exact),
         cmocka_unit_test(forwarded_credentials_reach_the_service),

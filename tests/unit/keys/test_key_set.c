@@ -4,6 +4,7 @@
 #include "keys/key_set.h"
 #include "keys/signer.h"
 
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 
 static const struct key_set_reading lenient = { 0 }, strict = { .is_strict = true },
@@ -27,6 +28,13 @@ static int release_signers(void **state)
     struct signer *all[] = { &rsa, &p256, &p384, &p521, &ed25519, &secret };
     for (size_t i = 0; i < COUNT_OF(all); i++) signer_release(all[i]);
     return 0;
+}
+
+static bool is_taken(struct key_set *set)
+{
+    bool taken = set != NULL;
+    key_set_drop(set);
+    return taken;
 }
 
 #define ALL_RSA                                                                                               \
@@ -108,15 +116,18 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
          *y = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_Y, 32);
     char *wrong_point = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, x);
     char *wrong_curve = memory_format("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
+    char *zero_e = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AAEAAQ\"}", big_n);
     char *private_one = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\",\"d\":\"AA\"}", x,
                                       y);
     const struct {
         const char *jwk, *why;
     } rows[] = {
         { weak, "at least 2048 bits, this one 1024" },
-        { one, "none of RSA's" },
-        { padded_one, "none of RSA's" },
-        { even, "none of RSA's" },
+        { one, "at least 3" },
+        { padded_one, "zero in front" },
+        { zero_e, "zero in front" },
+        { "{\"kty\":\"RSA\",\"n\":\"AP__\",\"e\":\"AQAB\"}", "zero in front" },
+        { even, "exponent (e) is odd" },
         { large, "up to 32 bits" },
         { wrong_point, "not on its curve" },
         { wrong_curve, "not their curve's size" },
@@ -146,10 +157,36 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     assert_int_equal(key_set_left_out(set), 2);
     assert_int_equal(key_set_algorithms(set), JWT_BIT(JWT_ES384));
     key_set_drop(set);
-    char *all[] = { n, big_n, weak,        one,         padded_one,  even, large,
-                    x, y,     wrong_point, wrong_curve, private_one, good, text };
+    char *all[] = { n, big_n, weak,        one,         padded_one,  zero_e, even, large,
+                    x, y,     wrong_point, wrong_curve, private_one, good,   text };
     for (size_t i = 0; i < COUNT_OF(all); i++) free(all[i]);
     EVP_PKEY_free(small);
+}
+
+/* Whoever reads the set can sign with such a key, or the file holds more than it has to. */
+static void a_key_with_private_members_counts_nowhere(void **state)
+{
+    static const char *const members[] = { "d", "p", "q", "dp", "dq", "qi", "oth" };
+    const struct signer *signers[] = { &rsa, &p256, &ed25519 };
+    const struct key_set_reading *readings[] = { &lenient, &strict, &with_secrets };
+    char *good = signer_jwk(&p384, "");
+    for (size_t i = 0; i < COUNT_OF(members) * COUNT_OF(signers) * COUNT_OF(readings); i++) {
+        const struct signer *signer = signers[i % COUNT_OF(signers)];
+        const struct key_set_reading *reading = readings[i / COUNT_OF(signers) % COUNT_OF(readings)];
+        const char *member = members[i / COUNT_OF(signers) / COUNT_OF(readings)];
+        if (signer != &rsa && strcmp(member, "d") != 0) continue;
+        struct error error = { .text = "" };
+        char *more = memory_format(",\"%s\":\"AQAB\"", member), *jwk = signer_jwk(signer, more);
+        char *both = memory_format("{\"keys\":[%s,%s]}", jwk, good);
+        if (is_taken(key_set_read_jwks(slice_from_cstring(jwk), reading, &error))) fail_msg("was taken: %s", jwk);
+        if (!strstr(error.text, "private key")) fail_msg("%s: %s", jwk, error.text);
+        struct key_set *set = key_set_read_jwks(slice_from_cstring(both), reading, &error);
+        assert_true(!set == reading->is_strict);
+        if (set) assert_int_equal(key_set_algorithms(set), JWT_BIT(JWT_ES384));
+        key_set_drop(set);
+        free(more), free(jwk), free(both);
+    }
+    free(good);
 }
 
 static void foreign_kinds_are_no_error_but_no_keys(void **state)
@@ -276,16 +313,203 @@ static void pem_holds_public_keys_and_certificates(void **state)
     for (size_t i = 0; i < COUNT_OF(all); i++) free(all[i]);
 }
 
+/* --- keys by which anybody signs --- */
+
+/* As PEM and as a JWK, from who publishes and from who writes it down: no way in is wider than another. */
+static void expect_refused_everywhere(EVP_PKEY *key, const char *jwk, const char *why)
+{
+    struct error error = { .text = "" };
+    char *pem = write_pem(key, false);
+    if (is_taken(key_set_read_pem(slice_from_cstring(pem), &error))) fail_msg("in PEM was taken: %s", jwk);
+    if (!strstr(error.text, why)) fail_msg("%s: %s", jwk, error.text);
+    if (is_taken(key_set_read_jwks(slice_from_cstring(jwk), &strict, &error))) fail_msg("was taken: %s", jwk);
+    if (!strstr(error.text, why)) fail_msg("%s: %s", jwk, error.text);
+    if (is_taken(key_set_read_jwks(slice_from_cstring(jwk), &lenient, &error))) fail_msg("was taken: %s", jwk);
+    free(pem);
+}
+
+static EVP_PKEY *rsa_of_numbers(const BIGNUM *n, unsigned long exponent)
+{
+    EVP_PKEY *key = NULL;
+    BIGNUM *e = BN_new();
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *making = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    PROMISE(BN_set_word(e, exponent) == 1);
+    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1);
+    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1);
+    OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(builder);
+    PROMISE(EVP_PKEY_fromdata_init(making) == 1);
+    PROMISE(EVP_PKEY_fromdata(making, &key, EVP_PKEY_PUBLIC_KEY, parameters) == 1);
+    OSSL_PARAM_free(parameters);
+    OSSL_PARAM_BLD_free(builder);
+    EVP_PKEY_CTX_free(making);
+    BN_free(e);
+    return key;
+}
+
+static void rsa_numbers_by_which_anybody_signs_are_refused_in_every_form(void **state)
+{
+    BIGNUM *n = NULL, *even = NULL;
+    PROMISE(EVP_PKEY_get_bn_param(rsa.key, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
+    even = BN_dup(n);
+    PROMISE(BN_sub_word(even, 1) == 1);
+    const struct {
+        const BIGNUM *n;
+        unsigned long e;
+        const char *why; /* NULL: it is a good key */
+    } rows[] = {
+        { n, 0, "exponent (e) is odd and at least 3" },
+        { n, 1, "exponent (e) is odd and at least 3" },
+        { n, 2, "exponent (e) is odd and at least 3" },
+        { n, 65536, "exponent (e) is odd and at least 3" },
+        { n, 0x100000001, "of up to 32 bits" },
+        { even, 65537, "modulus (n) is odd" },
+        { n, 3, NULL },
+        { n, 0xffffffff, NULL },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct error error;
+        EVP_PKEY *key = rsa_of_numbers(rows[i].n, rows[i].e);
+        char *modulus = signer_number(key, OSSL_PKEY_PARAM_RSA_N, 0);
+        char *exponent = rows[i].e ? signer_number(key, OSSL_PKEY_PARAM_RSA_E, 0) : memory_copy_slice(SLICE("AA"));
+        char *jwk = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", modulus, exponent);
+        char *pem = write_pem(key, false);
+        if (rows[i].why) {
+            expect_refused_everywhere(key, jwk, rows[i].why);
+        } else {
+            assert_true(is_taken(key_set_read_pem(slice_from_cstring(pem), &error)));
+            assert_true(is_taken(key_set_read_jwks(slice_from_cstring(jwk), &strict, &error)));
+        }
+        free(modulus), free(exponent), free(jwk), free(pem);
+        EVP_PKEY_free(key);
+    }
+    BN_free(n);
+    BN_free(even);
+}
+
+/* Hexadecimal, little-endian as in RFC 8032 5.1.2. */
+static void expect_edwards_refused(int type, const char *hexadecimal, const char *why)
+{
+    uint8_t bytes[57] = { 0 };
+    size_t size = strlen(hexadecimal) / 2;
+    for (size_t i = 0; i < size; i++) {
+        unsigned value;
+        PROMISE(sscanf(hexadecimal + 2 * i, "%2x", &value) == 1);
+        bytes[i] = (uint8_t)value;
+    }
+    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(type, NULL, bytes, size);
+    char *x = signer_encode(bytes, size);
+    char *jwk = memory_format("{\"kty\":\"OKP\",\"crv\":\"%s\",\"x\":\"%s\"}",
+                              type == EVP_PKEY_ED448 ? "Ed448" : "Ed25519", x);
+    PROMISE(key != NULL);
+    expect_refused_everywhere(key, jwk, why);
+    EVP_PKEY_free(key);
+    free(x), free(jwk);
+}
+
+/* One signature is good for each eighth message at least, whoever makes it. */
+static void points_of_small_order_are_refused_in_every_form(void **state)
+{
+    static const char *const points_25519[] = {
+        "0100000000000000000000000000000000000000000000000000000000000000", /* the neutral one */
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", /* order 2 */
+        "0000000000000000000000000000000000000000000000000000000000000000", /* order 4 */
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", /* order 8 */
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        "0100000000000000000000000000000000000000000000000000000000000080", /* x is 0 and said to be odd */
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    };
+    /* 28 bytes each, as 448 is two times 224. */
+    static const char zeros[] = "00000000000000000000000000000000000000000000000000000000",
+                      ones[] = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    char *points_448[] = {
+        memory_format("01%s%s00", zeros + 2, zeros),     /* the neutral one */
+        memory_format("fe%sfe%s00", ones + 2, ones + 2), /* order 2 */
+        memory_format("%s%s00", zeros, zeros),           /* order 4 */
+        memory_format("%s%s80", zeros, zeros),
+        memory_format("01%s%s80", zeros + 2, zeros), /* x is 0 and said to be odd */
+        memory_format("fe%sfe%s80", ones + 2, ones + 2),
+    };
+    for (size_t i = 0; i < COUNT_OF(points_25519); i++)
+        expect_edwards_refused(EVP_PKEY_ED25519, points_25519[i], "anybody can sign");
+    for (size_t i = 0; i < COUNT_OF(points_448); i++) {
+        expect_edwards_refused(EVP_PKEY_ED448, points_448[i], "anybody can sign");
+        free(points_448[i]);
+    }
+}
+
+/* RFC 8032 5.1.3, 5.2.3: y is smaller than p. A point has one spelling, or a list of bad ones would not hold. */
+static void points_have_one_spelling(void **state)
+{
+    static const char *const points_25519[] = {
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", /* p */
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    };
+    static const char zeros[] = "00000000000000000000000000000000000000000000000000000000",
+                      ones[] = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    char *points_448[] = {
+        memory_format("%sfe%s00", ones, ones + 2),                                        /* p */
+        memory_format("%sff%s00", zeros, ones + 2),                                       /* p + 1 */
+        memory_format("%s%s80", ones, ones), memory_format("05%s%s01", zeros + 2, zeros), /* more than 448 bits */
+    };
+    for (size_t i = 0; i < COUNT_OF(points_25519); i++)
+        expect_edwards_refused(EVP_PKEY_ED25519, points_25519[i], "not written as RFC 8032");
+    for (size_t i = 0; i < COUNT_OF(points_448); i++) {
+        expect_edwards_refused(EVP_PKEY_ED448, points_448[i], "not written as RFC 8032");
+        free(points_448[i]);
+    }
+}
+
+static void good_keys_of_edwards_curves_are_none_of_them(void **state)
+{
+    static const char *const types[] = { "ED25519", "ED448" };
+    for (size_t i = 0; i < 64; i++) {
+        struct error error;
+        EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, types[i % 2]);
+        char *pem = write_pem(key, false);
+        struct key_set *set = key_set_read_pem(slice_from_cstring(pem), &error);
+        if (!set) fail_msg("%s: %s", pem, error.text);
+        assert_int_equal(key_set_at(set, 0)->signature_bytes, i % 2 ? 114 : 64);
+        key_set_drop(set);
+        EVP_PKEY_free(key);
+        free(pem);
+    }
+}
+
+/* The point at infinity, which SEC 1 2.3.3 writes as one byte: what is signed with it depends on no secret. */
+static void no_key_is_the_point_at_infinity(void **state)
+{
+    struct error error;
+    assert_false(is_taken(key_set_read_pem(SLICE("-----BEGIN PUBLIC KEY-----\n"
+                                                 "MBkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDAgAA\n"
+                                                 "-----END PUBLIC KEY-----\n"),
+                                           &error)));
+    assert_non_null(strstr(error.text, "point"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_verifies_what_its_type_its_curve_and_its_alg_say),
         cmocka_unit_test(secrets_count_only_where_nobody_else_reads),
         cmocka_unit_test(weak_and_broken_keys_are_left_out_or_refused),
+        cmocka_unit_test(a_key_with_private_members_counts_nowhere),
         cmocka_unit_test(foreign_kinds_are_no_error_but_no_keys),
         cmocka_unit_test(sets_are_bounded),
         cmocka_unit_test(equal_sets_have_equal_versions_and_others_others),
         cmocka_unit_test(pem_holds_public_keys_and_certificates),
+        cmocka_unit_test(rsa_numbers_by_which_anybody_signs_are_refused_in_every_form),
+        cmocka_unit_test(points_of_small_order_are_refused_in_every_form),
+        cmocka_unit_test(points_have_one_spelling),
+        cmocka_unit_test(good_keys_of_edwards_curves_are_none_of_them),
+        cmocka_unit_test(no_key_is_the_point_at_infinity),
     };
     return cmocka_run_group_tests(tests, make_signers, release_signers);
 }

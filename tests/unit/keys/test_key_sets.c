@@ -206,6 +206,7 @@ static unsigned issuer_was_asked(void)
 
 struct waiter {
     _Atomic unsigned answers;
+    uint64_t cool_down_ms;
 };
 
 static void answered(const struct key_set_asker *asker)
@@ -215,7 +216,7 @@ static void answered(const struct key_set_asker *asker)
 
 static enum key_set_asked ask(struct key_set_source *source, struct waiter *waiter)
 {
-    const struct key_set_asker asker = { answered, { (uintptr_t)waiter } };
+    const struct key_set_asker asker = { answered, waiter->cool_down_ms, { (uintptr_t)waiter } };
     return key_set_source_ask(source, &asker);
 }
 
@@ -234,11 +235,11 @@ static struct key_sets *start(void)
     return sets;
 }
 
-static struct key_set_source *use_url(struct key_sets *sets, const char *path, uint64_t cool_down_ms)
+static struct key_set_source *use_url(struct key_sets *sets, const char *path)
 {
     struct error error;
     char *url = memory_format("http://user:word@127.0.0.1:%u%s", issuer.port, path);
-    const struct key_set_location location = { .url = slice_from_cstring(url), .cool_down_ms = cool_down_ms };
+    const struct key_set_location location = { .url = slice_from_cstring(url) };
     struct key_set_source *source = key_set_source_use(sets, &location, &error);
     assert_non_null(source);
     free(url);
@@ -251,8 +252,7 @@ static void a_set_is_fetched_once_for_all_who_use_it(void **state)
     struct key_sets *sets = start();
     unsigned before = issuer_was_asked();
     issuer_publishes("", &signer);
-    struct key_set_source *source = use_url(sets, "/keys?token=geheim", 1000),
-                          *again = use_url(sets, "/keys?token=geheim", 1000);
+    struct key_set_source *source = use_url(sets, "/keys?token=geheim"), *again = use_url(sets, "/keys?token=geheim");
     assert_ptr_equal(source, again);
     WAIT_FOR(key_set_source_version(source) != 0);
     assert_int_equal(issuer_was_asked() - before, 1);
@@ -290,7 +290,7 @@ static void what_the_answers_head_says_of_its_end_is_followed(void **state)
         struct key_sets *sets = start();
         uint64_t before_ms = key_sets_now_ms();
         issuer_publishes(rows[i].fields, &signer);
-        struct key_set_source *source = use_url(sets, "/fresh", 1000);
+        struct key_set_source *source = use_url(sets, "/fresh");
         WAIT_FOR(key_set_source_version(source) != 0);
         key_sets_stop(sets);
         uint64_t after_ms = source->next_ms - before_ms;
@@ -317,7 +317,7 @@ static void a_name_holds_no_password_and_no_query(void **state)
     struct key_sets *sets = start();
     char *name = NULL;
     issuer_publishes("", &signer);
-    struct key_set_source *source = use_url(sets, "/keys?token=geheim", 1000);
+    struct key_set_source *source = use_url(sets, "/keys?token=geheim");
     WAIT_FOR(key_set_source_version(source) != 0);
     key_sets_visit(sets, see_name, &name);
     char *expected = memory_format("http://127.0.0.1:%u/keys", issuer.port);
@@ -334,7 +334,7 @@ static void a_missing_key_is_looked_for_once_within_the_cool_down(void **state)
     struct key_sets *sets = start();
     struct waiter waiters[20] = { 0 };
     issuer_publishes("ETag: \"v1\"\r\n", &old);
-    struct key_set_source *source = use_url(sets, "/rotating", 60000);
+    struct key_set_source *source = use_url(sets, "/rotating");
     WAIT_FOR(key_set_source_version(source) != 0);
     uint64_t version = key_set_source_version(source);
     unsigned before = issuer_was_asked();
@@ -342,14 +342,17 @@ static void a_missing_key_is_looked_for_once_within_the_cool_down(void **state)
     pthread_mutex_lock(&issuer.lock);
     issuer.delay_ms = 2000; /* so that all of them come while it is under way, on a machine that is busy too */
     pthread_mutex_unlock(&issuer.lock);
-    for (size_t i = 0; i < COUNT_OF(waiters); i++) assert_int_equal(ask(source, &waiters[i]), KEY_SET_ASKED);
+    for (size_t i = 0; i < COUNT_OF(waiters); i++) {
+        waiters[i].cool_down_ms = 60000;
+        assert_int_equal(ask(source, &waiters[i]), KEY_SET_ASKED);
+    }
     for (size_t i = 0; i < COUNT_OF(waiters); i++) WAIT_FOR(atomic_load(&waiters[i].answers) == 1);
     assert_int_equal(issuer_was_asked() - before, 1);
     assert_true(key_set_source_version(source) != version);
     assert_non_null(strstr(issuer.last, "If-None-Match: \"v1\""));
     /* A storm of names that nobody knows reaches no issuer, and waits for nothing. */
     for (int i = 0; i < 1000; i++) {
-        assert_int_equal(key_set_source_may_ask(source), KEY_SET_RECENT);
+        assert_int_equal(key_set_source_may_ask(source, 60000), KEY_SET_RECENT);
         assert_int_equal(ask(source, &waiters[0]), KEY_SET_RECENT);
     }
     assert_int_equal(issuer_was_asked() - before, 1);
@@ -360,6 +363,37 @@ static void a_missing_key_is_looked_for_once_within_the_cool_down(void **state)
     signer_release(&new);
 }
 
+/* Two policies of one URL: the cool-down that was compiled last used to be both's. */
+static void who_shares_a_source_keeps_an_own_cool_down(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "one");
+    struct key_sets *sets = start();
+    struct waiter patient = { .cool_down_ms = 3600000 }, hasty = { .cool_down_ms = 1 };
+    issuer_publishes("", &signer);
+    struct key_set_source *source = use_url(sets, "/shared"), *again = use_url(sets, "/shared");
+    assert_ptr_equal(source, again);
+    WAIT_FOR(key_set_source_version(source) != 0);
+    WAIT_FOR(key_set_source_may_ask(source, 3600000) == KEY_SET_ASKED);
+    assert_int_equal(ask(source, &patient), KEY_SET_ASKED);
+    WAIT_FOR(atomic_load(&patient.answers) == 1);
+    unsigned before = issuer_was_asked();
+    for (unsigned i = 1; i <= 3; i++) {
+        usleep(2000);
+        assert_int_equal(ask(source, &patient), KEY_SET_RECENT);
+        assert_int_equal(ask(source, &hasty), KEY_SET_ASKED);
+        WAIT_FOR(atomic_load(&hasty.answers) == i);
+        assert_int_equal(issuer_was_asked() - before, i);
+    }
+    assert_int_equal(atomic_load(&patient.answers), 1);
+    /* Whom the look was for is no matter: it was one. */
+    hasty.cool_down_ms = 60000;
+    assert_int_equal(ask(source, &hasty), KEY_SET_RECENT);
+    key_set_source_drop(again);
+    key_set_source_drop(source);
+    key_sets_destroy(sets);
+    signer_release(&signer);
+}
+
 static void what_has_not_changed_stays_with_a_304(void **state)
 {
     struct signer signer = signer_make(JWT_ES256, "one");
@@ -367,11 +401,11 @@ static void what_has_not_changed_stays_with_a_304(void **state)
     struct waiter waiter = { 0 };
     struct key_set_figures figures;
     issuer_publishes("ETag: W/\"a b\"\r\n", &signer);
-    struct key_set_source *source = use_url(sets, "/same", 1);
+    struct key_set_source *source = use_url(sets, "/same");
     WAIT_FOR(key_set_source_version(source) != 0);
     uint64_t version = key_set_source_version(source);
     issuer_says("304 Not Modified", "Cache-Control: max-age=60\r\n", "");
-    WAIT_FOR(key_set_source_may_ask(source) == KEY_SET_ASKED);
+    WAIT_FOR(key_set_source_may_ask(source, 1) == KEY_SET_ASKED);
     assert_int_equal(ask(source, &waiter), KEY_SET_ASKED);
     WAIT_FOR(atomic_load(&waiter.answers) == 1);
     assert_true(key_set_source_version(source) == version);
@@ -407,11 +441,11 @@ static void a_set_stays_while_its_issuer_is_not_well(void **state)
         struct key_sets *sets = start();
         struct waiter waiter = { 0 };
         issuer_publishes("", &signer); /* without ETag, so that a 304 is none */
-        struct key_set_source *source = use_url(sets, "/unwell", 1);
+        struct key_set_source *source = use_url(sets, "/unwell");
         WAIT_FOR(key_set_source_version(source) != 0);
         uint64_t version = key_set_source_version(source);
         issuer_says(rows[i].status, rows[i].fields, rows[i].body);
-        WAIT_FOR(key_set_source_may_ask(source) == KEY_SET_ASKED);
+        WAIT_FOR(key_set_source_may_ask(source, 1) == KEY_SET_ASKED);
         assert_int_equal(ask(source, &waiter), KEY_SET_ASKED);
         WAIT_FOR(atomic_load(&waiter.answers) == 1);
         if (!key_set_source_is_failing(source)) fail_msg("row %zu", i);
@@ -463,7 +497,7 @@ static void an_answer_without_end_is_cut_at_its_bound(void **state)
     issuer.is_endless = true;
     pthread_mutex_unlock(&issuer.lock);
     uint64_t begun_ns = clock_monotonic_ns();
-    struct key_set_source *source = use_url(sets, "/endless", 1000);
+    struct key_set_source *source = use_url(sets, "/endless");
     do {
         usleep(1000);
         key_sets_figures(sets, &figures);
@@ -486,8 +520,7 @@ static void whoever_waits_is_answered_when_all_ends(void **state)
     assert_int_equal(listen(silent, 8), 0);
     assert_int_equal(getsockname(silent, (struct sockaddr *)&address, &size), 0);
     char *url = memory_format("http://127.0.0.1:%u/", ntohs(address.sin_port)), *other = memory_format("%sother", url);
-    const struct key_set_location one = { .url = slice_from_cstring(url), .cool_down_ms = 1000 },
-                                  two = { .url = slice_from_cstring(other), .cool_down_ms = 1000 };
+    const struct key_set_location one = { .url = slice_from_cstring(url) }, two = { .url = slice_from_cstring(other) };
     struct error error;
     struct key_set_source *leaving = key_set_source_use(sets, &one, &error),
                           *staying = key_set_source_use(sets, &two, &error);
@@ -527,7 +560,7 @@ static void a_file_is_read_at_once_and_again_when_it_changes(void **state)
     assert_non_null(mkdtemp(folder));
     char *path = memory_format("%s/keys.json", folder);
     struct key_sets *sets = start();
-    const struct key_set_location location = { .path = slice_from_cstring(path), .cool_down_ms = 1 };
+    const struct key_set_location location = { .path = slice_from_cstring(path) };
     assert_null(key_set_source_use(sets, &location, &error));
     assert_non_null(strstr(error.text, "no such file"));
     write_file(path, NULL);
@@ -570,6 +603,7 @@ int main(void)
         cmocka_unit_test(what_the_answers_head_says_of_its_end_is_followed),
         cmocka_unit_test(a_name_holds_no_password_and_no_query),
         cmocka_unit_test(a_missing_key_is_looked_for_once_within_the_cool_down),
+        cmocka_unit_test(who_shares_a_source_keeps_an_own_cool_down),
         cmocka_unit_test(what_has_not_changed_stays_with_a_304),
         cmocka_unit_test(a_set_stays_while_its_issuer_is_not_well),
         cmocka_unit_test(keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears),
