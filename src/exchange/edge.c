@@ -154,6 +154,22 @@ bool edge_find_trace(struct exchange *exchange, const struct request_settings *s
     return headers_set_known(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
 }
 
+/* --- fields of the connection --- */
+
+/* The fields of framing and of the connection itself stay until the next hop is written, where none of them goes along: sessions and
+ * WebSockets read them. */
+void edge_remove_nominated(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->request->headers;
+    struct header *field = headers_find_known(headers, HEADER_CONNECTION);
+    for (; UNLIKELY(field != NULL); field = headers_find_next(headers, field)) {
+        struct slice rest = field->value, option;
+        while (slice_next(&rest, ',', &option)) {
+            if (!header_is_sluices_own(header_id_find(option))) headers_remove_options(headers, option);
+        }
+    }
+}
+
 /* --- to https --- */
 
 /* RFC 3986 2: these never stand in a URI, though some clients send them. */

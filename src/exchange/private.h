@@ -15,6 +15,9 @@ void edge_find_client(struct exchange *, const struct request_settings *);
 bool edge_find_request_id(struct exchange *) MUST_USE;
 /* The trace goes on or begins, and the request's head says so from here on. */
 bool edge_find_trace(struct exchange *, const struct request_settings *) MUST_USE;
+/* Takes off what the client's Connection names (RFC 9110 7.6.1; headers_remove_options() says what stays): so routes and policies judge
+ * what services get. The trace is ours by then and stays. */
+void edge_remove_nominated(struct exchange *);
 /* True: the listener sends all requests elsewhere, and the answer is prepared. */
 bool edge_redirects(struct exchange *);
 

@@ -66,6 +66,19 @@ def test_what_a_rule_has_judged_is_what_the_service_gets(gateway, backend):
     assert running.request("GET", "/a", [("X_Tenant", "mine")]).status == 401, "an anonymous client is asked who it is"
 
 
+def test_a_header_that_connection_takes_off_is_judged_by_nobody(gateway, backend):
+    backend.by_default(answer(200))
+    rules = [{"name": "own", "effect": "allow", "when": "request.headers['x-tenant'] == 'mine'"}]
+    running = start_live(gateway, guarded(backend, access={"rules": rules}))
+    ours = [("X-API-Key", key_of(running)), ("X-Tenant", "mine")]
+    for options in ("close, X-Tenant", "keep-alive,x-tenant", "X-TENANT"):
+        assert running.request("GET", "/a", [*ours, ("Connection", options)]).status == 403
+    assert running.request("GET", "/a", [*ours, ("Connection", "x-other"), ("Connection", "X-Tenant")]).status == 403
+    assert backend.requests == []
+    assert running.request("GET", "/a", [*ours, ("Connection", "close, X-API-Key"), ("Connection", "X-Other")]).status == 200
+    assert backend.requests[0].headers["X-Tenant"] == "mine"
+
+
 def test_a_changed_role_is_in_force_with_its_answer(gateway, backend):
     backend.by_default(answer(200))
     running = start_live(gateway, {"workers": 2, **guarded(backend, access={"permissions": True},
