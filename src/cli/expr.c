@@ -17,6 +17,7 @@ struct rehearsal {
     struct exchange exchange;
     struct response_head response;
     struct json_value claims;
+    char client_ip[ADDRESS_TEXT_BYTES];
 };
 
 static bool set_request(struct rehearsal *rehearsal, struct slice text, struct error *error)
@@ -86,6 +87,15 @@ static bool set_claims(struct rehearsal *rehearsal, const char *text, struct err
     return true;
 }
 
+static bool set_client(struct rehearsal *rehearsal, const char *text, struct error *error)
+{
+    struct address *client = &rehearsal->exchange.client;
+    if (!address_parse_ip(slice_from_cstring(text), 0, client))
+        return error_format(error, "--client-ip %s: no address", text);
+    rehearsal->exchange.client_ip = slice_of(rehearsal->client_ip, address_write_ip(client, rehearsal->client_ip));
+    return true;
+}
+
 static bool set_status(struct rehearsal *rehearsal, const char *text, struct error *error)
 {
     uint64_t status;
@@ -141,11 +151,7 @@ static bool set_up(struct rehearsal *rehearsal, const struct command_line *line,
     if (line->request && !set_request(rehearsal, slice_from_cstring(line->request), error)) return false;
     if (!read_words(rehearsal, line, text, error)) return false;
     if (line->claims && !set_claims(rehearsal, line->claims, error)) return false;
-    const char *client_ip = line->client_ip ? line->client_ip : "127.0.0.1";
-    rehearsal->exchange.client_ip = slice_from_cstring(client_ip);
-    if (!address_parse_ip(rehearsal->exchange.client_ip, 0, &rehearsal->exchange.client)) {
-        return error_format(error, "--client-ip %s: no address", client_ip);
-    }
+    if (!set_client(rehearsal, line->client_ip ? line->client_ip : "127.0.0.1", error)) return false;
     return !line->status || set_status(rehearsal, line->status, error);
 }
 

@@ -45,31 +45,43 @@ static void forget_client(struct exchange *exchange)
     exchange->client_ip = SLICE_ABSENT;
 }
 
-/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. */
-static void follow_forwarded_for(struct exchange *exchange, const struct request_settings *settings)
+/* Proxies spell addresses as they like, and what is compared has to be the same for the same client. */
+static bool write_client(struct exchange *exchange)
 {
-    struct slice list = headers_combined(&exchange->request->headers, HEADER_X_FORWARDED_FOR);
-    while (list.length > 0) {
-        struct slice text = take_last(&list);
-        struct address address;
-        if (!read_hop(&text, &address)) {
-            forget_client(exchange);
-            return;
-        }
-        exchange->client = address;
-        exchange->client_ip = text;
-        if (!is_trusted(settings, &address)) return;
-    }
+    char text[ADDRESS_TEXT_BYTES];
+    address_unmap(&exchange->client);
+    struct slice canonical = slice_of(text, address_write_ip(&exchange->client, text));
+    if (LIKELY(slice_equal(exchange->client_ip, canonical))) return true;
+    exchange->client_ip = arena_copy(exchange->arena, canonical);
+    return !slice_is_absent(exchange->client_ip);
 }
 
-void edge_find_client(struct exchange *exchange, const struct request_settings *settings)
+/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. */
+static bool follow_forwarded_for(struct exchange *exchange, const struct request_settings *settings)
+{
+    const struct headers *headers = &exchange->request->headers;
+    struct slice list = headers_combined(headers, HEADER_X_FORWARDED_FOR);
+    if (slice_is_absent(list)) return !headers_find_known(headers, HEADER_X_FORWARDED_FOR);
+    while (list.length > 0) {
+        struct slice text = take_last(&list);
+        if (!read_hop(&text, &exchange->client)) {
+            forget_client(exchange);
+            return true;
+        }
+        exchange->client_ip = text;
+        if (!is_trusted(settings, &exchange->client)) break;
+    }
+    return write_client(exchange);
+}
+
+bool edge_find_client(struct exchange *exchange, const struct request_settings *settings)
 {
     const struct peer *peer = exchange->stream->peer;
     exchange->client = peer->address;
     exchange->client_ip = slice_of(peer->ip_text, peer->ip_length);
-    if (settings->trusted_proxy_count == 0 || !is_trusted(settings, &peer->address)) return;
+    if (settings->trusted_proxy_count == 0 || !is_trusted(settings, &peer->address)) return true;
     exchange->from_trusted_proxy = true;
-    follow_forwarded_for(exchange, settings);
+    return follow_forwarded_for(exchange, settings);
 }
 
 static bool is_usable_id(struct slice id)

@@ -118,8 +118,8 @@ static void exchange_task(struct task *task)
 static enum step_result step_edge(struct exchange *exchange)
 {
     const struct request_settings *settings = exchange->pin->snapshot->settings;
-    edge_find_client(exchange, settings);
-    bool has_memory = edge_find_request_id(exchange) && edge_find_trace(exchange, settings);
+    bool has_memory = edge_find_client(exchange, settings) && edge_find_request_id(exchange) &&
+                      edge_find_trace(exchange, settings);
     edge_remove_nominated(exchange);
     bool is_good = edge_find_grpc(exchange);
     if (!has_memory) {

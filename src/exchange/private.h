@@ -8,10 +8,10 @@
 #include "http/media_type.h"
 #include "shared/counter.h"
 
-/* edge.c: who the client is, and the request's id. */
+/* edge.c: who the client is, and the request's id. False of all but edge_find_grpc(): memory is short. */
 /* Whether the request is gRPC, and its deadline. False: grpc-timeout is none. */
 bool edge_find_grpc(struct exchange *) MUST_USE;
-void edge_find_client(struct exchange *, const struct request_settings *);
+bool edge_find_client(struct exchange *, const struct request_settings *) MUST_USE;
 bool edge_find_request_id(struct exchange *) MUST_USE;
 /* The trace goes on or begins, and the request's head says so from here on. */
 bool edge_find_trace(struct exchange *, const struct request_settings *) MUST_USE;

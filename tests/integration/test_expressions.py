@@ -302,6 +302,11 @@ def test_the_command_line_evaluates(text, printed):
     assert (done.returncode, done.stdout, done.stderr) == (0, printed + "\n", "")
 
 
+def test_the_command_line_has_the_clients_address_in_the_gateways_spelling():
+    for said, seen in (("::FFFF:10.0.0.1", "10.0.0.1"), ("2001:DB8:0::1", "2001:db8::1"), ("::102:304", "::102:304")):
+        assert run_sluice("expr", "source.ip == string(ip(source.ip)) ? source.ip : 'two spellings'", "--client-ip", said).stdout == f'"{seen}"\n'
+
+
 @pytest.mark.parametrize("text, status, words", [
     ("request.tme", 1, 'unknown variable "request.tme" at position 1 (did you mean "request.time"?)'),
     ('1 + "a"', 1, '"+" does not take (int, string) at position 3'),
