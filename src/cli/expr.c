@@ -5,7 +5,7 @@
 #include "exchange/exchange.h"
 #include "exchange/variables.h"
 #include "expr/variables.h"
-#include "json/value.h"
+#include "keys/jwt.h"
 
 /* An exchange as far as expressions look into one. */
 struct rehearsal {
@@ -52,38 +52,26 @@ static bool set_header(struct rehearsal *rehearsal, struct slice text, struct er
            error_format(error, "\"%.*s\" is no host", SLICE_PRINT(value));
 }
 
-/* As jwt-auth takes a token's claims: scopes are one text, or a list. */
-static struct slice scopes_of(const struct json_value *claims, struct arena *arena)
-{
-    const struct json_value *scopes = json_find(claims, SLICE("scope"));
-    if (!scopes) scopes = json_find(claims, SLICE("scp"));
-    if (!scopes) return SLICE_ABSENT;
-    if (scopes->type == JSON_STRING) return scopes->text;
-    struct slice joined = SLICE("");
-    for (uint32_t i = 0; scopes->type == JSON_ARRAY && i < scopes->count; i++) {
-        const struct json_value *item = &scopes->items[i];
-        if (item->type != JSON_STRING) continue;
-        joined = arena_format(arena, "%.*s%s%.*s", SLICE_PRINT(joined), joined.length ? " " : "",
-                              SLICE_PRINT(item->text));
-    }
-    return joined;
-}
-
+/* As jwt-auth takes them of a token, and refuses them. */
 static bool set_claims(struct rehearsal *rehearsal, const char *text, struct error *error)
 {
     struct identity *identity = &rehearsal->exchange.identity;
+    struct jwt_subject subject;
     if (!json_parse(slice_from_cstring(text), &rehearsal->arena, &rehearsal->claims, error)) {
         error_prefix(error, "--claims");
         return false;
     }
     if (rehearsal->claims.type != JSON_OBJECT) return error_format(error, "--claims is a JSON object");
+    if (!jwt_read_subject(&rehearsal->claims, &rehearsal->arena, &subject, error)) {
+        error_prefix(error, "--claims");
+        return false;
+    }
     identity->method = IDENTITY_JWT;
     identity->claims = &rehearsal->claims;
-    identity->user_id = json_find_text(&rehearsal->claims, SLICE("sub"));
-    identity->client_id = json_find_text(&rehearsal->claims, SLICE("client_id"));
-    if (slice_is_absent(identity->client_id)) identity->client_id = json_find_text(&rehearsal->claims, SLICE("azp"));
-    identity->issuer = json_find_text(&rehearsal->claims, SLICE("iss"));
-    identity->scopes = scopes_of(&rehearsal->claims, &rehearsal->arena);
+    identity->user_id = subject.user_id;
+    identity->client_id = subject.client_id;
+    identity->issuer = subject.issuer;
+    identity->scopes = subject.scopes;
     return true;
 }
 
