@@ -4,7 +4,7 @@ import time
 import pytest
 
 from backend import answer
-from gateway import service
+from gateway import run_sluice, service
 from live import start_live, wait_until
 from postgres import PostgresServer, forget_template
 from wire import chunked, request_bytes
@@ -190,6 +190,32 @@ def test_mistakes_in_rules_are_told_at_their_place(gateway, backend):
     told = running.admin.ask("POST", "/plugins", {"name": "access", "config": {"rules": [
         {"name": "good", "effect": "allow", "when": "true"}, {"name": "bad", "effect": "deny", "when": "auth.user_id == 3"}]}}, expect=422).json()
     assert {error["pointer"] for error in told["errors"]} == {"/config/rules/1/when"}, "once for each route that it would guard"
+
+
+def test_mistakes_in_roles_are_told_at_their_place(gateway, backend):
+    running = start_live(gateway, guarded(backend, access={"permissions": True}))
+    for permissions, places in (([{"paths": ["/a/{b}{c}"]}], {"/permissions/0/paths/0"}), ([{}, {"paths": "~["}], {"/permissions/1/paths/0"}),
+                                ([{"methods": ["GET"]}, {"paths": ["/a", "/b", "/{b}{c}"]}, {"paths": ["~["]}], {"/permissions/1/paths/2", "/permissions/2/paths/0"})):
+        told = running.admin.ask("POST", "/roles", {"name": "x", "permissions": permissions}, expect=422).json()
+        assert {error["pointer"] for error in told["errors"]} == places and 'role "x"' in told["errors"][0]["message"]
+    running.admin.create("roles", {"name": "x", "permissions": [{"paths": ["/a"]}]})
+    told = running.admin.ask("PATCH", "/roles/x", {"permissions": [{"paths": ["/a", "/{b}{c}"]}]}, expect=422).json()
+    assert [error["pointer"] for error in told["errors"]] == ["/permissions/0/paths/1"]
+
+
+def test_mistakes_in_a_files_roles_are_told_at_their_line(tmp_path):
+    path = tmp_path / "roles.yaml"
+    path.write_text("""listeners: [{ address: "127.0.0.1:1" }]
+roles:
+  - name: x
+    permissions:
+      - methods: GET
+      - paths:
+          - /good
+          - /a/{b}{c}
+""")
+    done = run_sluice("check", path)
+    assert done.returncode != 0 and f"{path}:8:13: role \"x\": " in done.stderr, done.stderr
 
 
 def test_a_change_of_a_role_costs_the_same_with_many_routes(gateway, backend):
