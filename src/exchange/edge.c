@@ -128,6 +128,14 @@ static bool find_traceparent(const struct headers *headers, struct traceparent *
     return header && !headers_find_next(headers, header) && traceparent_parse(header->value, parent);
 }
 
+/* Names of the trace go out in small letters, however the client wrote them (W3C Trace Context 3.2.1, 3.3.1). */
+static bool set_trace_field(struct headers *headers, enum header_id id, struct slice value)
+{
+    if (!headers_set_known(headers, id, value)) return false;
+    headers_find_known(headers, id)->name = header_id_name(id);
+    return true;
+}
+
 /* What of it is good goes on, as one field. */
 static bool pass_tracestate_on(struct exchange *exchange)
 {
@@ -141,7 +149,7 @@ static bool pass_tracestate_on(struct exchange *exchange)
         return true;
     }
     if (good.at == buffer) good = arena_copy(exchange->arena, good);
-    return !slice_is_absent(good) && headers_set_known(headers, HEADER_TRACESTATE, good);
+    return !slice_is_absent(good) && set_trace_field(headers, HEADER_TRACESTATE, good);
 }
 
 /* A tracestate belongs to the traceparent beside it: it goes with it (W3C Trace Context 4.3). Here rather than on the way out, so that
@@ -163,7 +171,7 @@ bool edge_find_trace(struct exchange *exchange, const struct request_settings *s
     }
     exchange->trace_id = traceparent_trace_id(text);
     exchange->span_id = traceparent_span_id(text);
-    return headers_set_known(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
+    return set_trace_field(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
 }
 
 /* --- fields of the connection --- */
