@@ -146,9 +146,28 @@ static void take_routes(struct role_set *set, struct route_names *routes, const 
     }
 }
 
-static bool take_paths(struct role_set *set, struct permission *permission, const struct role_config *role,
-                       const struct slice_list *paths, struct problems *problems)
+/* What may be written without its list is its own first item. */
+static const struct node *item_at(const struct node *list, size_t index)
 {
+    if (!list || list->kind != NODE_LIST) return list;
+    const struct node *item = list->first;
+    for (; item && index > 0; index--) item = item->next;
+    return item;
+}
+
+/* Where a path was written, or else the role. */
+static const struct node *place_of_path(const struct role_config *role, size_t permission, size_t path)
+{
+    const struct node *place = item_at(node_find(item_at(node_find(role->node, "permissions"), permission), "paths"),
+                                       path);
+    return place ? place : role->node;
+}
+
+/* Of the role's permission number `index`. */
+static bool take_paths(struct role_set *set, struct permission *permission, const struct role_config *role,
+                       size_t index, struct problems *problems)
+{
+    const struct slice_list *paths = &((const struct permission_config *)role->permissions.items)[index].paths;
     struct error error;
     bool good = true;
     permission->paths = allocate(set, paths->count, sizeof(struct route_matcher *));
@@ -159,7 +178,8 @@ static bool take_paths(struct role_set *set, struct permission *permission, cons
             permission->paths[permission->path_count++] = path;
             continue;
         }
-        problems_add(problems, role->node, NULL, "role \"%.*s\": %s", SLICE_PRINT(role->name), error.text);
+        problems_add(problems, place_of_path(role, index, i), NULL, "role \"%.*s\": %s", SLICE_PRINT(role->name),
+                     error.text);
         good = false;
     }
     return good;
@@ -185,7 +205,7 @@ static bool take_role(struct role_set *set, struct role *role, const struct role
         struct permission *permission = &role->permissions[role->permission_count++];
         permission->methods = take_methods(set, &source->methods);
         take_routes(set, &permission->routes, &source->routes);
-        good = take_paths(set, permission, config, &source->paths, problems) && good;
+        good = take_paths(set, permission, config, i, problems) && good;
     }
     qsort(role->permissions, role->permission_count, sizeof *role->permissions, compare_permissions);
     return good;

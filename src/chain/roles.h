@@ -12,7 +12,7 @@
 
 struct role_set;
 
-/* One reference, the caller's. Copies what it needs. NULL: problems were added, each at the role's node. */
+/* One reference, the caller's. Copies what it needs. NULL: problems were added, each where the path was written, or at the role's node. */
 struct role_set *role_set_create(const struct role_config *, size_t count, struct problems *);
 void role_set_retain(const struct role_set *);
 void role_set_drop(const struct role_set *); /* NULL is allowed */

@@ -40,7 +40,7 @@ static bool regex_finds(struct slice text, struct slice subject)
 {
     int code;
     PCRE2_SIZE offset;
-    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, 0, &code, &offset, NULL);
+    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, PCRE2_DOLLAR_ENDONLY, &code, &offset, NULL);
     PROMISE(regex != NULL);
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(regex, NULL);
     PROMISE(data != NULL);

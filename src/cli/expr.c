@@ -7,6 +7,7 @@
 #include "exchange/identity.h"
 #include "exchange/variables.h"
 #include "expr/variables.h"
+#include "keys/jwt.h"
 #include "route/router.h"
 #include "json/value.h"
 
@@ -22,6 +23,7 @@ struct rehearsal {
     struct json_value claims, auth;
     struct router *router; /* of --route; what it captured points into it */
     struct router_scratch *scratch;
+    char client_ip[ADDRESS_TEXT_BYTES];
 };
 
 static bool set_request(struct rehearsal *rehearsal, struct slice text, struct error *error)
@@ -87,21 +89,6 @@ static bool set_route(struct rehearsal *rehearsal, struct slice pattern, struct 
                         SLICE_PRINT(request->target.path));
 }
 
-/* As jwt-auth takes a token's claims: scopes are one text, or a list. */
-static struct slice scopes_of(const struct json_value *scopes, struct arena *arena)
-{
-    if (!scopes) return SLICE_ABSENT;
-    if (scopes->type == JSON_STRING) return scopes->text;
-    struct slice joined = SLICE("");
-    for (uint32_t i = 0; scopes->type == JSON_ARRAY && i < scopes->count; i++) {
-        const struct json_value *item = &scopes->items[i];
-        if (item->type != JSON_STRING) continue;
-        joined = arena_format(arena, "%.*s%s%.*s", SLICE_PRINT(joined), joined.length ? " " : "",
-                              SLICE_PRINT(item->text));
-    }
-    return joined;
-}
-
 static bool read_object(struct rehearsal *rehearsal, const char *option, const char *text, struct json_value *object,
                         struct error *error)
 {
@@ -112,19 +99,22 @@ static bool read_object(struct rehearsal *rehearsal, const char *option, const c
     return object->type == JSON_OBJECT || error_format(error, "%s is a JSON object", option);
 }
 
+/* As jwt-auth takes them of a token, and refuses them. */
 static bool set_claims(struct rehearsal *rehearsal, const char *text, struct error *error)
 {
     struct identity *identity = &rehearsal->exchange.identity;
+    struct jwt_subject subject;
     if (!read_object(rehearsal, "--claims", text, &rehearsal->claims, error)) return false;
-    const struct json_value *scopes = json_find(&rehearsal->claims, SLICE("scope"));
-    if (!scopes) scopes = json_find(&rehearsal->claims, SLICE("scp"));
+    if (!jwt_read_subject(&rehearsal->claims, &rehearsal->arena, &subject, error)) {
+        error_prefix(error, "--claims");
+        return false;
+    }
     identity->method = IDENTITY_JWT;
     identity->claims = &rehearsal->claims;
-    identity->user_id = json_find_text(&rehearsal->claims, SLICE("sub"));
-    identity->client_id = json_find_text(&rehearsal->claims, SLICE("client_id"));
-    if (slice_is_absent(identity->client_id)) identity->client_id = json_find_text(&rehearsal->claims, SLICE("azp"));
-    identity->issuer = json_find_text(&rehearsal->claims, SLICE("iss"));
-    identity->scopes = scopes_of(scopes, &rehearsal->arena);
+    identity->user_id = subject.user_id;
+    identity->client_id = subject.client_id;
+    identity->issuer = subject.issuer;
+    identity->scopes = subject.scopes;
     return true;
 }
 
@@ -165,6 +155,21 @@ static bool set_roles(struct rehearsal *rehearsal, const struct json_value *role
     identity->role_names = names;
     identity->role_name_count = count;
     return true;
+}
+
+/* One text, or a list. */
+static struct slice scopes_of(const struct json_value *scopes, struct arena *arena)
+{
+    if (!scopes) return SLICE_ABSENT;
+    if (scopes->type == JSON_STRING) return scopes->text;
+    struct slice joined = SLICE("");
+    for (uint32_t i = 0; scopes->type == JSON_ARRAY && i < scopes->count; i++) {
+        const struct json_value *item = &scopes->items[i];
+        if (item->type != JSON_STRING) continue;
+        joined = arena_format(arena, "%.*s%s%.*s", SLICE_PRINT(joined), joined.length ? " " : "",
+                              SLICE_PRINT(item->text));
+    }
+    return joined;
 }
 
 static bool set_auth_field(struct rehearsal *rehearsal, const struct json_member *member)
@@ -209,6 +214,15 @@ static bool set_auth(struct rehearsal *rehearsal, const char *text, struct error
                             "premium); and lists: scopes, roles; \"%.*s\" is none of them",
                             SLICE_PRINT(member->name));
     }
+    return true;
+}
+
+static bool set_client(struct rehearsal *rehearsal, const char *text, struct error *error)
+{
+    struct address *client = &rehearsal->exchange.client;
+    if (!address_parse_ip(slice_from_cstring(text), 0, client))
+        return error_format(error, "--client-ip %s: no address", text);
+    rehearsal->exchange.client_ip = slice_of(rehearsal->client_ip, address_write_ip(client, rehearsal->client_ip));
     return true;
 }
 
@@ -277,11 +291,7 @@ static bool set_up(struct rehearsal *rehearsal, const struct command_line *line,
     if (line->route && !set_route(rehearsal, slice_from_cstring(line->route), error)) return false;
     if (line->claims && !set_claims(rehearsal, line->claims, error)) return false;
     if (line->auth && !set_auth(rehearsal, line->auth, error)) return false;
-    const char *client_ip = line->client_ip ? line->client_ip : "127.0.0.1";
-    rehearsal->exchange.client_ip = slice_from_cstring(client_ip);
-    if (!address_parse_ip(rehearsal->exchange.client_ip, 0, &rehearsal->exchange.client)) {
-        return error_format(error, "--client-ip %s: no address", client_ip);
-    }
+    if (!set_client(rehearsal, line->client_ip ? line->client_ip : "127.0.0.1", error)) return false;
     return !line->status || set_status(rehearsal, line->status, error);
 }
 

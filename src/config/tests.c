@@ -38,7 +38,7 @@ static bool check_expected_header(struct schema_reading *reading, const struct n
     struct slice text = slice_after(header->value, 1);
     int code;
     PCRE2_SIZE offset;
-    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, 0, &code, &offset, NULL);
+    pcre2_code *regex = pcre2_compile((PCRE2_SPTR)text.at, text.length, PCRE2_DOLLAR_ENDONLY, &code, &offset, NULL);
     pcre2_code_free(regex);
     if (regex) return true;
     char message[100];

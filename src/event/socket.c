@@ -70,9 +70,48 @@ static size_t write_v4(const uint8_t bytes[4], char *into)
     return (size_t)(next - into);
 }
 
+/* The longest run of zeros, the first of equals; a single one is no run (RFC 5952 4.2). */
+static int find_zeros(const uint16_t groups[8], int *length)
+{
+    int start = 8;
+    *length = 1;
+    for (int i = 0, run = 0; i < 8; i++) {
+        run = groups[i] == 0 ? run + 1 : 0;
+        if (run <= *length) continue;
+        *length = run;
+        start = i + 1 - run;
+    }
+    return start;
+}
+
+static char *put_hexadecimal(char *into, unsigned value)
+{
+    static const char digits[] = "0123456789abcdef";
+    int shift = 12;
+    while (shift > 0 && value >> shift == 0) shift -= 4;
+    for (; shift >= 0; shift -= 4) *into++ = digits[value >> shift & 15];
+    return into;
+}
+
+/* RFC 5952. By hand too, since inet_ntop writes each address below 1::/96 as if it were an IPv4 one. */
 static size_t write_v6(const struct in6_addr *ip, char *into)
 {
-    return inet_ntop(AF_INET6, ip, into, INET6_ADDRSTRLEN) ? strlen(into) : 0;
+    if (IN6_IS_ADDR_V4MAPPED(ip)) return 7 + write_v4(ip->s6_addr + 12, mempcpy(into, "::ffff:", 7));
+    uint16_t groups[8];
+    for (size_t i = 0; i < 8; i++) groups[i] = (uint16_t)(ip->s6_addr[2 * i] << 8 | ip->s6_addr[2 * i + 1]);
+    int length, zeros = find_zeros(groups, &length);
+    char *next = into;
+    for (int i = 0; i < 8; i++) {
+        if (i == zeros) {
+            next = mempcpy(next, "::", 2);
+            i += length - 1;
+            continue;
+        }
+        if (i > 0 && i != zeros + length) *next++ = ':';
+        next = put_hexadecimal(next, groups[i]);
+    }
+    *next = '\0';
+    return (size_t)(next - into);
 }
 
 size_t address_write_ip(const struct address *address, char into[ADDRESS_TEXT_BYTES])
@@ -113,6 +152,14 @@ bool address_equal(const struct address *a, const struct address *b)
                memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
     default: return true;
     }
+}
+
+void address_unmap(struct address *address)
+{
+    if (address->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr)) return;
+    struct address plain = { .v4 = { .sin_family = AF_INET, .sin_port = address->v6.sin6_port } };
+    memcpy(&plain.v4.sin_addr, address->v6.sin6_addr.s6_addr + 12, sizeof plain.v4.sin_addr);
+    *address = plain;
 }
 
 bool address_is_loopback(const struct address *address)
@@ -244,21 +291,12 @@ int socket_connect(const struct address *address, struct error *error)
     return -1;
 }
 
-/* Limits, lists and logs then meet one client under one name. */
-static void unmap(struct address *address)
-{
-    if (address->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr)) return;
-    struct address plain = { .v4 = { .sin_family = AF_INET, .sin_port = address->v6.sin6_port } };
-    memcpy(&plain.v4.sin_addr, address->v6.sin6_addr.s6_addr + 12, sizeof plain.v4.sin_addr);
-    *address = plain;
-}
-
 int socket_accept(int listener, struct address *peer)
 {
     *peer = (struct address){ 0 };
     socklen_t length = sizeof *peer;
     int descriptor = accept4(listener, &peer->any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    unmap(peer);
+    address_unmap(peer); /* limits, lists and logs then meet one client under one name */
     return descriptor;
 }
 

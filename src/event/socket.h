@@ -27,8 +27,9 @@ bool address_parse_ip(struct slice text, uint16_t port, struct address *) MUST_U
 bool address_parse_port(struct slice text, uint16_t *port) MUST_USE;
 /* With port, brackets round IPv6. Returns the length written (without NUL). */
 size_t address_write(const struct address *, char into[ADDRESS_TEXT_BYTES]);
-size_t address_write_ip(const struct address *,
-                        char into[ADDRESS_TEXT_BYTES]); /* no port, no brackets; v4-mapped as v4 */
+/* No port, no brackets; v4-mapped as v4. The one canonical text of an address (RFC 5952). */
+size_t address_write_ip(const struct address *, char into[ADDRESS_TEXT_BYTES]);
+void address_unmap(struct address *); /* a v4-mapped address becomes the IPv4 one that it is */
 bool address_equal(const struct address *, const struct address *);
 bool address_is_loopback(const struct address *); /* 127.0.0.0/8, ::1: only this machine reaches it */
 uint16_t address_port(const struct address *);

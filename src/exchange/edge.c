@@ -45,31 +45,43 @@ static void forget_client(struct exchange *exchange)
     exchange->client_ip = SLICE_ABSENT;
 }
 
-/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. */
-static void follow_forwarded_for(struct exchange *exchange, const struct request_settings *settings)
+/* Proxies spell addresses as they like, and what is compared has to be the same for the same client. */
+static bool write_client(struct exchange *exchange)
 {
-    struct slice list = headers_combined(&exchange->request->headers, HEADER_X_FORWARDED_FOR);
-    while (list.length > 0) {
-        struct slice text = take_last(&list);
-        struct address address;
-        if (!read_hop(&text, &address)) {
-            forget_client(exchange);
-            return;
-        }
-        exchange->client = address;
-        exchange->client_ip = text;
-        if (!is_trusted(settings, &address)) return;
-    }
+    char text[ADDRESS_TEXT_BYTES];
+    address_unmap(&exchange->client);
+    struct slice canonical = slice_of(text, address_write_ip(&exchange->client, text));
+    if (LIKELY(slice_equal(exchange->client_ip, canonical))) return true;
+    exchange->client_ip = arena_copy(exchange->arena, canonical);
+    return !slice_is_absent(exchange->client_ip);
 }
 
-void edge_find_client(struct exchange *exchange, const struct request_settings *settings)
+/* X-Forwarded-For is read from the right: each hop that is trusted vouches for the one before it. */
+static bool follow_forwarded_for(struct exchange *exchange, const struct request_settings *settings)
+{
+    const struct headers *headers = &exchange->request->headers;
+    struct slice list = headers_combined(headers, HEADER_X_FORWARDED_FOR);
+    if (slice_is_absent(list)) return !headers_find_known(headers, HEADER_X_FORWARDED_FOR);
+    while (list.length > 0) {
+        struct slice text = take_last(&list);
+        if (!read_hop(&text, &exchange->client)) {
+            forget_client(exchange);
+            return true;
+        }
+        exchange->client_ip = text;
+        if (!is_trusted(settings, &exchange->client)) break;
+    }
+    return write_client(exchange);
+}
+
+bool edge_find_client(struct exchange *exchange, const struct request_settings *settings)
 {
     const struct peer *peer = exchange->stream->peer;
     exchange->client = peer->address;
     exchange->client_ip = slice_of(peer->ip_text, peer->ip_length);
-    if (settings->trusted_proxy_count == 0 || !is_trusted(settings, &peer->address)) return;
+    if (settings->trusted_proxy_count == 0 || !is_trusted(settings, &peer->address)) return true;
     exchange->from_trusted_proxy = true;
-    follow_forwarded_for(exchange, settings);
+    return follow_forwarded_for(exchange, settings);
 }
 
 static bool is_usable_id(struct slice id)
@@ -116,6 +128,14 @@ static bool find_traceparent(const struct headers *headers, struct traceparent *
     return header && !headers_find_next(headers, header) && traceparent_parse(header->value, parent);
 }
 
+/* Names of the trace go out in small letters, however the client wrote them (W3C Trace Context 3.2.1, 3.3.1). */
+static bool set_trace_field(struct headers *headers, enum header_id id, struct slice value)
+{
+    if (!headers_set_known(headers, id, value)) return false;
+    headers_find_known(headers, id)->name = header_id_name(id);
+    return true;
+}
+
 /* What of it is good goes on, as one field. */
 static bool pass_tracestate_on(struct exchange *exchange)
 {
@@ -129,7 +149,7 @@ static bool pass_tracestate_on(struct exchange *exchange)
         return true;
     }
     if (good.at == buffer) good = arena_copy(exchange->arena, good);
-    return !slice_is_absent(good) && headers_set_known(headers, HEADER_TRACESTATE, good);
+    return !slice_is_absent(good) && set_trace_field(headers, HEADER_TRACESTATE, good);
 }
 
 /* A tracestate belongs to the traceparent beside it: it goes with it (W3C Trace Context 4.3). Here rather than on the way out, so that
@@ -151,7 +171,23 @@ bool edge_find_trace(struct exchange *exchange, const struct request_settings *s
     }
     exchange->trace_id = traceparent_trace_id(text);
     exchange->span_id = traceparent_span_id(text);
-    return headers_set_known(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
+    return set_trace_field(headers, HEADER_TRACEPARENT, slice_of(text, TRACEPARENT_BYTES));
+}
+
+/* --- fields of the connection --- */
+
+/* The fields of framing and of the connection itself stay until the next hop is written, where none of them goes along: sessions and
+ * WebSockets read them. */
+void edge_remove_nominated(struct exchange *exchange)
+{
+    struct headers *headers = &exchange->request->headers;
+    struct header *field = headers_find_known(headers, HEADER_CONNECTION);
+    for (; UNLIKELY(field != NULL); field = headers_find_next(headers, field)) {
+        struct slice rest = field->value, option;
+        while (slice_next(&rest, ',', &option)) {
+            if (!header_is_sluices_own(header_id_find(option))) headers_remove_options(headers, option);
+        }
+    }
 }
 
 /* --- to https --- */

@@ -117,9 +117,12 @@ static void exchange_task(struct task *task)
 
 static enum step_result step_edge(struct exchange *exchange)
 {
-    edge_find_client(exchange, exchange->pin->snapshot->settings);
+    const struct request_settings *settings = exchange->pin->snapshot->settings;
+    bool has_memory = edge_find_client(exchange, settings) && edge_find_request_id(exchange) &&
+                      edge_find_trace(exchange, settings);
+    edge_remove_nominated(exchange);
     bool is_good = edge_find_grpc(exchange);
-    if (!edge_find_request_id(exchange) || !edge_find_trace(exchange, exchange->pin->snapshot->settings)) {
+    if (!has_memory) {
         exchange_respond_problem(exchange, 503, "out-of-memory", SLICE_ABSENT, "the gateway is short of memory");
         return STEP_ANSWER;
     }

@@ -132,7 +132,7 @@ struct exchange {
 
     /* From the edge step on. */
     struct address client;  /* after trusted proxies; AF_UNSPEC: they say nothing that can be read */
-    struct slice client_ip; /* its text; absent: the same */
+    struct slice client_ip; /* its canonical text (address_write_ip()); absent: the same */
     struct slice request_id;
     struct slice trace_id, span_id; /* hexadecimal; absent: traces are off */
     bool from_trusted_proxy;

@@ -8,13 +8,16 @@
 #include "http/media_type.h"
 #include "shared/counter.h"
 
-/* edge.c: who the client is, and the request's id. */
+/* edge.c: who the client is, and the request's id. False of all but edge_find_grpc(): memory is short. */
 /* Whether the request is gRPC, and its deadline. False: grpc-timeout is none. */
 bool edge_find_grpc(struct exchange *) MUST_USE;
-void edge_find_client(struct exchange *, const struct request_settings *);
+bool edge_find_client(struct exchange *, const struct request_settings *) MUST_USE;
 bool edge_find_request_id(struct exchange *) MUST_USE;
 /* The trace goes on or begins, and the request's head says so from here on. */
 bool edge_find_trace(struct exchange *, const struct request_settings *) MUST_USE;
+/* Takes off what the client's Connection names (RFC 9110 7.6.1; headers_remove_options() says what stays): so routes and policies judge
+ * what services get. The trace is ours by then and stays. */
+void edge_remove_nominated(struct exchange *);
 /* True: the listener sends all requests elsewhere, and the answer is prepared. */
 bool edge_redirects(struct exchange *);
 

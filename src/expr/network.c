@@ -1,5 +1,6 @@
 /* expr/network.c: CEL's extension of networks: cidr("10.0.0.0/8").containsIP(source.ip). An IPv4 address is kept as IPv6 maps it, so that
  * both ways to write one are the same address. */
+#include "event/socket.h"
 #include "expr/private.h"
 
 #include <arpa/inet.h>
@@ -59,13 +60,13 @@ static bool parse_cidr(struct slice text, struct expression_value *value)
     return prefix <= (is_v4(value) ? 32 : 128);
 }
 
+/* As `source.ip` and the log have it. */
 size_t network_write(const struct expression_value *value, char into[64])
 {
-    unsigned char bytes[16];
-    write_u64(value->address.high, bytes);
-    write_u64(value->address.low, bytes + 8);
-    const char *text = is_v4(value) ? inet_ntop(AF_INET, bytes + 12, into, 64) : inet_ntop(AF_INET6, bytes, into, 64);
-    size_t length = text ? strlen(text) : 0;
+    struct address address = { .v6 = { .sin6_family = AF_INET6 } };
+    write_u64(value->address.high, address.v6.sin6_addr.s6_addr);
+    write_u64(value->address.low, address.v6.sin6_addr.s6_addr + 8);
+    size_t length = address_write_ip(&address, into);
     if (value->type == EXPRESSION_CIDR) length += (size_t)snprintf(into + length, 64 - length, "/%u", value->count);
     return length;
 }

@@ -1,5 +1,5 @@
 /* expr/parse.c: tokens to terms, by CEL's grammar: binary operators by their level, all of them from the left. Macros are known here by
- * their names, since what stands in their parentheses is no argument. Recursion is bounded by HEIGHT_MAX. */
+ * their names, since what stands in their parentheses is no argument. Recursion is bounded by HEIGHT_MAX: brackets and signs count as a level each. */
 #include "expr/private.h"
 
 #include "json/writer.h"
@@ -9,7 +9,7 @@ struct parser {
     struct token token; /* the one that is looked at */
     struct arena *arena;
     struct error *error;
-    unsigned depth;
+    unsigned depth; /* of what is parsed now, below the whole expression */
 };
 
 static struct term *parse_expression(struct parser *);
@@ -21,6 +21,15 @@ static struct term *refuse(struct parser *parser, size_t position, const char *w
 {
     (void)expression_refuse(parser->error, position, "%s", what);
     return NULL;
+}
+
+/* To the next level: who comes back goes up by himself. */
+static bool descend(struct parser *parser)
+{
+    if (parser->depth == HEIGHT_MAX)
+        return expression_refuse(parser->error, parser->token.position, "nested too deeply");
+    parser->depth++;
+    return true;
 }
 
 static bool advance(struct parser *parser) { return token_next(&parser->tokens, &parser->token); }
@@ -383,17 +392,16 @@ static struct term *parse_sign_before(struct parser *parser)
     if (is_minus && parser->token.kind == TOKEN_NUMBER) {
         return parse_suffixes(parser, parse_number(parser, position, true));
     }
+    if (!descend(parser)) return NULL;
     struct term *operand = parse_unary(parser);
+    parser->depth--;
     return operand ? make_call(parser, is_minus ? "-x" : "!", position, &operand, 1) : NULL;
 }
 
 static struct term *parse_unary(struct parser *parser)
 {
-    if (++parser->depth > HEIGHT_MAX) return refuse(parser, parser->token.position, "nested too deeply");
-    struct term *term = is_sign(parser, "-") || is_sign(parser, "!") ? parse_sign_before(parser)
-                                                                     : parse_suffixes(parser, parse_primary(parser));
-    parser->depth--;
-    return term;
+    if (is_sign(parser, "-") || is_sign(parser, "!")) return parse_sign_before(parser);
+    return parse_suffixes(parser, parse_primary(parser));
 }
 
 /* The level of the operator that is looked at; 0: none. */
@@ -444,19 +452,24 @@ static struct term *parse_chain(struct parser *parser, bool is_or)
     return make(parser, is_or ? TERM_OR : TERM_AND, position, operands.terms, operands.count);
 }
 
+static struct term *parse_condition(struct parser *parser)
+{
+    struct term *term = parse_chain(parser, true);
+    if (!term || !is_sign(parser, "?")) return term;
+    size_t position = parser->token.position;
+    struct term *operands[3] = { term };
+    if (!advance(parser)) return NULL;
+    operands[1] = parse_chain(parser, true);
+    if (!operands[1] || !take_sign(parser, ":", "\":\" and what holds otherwise")) return NULL;
+    operands[2] = parse_expression(parser);
+    return operands[2] ? make(parser, TERM_CONDITION, position, operands, 3) : NULL;
+}
+
+/* What stands in brackets, or behind the ":" of a condition, is a level below what it stands in. */
 static struct term *parse_expression(struct parser *parser)
 {
-    if (++parser->depth > HEIGHT_MAX) return refuse(parser, parser->token.position, "nested too deeply");
-    struct term *term = parse_chain(parser, true);
-    if (term && is_sign(parser, "?")) {
-        size_t position = parser->token.position;
-        struct term *operands[3] = { term };
-        if (!advance(parser)) return NULL;
-        operands[1] = parse_chain(parser, true);
-        if (!operands[1] || !take_sign(parser, ":", "\":\" and what holds otherwise")) return NULL;
-        operands[2] = parse_expression(parser);
-        term = operands[2] ? make(parser, TERM_CONDITION, position, operands, 3) : NULL;
-    }
+    if (!descend(parser)) return NULL;
+    struct term *term = parse_condition(parser);
     parser->depth--;
     return term;
 }
@@ -475,7 +488,7 @@ struct term *expression_parse(struct slice text, size_t first, struct arena *are
         return NULL;
     }
     if (!advance(&parser)) return NULL;
-    struct term *root = parse_expression(&parser);
+    struct term *root = parse_condition(&parser);
     if (root && parser.token.kind != TOKEN_END) {
         (void)unexpected(&parser, "an operator");
         return NULL;

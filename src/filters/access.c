@@ -36,7 +36,6 @@ struct scope_question {
     struct method_set methods;
     struct slice *scopes;
     size_t count;
-    struct slice challenge; /* RFC 6750 3.1: what a bearer token would need */
 };
 
 struct access_rule {
@@ -53,6 +52,7 @@ struct access {
     size_t role_count;
     struct scope_question *scopes;
     size_t scope_count;
+    size_t scope_bytes; /* of all, each with a space */
     struct access_rule *rules;
     size_t rule_count;
     struct slice *read_names; /* of request headers, by all rules; maybe one more than once */
@@ -270,21 +270,6 @@ static struct slice *keep_all(struct access *access, const struct slice_list *te
     return copies;
 }
 
-static struct slice scope_challenge(struct access *access, const struct scope_question *question)
-{
-    struct slice words = SLICE("");
-    for (size_t i = 0; i < question->count; i++) {
-        struct slice pieces[] = { words, words.length ? SLICE(" ") : SLICE(""), question->scopes[i] };
-        words = arena_join(&access->arena, pieces, COUNT_OF(pieces));
-        PROMISE(!slice_is_absent(words));
-    }
-    const struct challenge_parameter parameters[] = { { SLICE("error"), SLICE("insufficient_scope") },
-                                                      { SLICE("scope"), words } };
-    struct slice text = identity_challenge_write(&access->arena, SLICE("Bearer"), parameters, COUNT_OF(parameters));
-    PROMISE(!slice_is_absent(text));
-    return text;
-}
-
 static void compile_scopes(struct access *access, const struct object_list *list)
 {
     const struct scope_settings *settings = list->items;
@@ -295,7 +280,7 @@ static void compile_scopes(struct access *access, const struct object_list *list
         question->methods = method_set_of(keep_all(access, &settings->methods), settings->methods.count, others);
         question->scopes = keep_all(access, &settings->scopes);
         question->count = settings->scopes.count;
-        question->challenge = scope_challenge(access, question);
+        for (size_t i = 0; i < question->count; i++) access->scope_bytes += question->scopes[i].length + 1;
     }
 }
 
@@ -383,23 +368,27 @@ static void access_release(void *compiled)
 /* --- deciding: without effects, so that it can be tried, explained and logged --- */
 
 struct refusal {
-    struct slice rule;                   /* what refuses */
-    const char *reason;                  /* for metrics */
-    const char *format;                  /* the client's text, with `what` */
-    struct slice what;                   /* may be empty */
-    const struct scope_question *scopes; /* they are missing; NULL: it's something else */
+    struct slice rule;  /* what refuses */
+    const char *reason; /* for metrics */
+    const char *format; /* the client's text, with `what` */
+    struct slice what;  /* may be empty */
+    bool lacks_scope;
 };
+
+static bool concerns(const struct scope_question *question, const struct request_head *request)
+{
+    return method_set_holds(&question->methods, request->method, request->method_text);
+}
 
 static bool has_scopes(const struct exchange *exchange, const struct access *access, struct refusal *refusal)
 {
-    const struct request_head *request = exchange->request;
     for (size_t i = 0; i < access->scope_count; i++) {
         const struct scope_question *question = &access->scopes[i];
-        if (!method_set_holds(&question->methods, request->method, request->method_text)) continue;
+        if (!concerns(question, exchange->request)) continue;
         for (size_t j = 0; j < question->count; j++) {
             if (identity_has_scope(&exchange->identity, question->scopes[j])) continue;
             *refusal = (struct refusal){ access->name, "insufficient-scope", "the scope \"%.*s\" is missing",
-                                         question->scopes[j], question };
+                                         question->scopes[j], true };
             return false;
         }
     }
@@ -473,6 +462,54 @@ static bool allows(struct exchange *exchange, const struct access *access, struc
 
 /* --- requests --- */
 
+static void append_scopes(const struct exchange *exchange, const struct access *access, char *into, size_t *length)
+{
+    for (size_t i = 0; i < access->scope_count; i++) {
+        const struct scope_question *question = &access->scopes[i];
+        for (size_t j = 0; j < question->count && concerns(question, exchange->request); j++) {
+            if (scopes_hold(slice_of(into, *length), question->scopes[j])) continue;
+            if (*length > 0) into[(*length)++] = ' ';
+            memcpy(into + *length, question->scopes[j].at, question->scopes[j].length);
+            *length += question->scopes[j].length;
+        }
+    }
+}
+
+/* The policy of a link that refuses where scopes are missing; else NULL. */
+static const struct access *scope_policy(const struct chain_link *link)
+{
+    const struct access *access = link->filter == &filter_access ? link->compiled : NULL;
+    return access && !access->is_dry ? access : NULL;
+}
+
+/* What a token needs for this request at all the route's policies, so that its client has to ask for another one once. Absent: memory is short. */
+static struct slice needed_scopes(struct exchange *exchange)
+{
+    const struct chain *chain = exchange->route->chain;
+    const struct access *access;
+    size_t room = 1, length = 0;
+    for (size_t i = 0; i < chain->count; i++) {
+        if ((access = scope_policy(&chain->links[i])) != NULL) room += access->scope_bytes;
+    }
+    char *into = arena_allocate(exchange->arena, room);
+    if (!into) return SLICE_ABSENT;
+    for (size_t i = 0; i < chain->count; i++) {
+        if ((access = scope_policy(&chain->links[i])) != NULL) append_scopes(exchange, access, into, &length);
+    }
+    return slice_of(into, length);
+}
+
+/* RFC 6750 3.1. */
+static bool add_challenge(struct exchange *exchange)
+{
+    struct slice scopes = needed_scopes(exchange);
+    const struct challenge_parameter parameters[] = { { SLICE("error"), SLICE("insufficient_scope") },
+                                                      { SLICE("scope"), scopes } };
+    if (slice_is_absent(scopes)) return false;
+    struct slice text = identity_challenge_write(exchange->arena, SLICE("Bearer"), parameters, COUNT_OF(parameters));
+    return !slice_is_absent(text) && headers_add(&exchange->own_response.headers, SLICE("WWW-Authenticate"), text);
+}
+
 static enum filter_result refuse(struct exchange *exchange, const struct refusal *refusal)
 {
     const struct identity *identity = &exchange->identity;
@@ -481,9 +518,7 @@ static enum filter_result refuse(struct exchange *exchange, const struct refusal
     exchange_respond_problem(exchange, 403, refusal->reason, refusal->rule, refusal->format,
                              SLICE_PRINT(refusal->what));
     bool has_token = identity->method == IDENTITY_JWT || identity->method == IDENTITY_EXTERNAL;
-    if (refusal->scopes && has_token &&
-        !headers_add(&exchange->own_response.headers, SLICE("WWW-Authenticate"), refusal->scopes->challenge))
-        respond_no_memory(exchange);
+    if (refusal->lacks_scope && has_token && !add_challenge(exchange)) respond_no_memory(exchange);
     return FILTER_RESPOND;
 }
 

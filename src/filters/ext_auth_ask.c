@@ -37,8 +37,7 @@ static bool is_about_content(const struct header *header)
 
 static bool goes_along(const struct ext_auth *policy, const struct header *header)
 {
-    if (header_is_sluices_own(header->id) && header->id != HEADER_CONNECTION) return false;
-    if (header_is_sluices_own(header->id)) return true; /* what it names is taken off */
+    if (header_is_sluices_own(header->id)) return false;
     if (is_our_word(header) || (policy->mode != EXT_AUTHZ && is_about_content(header))) return false;
     if (policy->mode == EXT_AUTHZ && header->id == HEADER_AUTHORIZATION) return true;
     return policy->all_request_headers || header_names_hold(&policy->request_headers, header);

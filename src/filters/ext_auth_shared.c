@@ -162,25 +162,10 @@ static enum ext_auth_sharing make_key_part(const struct exchange *exchange, cons
     return EXT_AUTH_ALONE;
 }
 
-/* Does the client's Connection take fields off that a key may be made of? They don't go along with the question (RFC 9110 7.6.1). */
-static bool connection_names_fields(const struct exchange *exchange)
-{
-    static const struct slice harmless[] = { SLICE(""),        SLICE("close"), SLICE("keep-alive"),
-                                             SLICE("upgrade"), SLICE("te"),    SLICE("http2-settings") };
-    struct slice rest = headers_combined(&exchange->request->headers, HEADER_CONNECTION), option;
-    while (slice_next(&rest, ',', &option)) {
-        bool is_harmless = false;
-        for (size_t i = 0; i < COUNT_OF(harmless); i++) is_harmless |= slice_equal_ignore_case(option, harmless[i]);
-        if (!is_harmless) return true;
-    }
-    return false;
-}
-
 /* Begins with the route: what lets in at one opens no other, though the policies read alike. EXT_AUTH_ALONE: one part came to nothing, or isn't
  * in the question, so that nobody can tell what the decision hangs on: it is not shared. */
 static enum ext_auth_sharing make_key(const struct exchange *exchange, const struct ext_auth *policy, struct slice *key)
 {
-    if (connection_names_fields(exchange)) return EXT_AUTH_ALONE;
     struct key_head heads[1 + EXT_AUTH_KEY_PARTS_MAX];
     struct slice pieces[2 * (1 + EXT_AUTH_KEY_PARTS_MAX)];
     struct slice route_id = slice_from_cstring(exchange->route->id);

@@ -130,8 +130,8 @@ static bool compile_pattern(const struct filter_compile *compile, struct slice p
 {
     int code;
     PCRE2_SIZE offset;
-    rewrite->code = pcre2_compile((PCRE2_SPTR)pattern.at, pattern.length, PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C,
-                                  &code, &offset, NULL);
+    const uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
+    rewrite->code = pcre2_compile((PCRE2_SPTR)pattern.at, pattern.length, options, &code, &offset, NULL);
     if (!rewrite->code) {
         char message[128], what[192];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);

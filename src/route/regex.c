@@ -1,7 +1,9 @@
 #include "route/private.h"
 
 /* Regexes are PCRE2's, by bytes: request paths are ASCII, and a header value need not be UTF-8. The operator writes them,
- * clients choose the subject, so limits bound what a match may cost (router_scratch_create). */
+ * clients choose the subject, so limits bound what a match may cost (router_scratch_create). `$` is the end and nothing else: a query's value
+ * may well end with a line break, which PCRE2 would let stand behind it. */
+#define OPTIONS (PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY)
 
 bool regex_init(struct regex *regex, struct slice text, enum regex_extent extent, struct error *error)
 {
@@ -10,7 +12,7 @@ bool regex_init(struct regex *regex, struct slice text, enum regex_extent extent
     if (text.length > PATTERN_BYTES_MAX) return error_format(error, "regex longer than %d bytes", PATTERN_BYTES_MAX);
     int code;
     PCRE2_SIZE offset;
-    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C;
+    uint32_t options = OPTIONS;
     if (extent == REGEX_WHOLE) options |= PCRE2_ANCHORED | PCRE2_ENDANCHORED;
     regex->code = pcre2_compile((PCRE2_SPTR)text.at, text.length, options, &code, &offset, NULL);
     if (!regex->code) {
@@ -70,8 +72,8 @@ bool regex_can_begin_with(struct slice text, struct slice start)
 {
     int code;
     PCRE2_SIZE offset;
-    uint32_t options = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_ANCHORED;
-    pcre2_code *open_ended = pcre2_compile((PCRE2_SPTR)text.at, text.length, options, &code, &offset, NULL);
+    pcre2_code *open_ended = pcre2_compile((PCRE2_SPTR)text.at, text.length, OPTIONS | PCRE2_ANCHORED, &code, &offset,
+                                           NULL);
     pcre2_match_data *match_data = open_ended ? pcre2_match_data_create(1, NULL) : NULL;
     int result = 0;
     if (match_data) {

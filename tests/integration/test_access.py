@@ -4,7 +4,7 @@ import time
 import pytest
 
 from backend import answer
-from gateway import service
+from gateway import run_sluice, service
 from live import start_live, wait_until
 from postgres import PostgresServer, forget_template
 from wire import chunked, request_bytes
@@ -64,6 +64,19 @@ def test_what_a_rule_has_judged_is_what_the_service_gets(gateway, backend):
     assert seen.headers.all("X-Tenant") == ["mine"] and seen.headers["X_Other"] == "kept" and [name for name, _ in seen.trailers] == ["X-Kept"]
     assert not {"X_Tenant", "X_Debug_Mode", "x-trace_me"} & {name for name, _ in seen.headers}
     assert running.request("GET", "/a", [("X_Tenant", "mine")]).status == 401, "an anonymous client is asked who it is"
+
+
+def test_a_header_that_connection_takes_off_is_judged_by_nobody(gateway, backend):
+    backend.by_default(answer(200))
+    rules = [{"name": "own", "effect": "allow", "when": "request.headers['x-tenant'] == 'mine'"}]
+    running = start_live(gateway, guarded(backend, access={"rules": rules}))
+    ours = [("X-API-Key", key_of(running)), ("X-Tenant", "mine")]
+    for options in ("close, X-Tenant", "keep-alive,x-tenant", "X-TENANT"):
+        assert running.request("GET", "/a", [*ours, ("Connection", options)]).status == 403
+    assert running.request("GET", "/a", [*ours, ("Connection", "x-other"), ("Connection", "X-Tenant")]).status == 403
+    assert backend.requests == []
+    assert running.request("GET", "/a", [*ours, ("Connection", "close, X-API-Key"), ("Connection", "X-Other")]).status == 200
+    assert backend.requests[0].headers["X-Tenant"] == "mine"
 
 
 def test_a_changed_role_is_in_force_with_its_answer(gateway, backend):
@@ -177,6 +190,32 @@ def test_mistakes_in_rules_are_told_at_their_place(gateway, backend):
     told = running.admin.ask("POST", "/plugins", {"name": "access", "config": {"rules": [
         {"name": "good", "effect": "allow", "when": "true"}, {"name": "bad", "effect": "deny", "when": "auth.user_id == 3"}]}}, expect=422).json()
     assert {error["pointer"] for error in told["errors"]} == {"/config/rules/1/when"}, "once for each route that it would guard"
+
+
+def test_mistakes_in_roles_are_told_at_their_place(gateway, backend):
+    running = start_live(gateway, guarded(backend, access={"permissions": True}))
+    for permissions, places in (([{"paths": ["/a/{b}{c}"]}], {"/permissions/0/paths/0"}), ([{}, {"paths": "~["}], {"/permissions/1/paths/0"}),
+                                ([{"methods": ["GET"]}, {"paths": ["/a", "/b", "/{b}{c}"]}, {"paths": ["~["]}], {"/permissions/1/paths/2", "/permissions/2/paths/0"})):
+        told = running.admin.ask("POST", "/roles", {"name": "x", "permissions": permissions}, expect=422).json()
+        assert {error["pointer"] for error in told["errors"]} == places and 'role "x"' in told["errors"][0]["message"]
+    running.admin.create("roles", {"name": "x", "permissions": [{"paths": ["/a"]}]})
+    told = running.admin.ask("PATCH", "/roles/x", {"permissions": [{"paths": ["/a", "/{b}{c}"]}]}, expect=422).json()
+    assert [error["pointer"] for error in told["errors"]] == ["/permissions/0/paths/1"]
+
+
+def test_mistakes_in_a_files_roles_are_told_at_their_line(tmp_path):
+    path = tmp_path / "roles.yaml"
+    path.write_text("""listeners: [{ address: "127.0.0.1:1" }]
+roles:
+  - name: x
+    permissions:
+      - methods: GET
+      - paths:
+          - /good
+          - /a/{b}{c}
+""")
+    done = run_sluice("check", path)
+    assert done.returncode != 0 and f"{path}:8:13: role \"x\": " in done.stderr, done.stderr
 
 
 def test_a_change_of_a_role_costs_the_same_with_many_routes(gateway, backend):

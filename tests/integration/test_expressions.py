@@ -304,6 +304,28 @@ def test_the_command_line_evaluates(text, printed):
     assert (done.returncode, done.stdout, done.stderr) == (0, printed + "\n", "")
 
 
+@pytest.mark.parametrize("claims, text, printed", [
+    ({"scope": "a  b "}, "auth.scopes", '["a", "b"]'),
+    ({"scope": ["a b", "", "c"]}, "auth.scopes", '["a", "b", "c"]'),
+    ({"scope": None, "scp": "a"}, "auth.scopes", '["a"]'),
+    ({"sub": "", "client_id": None, "azp": "app"}, 'has(auth.user_id) ? "named" : auth.client_id', '"app"'),
+])
+def test_the_command_line_reads_claims_as_the_gateway_does(claims, text, printed):
+    done = run_sluice("expr", text, "--claims", json.dumps(claims))
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed + "\n", "")
+
+
+@pytest.mark.parametrize("claims", [{"scope": 5}, {"scope": ["a", 5]}, {"sub": 5}, {"sub": " a"}, {"azp": "a\nb"}, {"iss": []}, {"exp": "soon"}])
+def test_the_command_line_refuses_claims_that_the_gateway_refuses(claims):
+    done = run_sluice("expr", "1", "--claims", json.dumps(claims))
+    assert (done.returncode, done.stdout) == (2, "") and "--claims" in done.stderr and "the token's" in done.stderr
+
+
+def test_the_command_line_has_the_clients_address_in_the_gateways_spelling():
+    for said, seen in (("::FFFF:10.0.0.1", "10.0.0.1"), ("2001:DB8:0::1", "2001:db8::1"), ("::102:304", "::102:304")):
+        assert run_sluice("expr", "source.ip == string(ip(source.ip)) ? source.ip : 'two spellings'", "--client-ip", said).stdout == f'"{seen}"\n'
+
+
 @pytest.mark.parametrize("text, status, words", [
     ("request.tme", 1, 'unknown variable "request.tme" at position 1 (did you mean "request.time"?)'),
     ('1 + "a"', 1, '"+" does not take (int, string) at position 3'),

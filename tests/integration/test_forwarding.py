@@ -88,6 +88,24 @@ def test_a_client_that_a_trusted_proxy_does_not_name_is_not_the_proxy(gateway, b
     assert [line.get("clientIp") for line in lines[:6]] == ["10.0.0.1", "10.0.0.1", "203.0.113.9", "203.0.113.9", "2001:db8::1", None]
 
 
+SPELLINGS = {"::ffff:10.0.0.1": "10.0.0.1", "::FFFF:0a00:0001": "10.0.0.1", "[::ffff:10.0.0.1]:4711": "10.0.0.1", "2001:DB8:0:0::1": "2001:db8::1",
+             "[2001:0db8::0001]": "2001:db8::1", "2001:db8::1": "2001:db8::1", "::0102:0304": "::102:304"}
+
+
+def test_a_client_has_one_address_however_a_proxy_spells_it(gateway, backend):
+    """What rules compare, and what logs and services are told of it; others' words in the chain stay as they are."""
+    rules = [{"name": "inside", "effect": "deny", "when": 'cidr("10.0.0.0/8").containsIP(source.ip) || source.ip == "2001:db8::1"'},
+             {"name": "others", "effect": "allow", "when": "true"}]
+    filters = [{"type": "set-header", "name": "X-Client", "value": "${source.ip}"}]
+    denying = gateway(proxy(backend, trustedProxies=["127.0.0.0/8"], route={"filters": [{"type": "access", "rules": rules, "onFailure": "allow"}]}))
+    running = gateway(proxy(backend, trustedProxies=["127.0.0.0/8"], route={"filters": filters}))
+    for said, canonical in SPELLINGS.items():
+        assert denying.get("/", {"X-Forwarded-For": said}).status == (200 if canonical == "::102:304" else 403), said
+        seen = seen_with(running, backend, {"X-Forwarded-For": f"192.0.2.1, {said}"})
+        assert seen["X-Client"] == canonical and seen["X-Forwarded-For"] == f"192.0.2.1, {said}, 127.0.0.1"
+    assert [line["clientIp"] for line in running.log_lines(len(SPELLINGS))] == list(SPELLINGS.values())
+
+
 def test_max_forwards_ends_at_the_gateway(running, backend):
     """RFC 9110 7.6.2: for OPTIONS and TRACE, and no other method."""
     for method, status in (("OPTIONS", 204), ("TRACE", 405)):

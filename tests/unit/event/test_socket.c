@@ -61,6 +61,34 @@ static void only_this_machine_reaches_a_loopback_address(void **state)
     assert_false(address_is_loopback(&(struct address){ 0 }));
 }
 
+static void an_ipv6_address_is_written_in_one_way(void **state)
+{
+    static const char *const pairs[][2] = {
+        { "::", "::" },
+        { "0:0:0:0:0:0:0:1", "::1" },
+        { "1:0:0:0:0:0:0:0", "1::" },
+        { "2001:0DB8:0000:0000:0000:0000:0002:0001", "2001:db8::2:1" },
+        { "2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1" }, /* one zero is no run */
+        { "2001:0:0:1:0:0:0:1", "2001:0:0:1::1" },          /* the longest */
+        { "2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1" },    /* the first of equals */
+        { "0:0:1:2:3:4:5:6", "::1:2:3:4:5:6" },
+        { "1:2:3:4:5:6:0:0", "1:2:3:4:5:6::" },
+        { "FE80::10:0A0b:0c00:0FFF", "fe80::10:a0b:c00:fff" },
+        { "::ffff:0a01:0203", "10.1.2.3" },
+        { "::1.2.3.4", "::102:304" }, /* mapped it is not */
+    };
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        struct address address = { 0 }, again;
+        char text[ADDRESS_TEXT_BYTES];
+        assert_true(address_parse_ip(slice_from_cstring(pairs[i][0]), 0, &address));
+        assert_int_equal(address_write_ip(&address, text), strlen(pairs[i][1]));
+        assert_string_equal(text, pairs[i][1]);
+        address_unmap(&address);
+        assert_true(address_parse_ip(slice_from_cstring(text), 0, &again));
+        assert_true(address_equal(&address, &again));
+    }
+}
+
 static void an_ip_alone_has_no_brackets_and_a_mapped_one_reads_as_ipv4(void **state)
 {
     const char *pairs[][2] = { { "10.0.0.1", "10.0.0.1" }, { "::1", "::1" }, { "::ffff:10.1.2.3", "10.1.2.3" } };
@@ -242,6 +270,7 @@ int main(void)
         cmocka_unit_test(an_address_is_written_as_it_was_read),
         cmocka_unit_test(what_is_no_address_with_port_is_refused),
         cmocka_unit_test(only_this_machine_reaches_a_loopback_address),
+        cmocka_unit_test(an_ipv6_address_is_written_in_one_way),
         cmocka_unit_test(an_ip_alone_has_no_brackets_and_a_mapped_one_reads_as_ipv4),
         cmocka_unit_test(addresses_are_equal_by_family_ip_and_port),
         cmocka_unit_test(a_range_holds_its_own_addresses_and_no_others),

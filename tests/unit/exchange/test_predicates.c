@@ -87,6 +87,27 @@ static void without_another_route_there_is_none(void **state)
     testbed_stop(&bed);
 }
 
+/* It reaches no service (RFC 9110 7.6.1), so no route is chosen by it. */
+static void what_connection_names_is_not_there(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, "routes:\n"
+                        "- { path: /a, respond: { body: rest } }\n"
+                        "- { path: /a, predicates: 'request.headers[\"x-id\"] == \"7\"', respond: { body: one } }\n"
+                        "- { path: /a, headers: { X-Kind: two }, respond: { body: two } }\n"
+                        "- { path: /b, respond: { body: \"${request.headers[?'x-id'].orValue('none')}, "
+                        "${request.headers.upgrade}, ${request.headers.cookie}\" } }\n");
+    assert_string_equal(answer(&bed, "GET /a", "X-Id: 7\r\n"), "200 one");
+    assert_string_equal(answer(&bed, "GET /a", "X-Id: 7\r\nConnection: close, x-id\r\n"), "200 rest");
+    assert_string_equal(answer(&bed, "GET /a", "Connection: close\r\nConnection: ,X-ID ,\r\nX-Id: 7\r\n"), "200 rest");
+    assert_string_equal(answer(&bed, "GET /a", "X-Kind: two\r\n"), "200 two");
+    assert_string_equal(answer(&bed, "GET /a", "X-Kind: two\r\nConnection: X-Kind\r\n"), "200 rest");
+    assert_string_equal(
+        answer(&bed, "GET /b", "Connection: upgrade, cookie, x-id\r\nUpgrade: u\r\nCookie: c\r\nX-Id: 7\r\n"),
+        "200 none, u, c"); /* neither what the connection is upgraded by, nor what no client may take off */
+    testbed_stop(&bed);
+}
+
 static void the_trace_is_a_variable(void **state)
 {
     struct testbed bed;
@@ -124,6 +145,7 @@ int main(void)
         cmocka_unit_test(a_predicate_that_fails_does_not_hold_and_is_counted),
         cmocka_unit_test(a_predicate_that_meets_a_bound_moves_nobody_to_another_route),
         cmocka_unit_test(without_another_route_there_is_none),
+        cmocka_unit_test(what_connection_names_is_not_there),
         cmocka_unit_test(the_trace_is_a_variable),
         cmocka_unit_test(a_wrong_predicate_is_refused_at_its_place),
     };

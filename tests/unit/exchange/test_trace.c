@@ -46,6 +46,19 @@ static void a_trace_goes_on_with_its_state(void **state)
     testbed_stop(&bed);
 }
 
+static void the_fields_of_a_trace_are_written_in_small_letters(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, ROUTES);
+    assert_true(goes_on(&bed, "TRACEPARENT: 00-" TRACE "-" SPAN "-01\r\nTraceState: foo=1\r\nTRACESTATE: bar=2\r\n"));
+    assert_non_null(strstr(bed.service.head, "\ntraceparent: 00-" TRACE));
+    assert_non_null(strstr(bed.service.head, "\ntracestate: foo=1, bar=2\r\n"));
+    assert_int_equal(service_count_header(&bed, "traceparent"), 1);
+    assert_false(goes_on(&bed, "TraceParent: none\r\n"));
+    assert_non_null(strstr(bed.service.head, "\ntraceparent: 00-"));
+    testbed_stop(&bed);
+}
+
 static void a_trace_that_is_not_well_formed_or_there_twice_begins_anew(void **state)
 {
     struct testbed bed;
@@ -89,6 +102,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_without_a_trace_begins_one),
         cmocka_unit_test(a_trace_goes_on_with_its_state),
+        cmocka_unit_test(the_fields_of_a_trace_are_written_in_small_letters),
         cmocka_unit_test(a_trace_that_is_not_well_formed_or_there_twice_begins_anew),
         cmocka_unit_test(whose_trace_goes_on_is_a_setting),
         cmocka_unit_test(without_traces_the_fields_pass_like_any_other),

@@ -273,6 +273,50 @@ static void depth_is_bounded(void **state)
     expression_destroy(expression);
 }
 
+static char *nested(char *text, const char *opening, const char *core, const char *closing, int levels)
+{
+    char *at = text;
+    for (int i = 0; i < levels; i++) at = stpcpy(at, opening);
+    at = stpcpy(at, core);
+    for (int i = 0; i < levels; i++) at = stpcpy(at, closing);
+    return text;
+}
+
+/* Each way to nest, as deep as is promised, worked out as a constant and in a request; and a level deeper. */
+static void two_hundred_levels_are_let_in(void **state)
+{
+    static const struct {
+        const char *opening, *core, *closing;
+        int levels;
+    } rows[] = {
+        { "(", "1", ")", 200 },
+        { "( ", "request.method", " )", 200 },
+        { "[", "1", "]", 200 },
+        { "[", "request.method", "]", 199 }, /* a member is a level of its own */
+        { "{1: ", "1", "}", 200 },
+        { "int(", "1", ")", 200 },
+        { "string(", "request.method", ")", 199 },
+        { "!", "true", "", 200 },
+        { "-(", "1", ")", 100 },
+        { "[0][", "0", "]", 199 }, /* so is the list */
+        { "true ? 1 : ", "1", "", 200 },
+        { "request.method == '' ? 1 : ", "1", "", 198 }, /* the last one's condition: two */
+        { "1 + (", "1", ")", 200 },
+        { "true || (", "true", ")", 200 },
+    };
+    struct fixture *fixture = *state;
+    char text[20000];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct error error;
+        struct expression_value value;
+        nested(text, rows[i].opening, rows[i].core, rows[i].closing, rows[i].levels);
+        assert_int_equal(run(fixture, text, 100000, &value, &error), EXPRESSION_DONE);
+        nested(text, rows[i].opening, rows[i].core, rows[i].closing, rows[i].levels + 1);
+        if (compile(text, EXPRESSION_DYN, EXPRESSION_AT_REQUEST, &error)) fail_msg("%s, a level more", rows[i].opening);
+        if (!strstr(error.text, "nested too deeply")) fail_msg("%s: %s", rows[i].opening, error.text);
+    }
+}
+
 static void an_expression_knows_what_it_uses(void **state)
 {
     struct error error;
@@ -371,6 +415,7 @@ int main(void)
         TEST(a_variable_that_was_mistyped_is_told_what_was_meant),
         TEST(moments_say_what_there_is),
         TEST(depth_is_bounded),
+        TEST(two_hundred_levels_are_let_in),
         TEST(an_expression_knows_what_it_uses),
         TEST(a_field_alone_is_known_as_one),
         TEST(zones_know_their_summers),

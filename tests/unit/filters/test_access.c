@@ -88,6 +88,34 @@ static void a_missing_scope_is_told_to_who_has_a_token(void **state)
     testbed_stop(&bed);
 }
 
+static void challenged(struct testbed *bed, const char *line, const char *scopes)
+{
+    struct client client;
+    ask(bed, &client, line, GOOD);
+    assert_int_equal(client.status, 403);
+    assert_slice_is(client_header(&client, "WWW-Authenticate"), scopes);
+    client_release(&client);
+}
+
+/* Else a client gets one token after the other, each of which lacks something else. */
+static void all_scopes_that_the_request_needs_are_told(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed, "routes:\n"
+                        "- name: a\n"
+                        "  path: /a\n"
+                        "  serviceId: one\n"
+                        "  filters:\n"
+                        "  - { type: test-identity, scopes: some }\n"
+                        "  - { type: access, requiredScopes: [{ methods: GET, scopes: r }, { scopes: [all, some] }] }\n"
+                        "  - { type: access, requiredScopes: [{ methods: PUT, scopes: w }, { scopes: [all, x] }] }\n"
+                        "  - { type: access, dryRun: true, requiredScopes: [{ scopes: trial }] }\n");
+    challenged(&bed, "GET /a", "Bearer error=\"insufficient_scope\", scope=\"r all some x\"");
+    challenged(&bed, "HEAD /a", "Bearer error=\"insufficient_scope\", scope=\"r all some x\"");
+    challenged(&bed, "PUT /a", "Bearer error=\"insufficient_scope\", scope=\"all some w x\"");
+    testbed_stop(&bed);
+}
+
 static void roles_come_by_scope_client_and_claim(void **state)
 {
     static const struct row rows[] = {
@@ -413,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scopes_are_needed_by_method),
         cmocka_unit_test(a_missing_scope_is_told_to_who_has_a_token),
+        cmocka_unit_test(all_scopes_that_the_request_needs_are_told),
         cmocka_unit_test(roles_come_by_scope_client_and_claim),
         cmocka_unit_test(permissions_allow_what_they_say),
         cmocka_unit_test(the_first_rule_that_holds_decides),

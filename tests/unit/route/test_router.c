@@ -599,6 +599,19 @@ static void a_condition_looks_at_every_field_of_its_name(void **state)
     tear_down(&fixture);
 }
 
+/* A query's value is decoded, so it may end with a line break; PCRE2 alone would take that for the end. */
+static void a_dollar_is_the_end_and_nothing_before_it(void **state)
+{
+    struct fixture fixture;
+    SET_UP(&fixture, ROUTE("number", "/a", .query = { { "v", "~^v[0-9]+$" } }),
+           ROUTE("lines", "/b", .query = { { "v", "~(?m)^v[0-9]+$" } }));
+    ANSWERS(&fixture, "GET - /a?v=v1", "number");
+    ANSWERS(&fixture, "GET - /a?v=v1%0a", "404");
+    ANSWERS(&fixture, "GET - /a?v=v1%0d%0a", "404");
+    ANSWERS(&fixture, "GET - /b?v=v1%0ax", "lines");
+    tear_down(&fixture);
+}
+
 static void a_query_parameter_is_compared_decoded(void **state)
 {
     struct fixture fixture;
@@ -734,6 +747,7 @@ int main(void)
         cmocka_unit_test(get_serves_head_and_allow_says_so),
         cmocka_unit_test(a_method_is_refused_only_if_no_route_of_any_priority_takes_it),
         cmocka_unit_test(a_condition_looks_at_every_field_of_its_name),
+        cmocka_unit_test(a_dollar_is_the_end_and_nothing_before_it),
         cmocka_unit_test(a_query_parameter_is_compared_decoded),
         cmocka_unit_test(strip_prefix_removes_what_stands_before_the_first_wildcards_slash),
         cmocka_unit_test(a_matcher_knows_what_it_captures),
