@@ -155,6 +155,7 @@ static const struct field mirror_fields[] = {
 };
 
 static bool mirror_compile(const struct filter_compile *, const void *value, void **compiled);
+static void mirror_comes_into_force(const void *compiled);
 static void mirror_release(void *compiled);
 static void mirror_request_ready(struct exchange *, const void *compiled, void *state, struct slice target);
 static enum filter_result mirror_response_head(struct exchange *, const void *compiled, void *state);
@@ -169,6 +170,7 @@ const struct filter filter_mirror = {
     .config_size = sizeof(struct mirror_config),
     .state_size = sizeof(struct mirror_state),
     .compile = mirror_compile,
+    .comes_into_force = mirror_comes_into_force,
     .release = mirror_release,
     .worker_start = mirror_worker_start,
     .worker_stop = mirror_worker_stop,
@@ -269,7 +271,8 @@ static bool take_shared(struct mirror *mirror, const struct filter_compile *comp
     struct mirrors *mirrors = compile->surroundings->mirrors;
     struct error error;
     if (!mirrors) return true;
-    mirror->figures = mirror_figures_take(mirrors, compile->route_id, compile->route_name, mirror->service_name);
+    mirror->route_name = arena_keep(&mirror->arena, compile->route_name);
+    mirror->figures = mirror_figures_take(mirrors, compile->route_id);
     if (!mirror->compares || (mirror->judge = mirrors_judge(mirrors, &error)) != NULL) return true;
     problems_add(compile->problems, compile->node, NULL, "%s", error.text);
     return false;
@@ -298,6 +301,12 @@ static bool mirror_compile(const struct filter_compile *compile, const void *val
     }
     *compiled = mirror;
     return true;
+}
+
+static void mirror_comes_into_force(const void *compiled)
+{
+    const struct mirror *mirror = compiled;
+    if (mirror->figures) mirror_figures_name(mirror->figures, mirror->route_name, mirror->service_name);
 }
 
 static void mirror_release(void *compiled)

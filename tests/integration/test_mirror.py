@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import statistics
 import threading
 import time
@@ -408,6 +409,27 @@ def test_mirrors_come_and_go_live(gateway, backend, shadow):
     wait_until(lambda: running.admin.ask("GET", "/routes/all/mirror", expect=(200, 404)).status_code == 404, what="the mirror's end")
     assert len(shadow.requests) == 2
     running.gauges_at_zero()
+
+
+def test_what_never_comes_into_force_renames_nothing(gateway, backend, shadow):
+    """A dry run, a validation and a refused change are compiled too."""
+    def route(service_name, *more, **fields):
+        return {"name": "all", "path": "/*", "serviceId": "backend", "filters": [{"type": "mirror", "service": service_name}, *more], **fields}
+
+    running = start_live(gateway, {"services": [service(backend), service(shadow, name="shadow"), service(shadow, name="other")], "routes": [route("shadow")]})
+    was = Told(running).now()
+    assert (was["name"], was["service"]) == ("all", "shadow")
+    running.admin.ask("PUT", "/routes/all?dryRun=true", route("other", name="dry"))
+    running.admin.ask("PUT", "/routes/all", route("other", {"type": "set-header", "name": "X", "value": "${nope}"}, name="bad"), expect=422)
+    running.admin.ask("POST", "/validate", {"services": [service(backend), service(shadow, name="other")], "routes": [route("other", id=was["id"], name="tried")]})
+    running.admin.ask("PUT", "/routes/new?dryRun=true", route("other", name="new", path="/new"))
+    assert Told(running).now() == was
+    running.admin.ask("GET", "/routes/new/mirror", expect=404)
+    assert set(re.findall(r'sluice_mirror_\w+\{route="(\w+)"', running.admin.ask("GET", "/metrics").text)) == {"all"}
+    running.admin.put("routes", "all", route("other", name="renamed"))
+    now = running.admin.get("/routes/renamed/mirror")
+    assert (now["name"], now["service"]) == ("renamed", "other")
+    assert 'sluice_mirror_requests_total{route="renamed"' in running.admin.ask("GET", "/metrics").text
 
 
 @pytest.mark.slow
