@@ -56,7 +56,7 @@ static bool take_header(struct exchange *exchange, const struct decision_header 
     if (header.uses & USE_REMOVE) remove_named(headers, header.value);
     if (header.uses & (USE_UPSTREAM | USE_APPENDED) && !headers_add(headers, header.name, header.value)) return false;
     if (identifies && header.uses & (USE_USER_ID | USE_CLIENT_ID)) identify(exchange, &header);
-    if (header.uses & USE_CLIENT) gift->headers[gift->count++] = header;
+    if (header.uses & USE_CLIENT && !exchange_hides(exchange, header.name)) gift->headers[gift->count++] = header;
     return true;
 }
 
@@ -90,6 +90,7 @@ static bool copy_to_answer(struct exchange *exchange, const struct decision *dec
 {
     for (uint32_t i = 0; i < decision->header_count; i++) {
         struct decision_header header;
+        if (exchange_hides(exchange, decision->headers[i].name)) continue;
         if (!copy_header(exchange, &decision->headers[i], &header) ||
             !headers_add(&exchange->own_response.headers, header.name, header.value))
             return false;

@@ -219,8 +219,7 @@ static uint8_t uses_when_denied(const struct ext_auth *policy, const struct deci
     bool goes = header_names_hold(&policy->denied_headers, header) || is_named(challenge, header);
     if (policy->mode == EXT_AUTHZ && header->id == HEADER_LOCATION) goes = true;
     if (policy->mode == EXT_AUTHZ && !policy->has_denied_headers) goes = true;
-    if (header_is_sluices_own(header->id) || header->id == HEADER_CONTENT_TYPE || header->id == HEADER_SERVER ||
-        header->id == HEADER_DATE)
+    if (header_is_sluices_own(header->id) || header->id == HEADER_CONTENT_TYPE || header->id == HEADER_DATE)
         goes = false;
     return goes ? USE_CLIENT : 0;
 }

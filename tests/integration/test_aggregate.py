@@ -212,6 +212,8 @@ def test_a_required_part_tells_the_client_what_to_do_better(gateway, users, orde
     assert not {name for name, _ in others} & set(failed.headers) and "Set-Cookie" not in failed.headers and "X-Why" not in failed.headers
     running = gateway(page(users, orders, part("users", required=False), part("orders")))
     assert name not in running.get("/users/7/page").headers, "one that isn't required tells nobody"
+    running = gateway({**page(users, orders), "internalResponseHeaders": [name]})
+    assert values[0] not in running.get("/users/7/page").headers.all(name), "what is internal stays inside"
     assert running.gauges_at_zero()
 
 

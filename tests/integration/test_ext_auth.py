@@ -296,6 +296,34 @@ def test_ext_authz_refusals_bring_listed_headers_only_where_a_list_is_given(gate
     assert refused.headers["WWW-Authenticate"] == "Basic" and refused.headers["Location"] == "/l"
 
 
+@pytest.mark.parametrize("mode, status, lists", [
+    ("auth-request", 200, {"clientHeaders": ["X-Internal-*", "X-Why", "X-Debug", "Ser*"]}),
+    ("auth-request", 403, {"deniedHeaders": ["X-*", "Ser*"]}),
+    ("ext-authz", 200, {"clientHeaders": ["X-*", "Ser*"]}),
+    ("ext-authz", 403, {}),
+    ("ext-authz", 403, {"deniedHeaders": ["X-Internal-Debug", "X-Why", "X-Debug"]}),
+])
+@pytest.mark.parametrize("cache", [{}, {"cache": {"key": "${request.path}"}}])
+def test_what_is_internal_reaches_no_client_by_way_of_a_decision(gateway, backend, auth, mode, status, lists, cache):
+    auth.by_default(answer(status, {"X-Internal-Debug": "1", "x-internal-trace": "1", "X-Debug": "1", "Server": "secret/1.0", "X-Why": "w"}, b"x"))
+    running = gateway({**guarded(backend, auth, mode=mode, upstreamHeaders="X-Internal-Debug", **lists, **cache), "internalResponseHeaders": ["X-Internal-*", "X-Debug"]})
+    for _ in range(2):
+        got = running.get("/a")
+        assert got.status == status and got.headers["X-Why"] == "w"
+        assert not {"x-internal-debug", "x-internal-trace", "x-debug", "server"} & set(got.headers.names())
+    assert all(seen.headers["X-Internal-Debug"] == "1" for seen in backend.requests)  # the service may know
+
+
+def test_what_is_internal_is_so_after_a_reload_for_kept_decisions_too(gateway, backend, auth):
+    auth.by_default(answer(403, {"X-Why": "w"}))
+    config = {**ext_authz(backend, auth, cache={"key": "${request.path}", "negativeTtl": 60}), "workers": 1}
+    running = gateway(config)
+    assert running.get("/a").headers["X-Why"] == "w"
+    running.reload({**config, "internalResponseHeaders": ["X-Why"]})
+    got = running.get("/a")
+    assert got.status == 403 and "X-Why" not in got.headers and len(auth.requests) == 1
+
+
 @pytest.mark.parametrize("status, expected", [(201, 201), (204, 204), (404, 404), (429, 429), (500, 503), (502, 503)])
 def test_ext_authz_lets_through_200_alone(gateway, backend, auth, status, expected):
     auth.by_default(answer(status))
