@@ -715,6 +715,40 @@ def test_a_refusal_is_kept_for_its_own_time(gateway, backend, auth):
     assert running.get("/a").status == 200 and len(auth.requests) == 2
 
 
+def test_a_refusal_of_head_is_kept_for_head_alone(gateway, backend, auth):
+    """What came without a body says nothing of the body that others get."""
+    def refuses(wire, request):
+        body = b"" if request.method == "HEAD" else b"why"
+        wire.send(response_bytes(403, {"Content-Type": "text/plain", "Content-Length": "3"}, body, length=False))
+
+    auth.by_default(refuses)
+    running = gateway({**ext_authz(backend, auth, cache={"key": "${request.path}", "negativeTtl": 60}), "workers": 1})
+    for method, body in [("HEAD", b""), ("GET", b"why"), ("HEAD", b""), ("POST", b"why"), ("GET", b"why")]:
+        refused = running.request(method, "/a")
+        assert refused.status == 403 and refused.body == body, method
+    assert [one.method for one in auth.requests] == ["HEAD", "GET"]
+
+
+def test_nobody_waits_for_the_answer_to_anothers_head(gateway, backend, auth):
+    go_on = threading.Event()
+
+    def refuses(wire, request):
+        go_on.wait(5)
+        wire.send(response_bytes(403, {"Content-Length": "3"}, b"" if request.method == "HEAD" else b"why", length=False))
+
+    auth.by_default(refuses)
+    running = gateway({**ext_authz(backend, auth, timeoutMs=5000, cache={"key": "${request.path}"}), "workers": 1})
+    answers = {}
+    threads = [threading.Thread(target=lambda method=method: answers.update({method: running.request(method, "/a")})) for method in ("HEAD", "GET")]
+    for count, thread in enumerate(threads, 1):
+        thread.start()
+        auth.wait_for_requests(count)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert answers["GET"].body == b"why" and answers["HEAD"].status == 403
+
+
 def test_what_may_not_be_kept_is_asked_for_each_time(gateway, backend, auth):
     running = gateway({**cached(backend, auth, ttl=60, negativeTtl=0), "workers": 1})
     for headers in [{"Cache-Control": "no-store"}, {"Cache-Control": "private, max-age=0"}, {"Cache-Control": "max-age=x"}]:
