@@ -1,6 +1,7 @@
 /* ext-auth: what a decision does to the request and to the client's answer. */
 #include "filters/ext_auth.h"
 #include "filters/private.h"
+#include "http/status.h"
 
 #define RULE SLICE("ext-auth")
 
@@ -111,6 +112,8 @@ static bool answer_as_service(struct exchange *exchange, const struct decision *
         if (slice_is_absent(type)) return false;
     }
     exchange_respond(exchange, decision->status, type, body);
+    if (exchange->request->method == METHOD_HEAD && !status_has_no_content(decision->status))
+        exchange->own_response.body_length = decision->body_length;
     return true;
 }
 

@@ -242,14 +242,16 @@ static bool keep_headers(const struct ext_auth *policy, struct headers *headers,
     return true;
 }
 
-/* A denial's body goes to the client as it is, whole or not at all. */
+/* A denial's body goes to the client as it is, whole or not at all. HEAD's is not there, and is spoken of all the same (RFC 9110 8.3, 8.6). */
 static bool keep_body(const struct sub_request *sub, struct arena *arena, struct decision *decision)
 {
     struct slice type = headers_value(&sub->response->headers, HEADER_CONTENT_TYPE);
-    if (decision->has_lost_body || sub->body.length == 0) return true;
-    decision->body = arena_copy(arena, sub->body);
+    bool is_of_head = sub->head.method == METHOD_HEAD, has_body = sub->body.length > 0;
+    if (decision->has_lost_body || (!has_body && !is_of_head)) return true;
+    if (is_of_head) decision->body_length = sub->response->body_length;
+    if (has_body) decision->body = arena_copy(arena, sub->body);
     decision->content_type = slice_is_absent(type) ? SLICE_ABSENT : arena_copy(arena, type);
-    return decision->body.at && (slice_is_absent(type) || decision->content_type.at);
+    return (!has_body || decision->body.at) && (slice_is_absent(type) || decision->content_type.at);
 }
 
 bool ext_auth_judge(const struct ext_auth *policy, const struct sub_request *sub, struct arena *arena,

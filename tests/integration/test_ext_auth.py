@@ -296,6 +296,17 @@ def test_ext_authz_refusals_bring_listed_headers_only_where_a_list_is_given(gate
     assert refused.headers["WWW-Authenticate"] == "Basic" and refused.headers["Location"] == "/l"
 
 
+@pytest.mark.parametrize("cache", [{}, {"cache": {"key": "${request.path}"}}])
+@pytest.mark.parametrize("said, told", [({"Content-Length": "70000"}, "70000"), ({"Content-Length": "0"}, "0"), ({"Transfer-Encoding": "chunked"}, None), ({}, None)])
+def test_a_refusal_of_head_speaks_of_the_body_that_get_would_bring(gateway, backend, auth, said, told, cache):
+    auth.by_default(send(response_bytes(403, {"Content-Type": "text/plain", "Content-Encoding": "gzip", **said}, length=False)))
+    running = gateway({**ext_authz(backend, auth, **cache), "workers": 1})
+    for _ in range(2):
+        refused = running.request("HEAD", "/a")
+        assert refused.status == 403 and refused.headers["Content-Type"] == "text/plain" and refused.headers["Content-Encoding"] == "gzip"
+        assert refused.headers.get("Content-Length") == told
+
+
 @pytest.mark.parametrize("mode, status, lists", [
     ("auth-request", 200, {"clientHeaders": ["X-Internal-*", "X-Why", "X-Debug", "Ser*"]}),
     ("auth-request", 403, {"deniedHeaders": ["X-*", "Ser*"]}),
