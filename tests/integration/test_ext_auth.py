@@ -308,6 +308,22 @@ def test_a_refusal_of_head_speaks_of_the_body_that_get_would_bring(gateway, back
 
 
 @pytest.mark.parametrize("mode, status, lists", [
+    ("auth-request", 200, {"clientHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+    ("ext-authz", 200, {"clientHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+    ("auth-request", 403, {"deniedHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+])
+def test_what_speaks_of_a_decisions_body_goes_with_no_other(gateway, backend, auth, mode, status, lists):
+    auth.by_default(answer(status, {"Content-Type": "text/html", "Content-Encoding": "br", "Content-Range": "bytes 0-0/1", "ETag": '"1"', "Accept-Ranges": "bytes",
+                                    "Date": "Mon, 30 Nov 2020 09:00:00 GMT", "Content-Security-Policy": "default-src 'none'", "X-Why": "w"}, b"x"))
+    backend.by_default(answer(200, {"Content-Type": "text/plain"}, b"whole"))
+    got = gateway(guarded(backend, auth, mode=mode, **lists)).get("/a")
+    assert got.status == status and got.headers["X-Why"] == "w" and "Content-Security-Policy" in got.headers
+    assert len(got.headers.all("Content-Type")) == 1 and got.headers["Content-Type"] in ("text/plain", "application/problem+json")
+    assert len(got.headers.all("Date")) == 1 and "2020" not in got.headers["Date"]
+    assert not {"content-encoding", "content-range", "etag", "accept-ranges"} & set(got.headers.names())
+
+
+@pytest.mark.parametrize("mode, status, lists", [
     ("auth-request", 200, {"clientHeaders": ["X-Internal-*", "X-Why", "X-Debug", "Ser*"]}),
     ("auth-request", 403, {"deniedHeaders": ["X-*", "Ser*"]}),
     ("ext-authz", 200, {"clientHeaders": ["X-*", "Ser*"]}),
@@ -982,6 +998,9 @@ def test_a_service_put_in_the_place_of_another_is_asked_from_then_on(gateway, ba
     ({"upstreamHeaders": ["X-Client-ID"]}, "clientIdHeader"),
     ({"upstreamHeaders": ["*"]}, "not a header name"),
     ({"clientHeaders": ["Transfer-Encoding"]}, "written by Sluice itself"),
+    *[({"clientHeaders": [name]}, "speaks of the decision's body") for name in ("content-type", "Content-Encoding", "Content-Range", "ETag", "Accept-Ranges")],
+    *[({"mode": mode, field: [name]}, "reaches no client") for mode in ("auth-request", "ext-authz") for field in ("clientHeaders", "deniedHeaders") for name in ("Date", "server")],
+    ({"deniedHeaders": ["X-A", "Content-Encoding"]}, "speaks of the decision's body"),
     ({"cache": {"key": []}}, "must not be empty"),
     ({"cache": {"key": "${nonsense"}}, "key"),
     ({"setHeaders": {"X-A": "a\nb"}}, "line breaks"),
