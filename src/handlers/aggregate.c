@@ -247,6 +247,15 @@ static bool write_head(struct sub_request *sub, const struct exchange *exchange,
     return good;
 }
 
+/* What the client brings into a header may hold what none can. */
+static bool can_be_sent(const struct headers *headers)
+{
+    for (const struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (!header_value_is_valid(header->value)) return false;
+    }
+    return true;
+}
+
 /* Any of them may be the last straw: false when memory is short. */
 static bool start_part(struct aggregate_state *state, size_t index)
 {
@@ -261,6 +270,10 @@ static bool start_part(struct aggregate_state *state, size_t index)
     }
     sub_request_init(sub, exchange->worker, exchange->arena);
     if (!write_head(sub, exchange, part)) return false;
+    if (!can_be_sent(&sub->head.headers)) {
+        part_failed(state, index, "bad-field", 400);
+        return true;
+    }
     struct sub_request_plan plan = {
         .service = exchange_service(exchange, part->service),
         .target = target,
