@@ -679,6 +679,15 @@ def test_a_failed_connection_is_tried_again_elsewhere(gateway, backend, new_back
     assert [running.get("/a").status for _ in range(4)] == [200] * 4
 
 
+def test_a_connection_that_fails_is_tried_once_more_not_counting_one_that_was_kept(gateway, backend, auth):
+    running = gateway({**guarded(backend, auth, timeoutMs=3000), "workers": 1})
+    auth.by_default(reset())
+    assert running.get("/a").status == 503 and len(auth.requests) == 2
+    auth.forget()
+    auth.in_turn("/", [answer(200)], [reset()], [reset()], [answer(200)])
+    assert [running.get("/a").status for _ in range(2)] == [200, 200] and len(auth.requests) == 4
+
+
 def test_a_client_that_leaves_takes_its_question_along(gateway, backend, auth):
     left = threading.Event()
 
