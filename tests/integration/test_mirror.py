@@ -1,4 +1,5 @@
 """mirror: copies reach the second service whole and clean, differences are told, and nothing of it reaches the client."""
+import contextlib
 import glob
 import gzip
 import json
@@ -357,6 +358,31 @@ def test_the_last_differences_are_kept_latest_first(gateway, backend, shadow):
     told = Told(running).now()
     assert [one["path"] for one in told["differences"]] == [f"/{number}" for number in range(39, 7, -1)]
     assert running.metric("sluice_mirror_comparisons_total", route="all", result="different") == 40
+
+
+@contextlib.contextmanager
+def all_at_once(client):
+    """What is asked inside goes out in one write."""
+    flush, client.flush = client.flush, lambda: None
+    yield
+    client.flush = flush
+    client.flush()
+
+
+def test_each_sides_time_runs_from_its_own_question(gateway, backend, shadow):
+    """A copy goes out a turn of the loop after its request, which may have its answer by then."""
+    shadow.by_default(answer(500))
+    config = {**mirroring(backend, shadow, compare={}, maxConcurrent=100), "workers": 1}
+    config["routes"].append({"name": "plain", "path": "/plain", "serviceId": "backend"})
+    running = gateway(config)
+    with H2Client(running.address) as client:
+        client.get("/plain")
+        for turn in range(8):
+            with all_at_once(client):  # a long turn, in which the first of them are answered
+                streams = [client.ask(path=f"/{number}") for number in range(30)] + [client.ask(path="/plain") for _ in range(60)]
+            assert [client.read(stream).status for stream in streams] == [200] * 90
+            told = Told(running).wait_for_comparisons(different=30 * (turn + 1))
+            assert [one for one in told["differences"] if one["primary"]["ms"] <= 0 or one["mirror"]["ms"] <= 0] == []
 
 
 def test_what_the_client_gets_compressed_is_compared_plain(gateway, backend, shadow):
