@@ -12,7 +12,6 @@
 #include "filters/mirror_compare.h"
 #include "filters/private.h"
 
-#include <inttypes.h>
 #include <xxhash.h>
 
 #define HEADERS_MAX 32
@@ -41,7 +40,6 @@ struct mirror_config {
 enum share_by { BY_RANDOM, BY_CLIENT, BY_IP, BY_PATH };
 
 static bool read_share(struct schema_reading *, const struct node *, void *into);
-static struct node *write_share(struct arena *, const void *from);
 static bool check_ignored(struct schema_reading *, const struct node *, const void *text);
 static bool check_compared_header(struct schema_reading *, const struct node *, const void *text);
 
@@ -102,7 +100,7 @@ static const struct field mirror_fields[] = {
       .into = offsetof(struct mirror_config, share),
       .fallback = "100",
       .read = read_share,
-      .write = write_share,
+      .write = schema_write_percentage,
       .type_text = "number",
       .summary = "The share of requests that is mirrored, with at most two decimals." },
     { .name = "by",
@@ -182,41 +180,9 @@ const struct filter filter_mirror = {
 
 /* --- loading --- */
 
-/* "5", "0.25" in hundredths of a percent. */
-static bool parse_share(struct slice text, uint64_t *share)
-{
-    size_t point = slice_find_byte(text, '.');
-    struct slice whole_text = slice_before(text, point);
-    uint64_t whole, fraction = 0;
-    if (whole_text.length > 3 || !slice_parse_uint64(whole_text, &whole)) return false;
-    if (point != SLICE_NOT_FOUND) {
-        struct slice digits = slice_after(text, point + 1);
-        if (digits.length > 2 || !slice_parse_uint64(digits, &fraction)) return false;
-        if (digits.length == 1) fraction *= 10;
-    }
-    *share = whole * 100 + fraction;
-    return *share <= SHARES;
-}
-
 static bool read_share(struct schema_reading *reading, const struct node *node, void *into)
 {
-    if (node->kind == NODE_SCALAR && parse_share(node->text, into)) return true;
-    problems_add(reading->problems, node, NULL,
-                 "\"percentage\" must be a number from 0 to 100 with at most two decimals");
-    return false;
-}
-
-static struct node *write_share(struct arena *arena, const void *from)
-{
-    uint64_t share = *(const uint64_t *)from;
-    struct node *node = arena_allocate_zeroed(arena, sizeof *node);
-    PROMISE(node != NULL); /* control plane */
-    node->kind = NODE_SCALAR;
-    node->rounded = share % 100 != 0;
-    node->text = share % 100 == 0  ? arena_format(arena, "%" PRIu64, share / 100)
-                 : share % 10 == 0 ? arena_format(arena, "%" PRIu64 ".%" PRIu64, share / 100, share / 10 % 10)
-                                   : arena_format(arena, "%" PRIu64 ".%02" PRIu64, share / 100, share % 100);
-    return node;
+    return schema_read_percentage(reading, "percentage", node, into);
 }
 
 static bool check_ignored(struct schema_reading *reading, const struct node *node, const void *text)

@@ -422,6 +422,7 @@ def test_mirrors_come_and_go_live(gateway, backend, shadow):
     assert running.admin.get("/routes/all/mirror", expect=404)["reason"] == "no-mirror"
     plugin = running.admin.create("plugins", {"name": "mirror", "config": {"service": "shadow", "percentage": 12.5, "compare": {"body": "json"}}})
     assert plugin["config"]["percentage"] == 12.5
+    running.admin.ask("PATCH", f"/plugins/{plugin['id']}", {"config": {"percentage": "100"}}, expect=422)
     running.admin.patch("plugins", plugin["id"], {"config": {"percentage": 100}})
     running.get("/")
     Told(running).wait_for_comparisons(different=1)
