@@ -271,6 +271,14 @@ struct chain *chain_create(const struct policy_registry *registry, const struct 
     return NULL;
 }
 
+void chain_comes_into_force(const struct chain *chain)
+{
+    for (uint32_t i = 0; i < chain->count; i++) {
+        const struct chain_link *link = &chain->links[i];
+        if (link->filter->comes_into_force) link->filter->comes_into_force(link->compiled);
+    }
+}
+
 void chain_destroy(struct chain *chain)
 {
     if (!chain) return;

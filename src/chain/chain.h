@@ -45,6 +45,8 @@ struct chain {
  * NULL where a problem was added. */
 struct chain *chain_create(const struct policy_registry *, const struct filter_config *const *configs, size_t count,
                            const struct filter_compile *);
+/* Its route comes into force, once. */
+void chain_comes_into_force(const struct chain *);
 void chain_destroy(struct chain *);
 
 #endif

@@ -113,6 +113,9 @@ struct filter {
      * spent in one when another refuses. `configs` are widest scope first; `compile` is not called, and all_scopes_apply is true. */
     bool (*compile_all)(const struct filter_compile *, const struct filter_config *const *configs, size_t count,
                         void **compiled);
+    /* What was compiled comes into force, once, on the thread that compiles: for what others are told of it. Much is compiled that never does, as a
+     * dry run, a change that is refused. NULL: nothing. */
+    void (*comes_into_force)(const void *compiled);
     void (*release)(void *compiled);
     /* What it keeps once a worker, as a cache, on the worker's thread or before that is started; see exchange_kept(). Whether or not a route
      * has the filter. NULL: nothing. False: memory is short. */

@@ -157,6 +157,9 @@ struct slice schema_path(struct schema_reading *, struct slice path);
 bool schema_read_text(struct schema_reading *, const char *name, const struct node *, struct slice *);
 bool schema_read_integer(struct schema_reading *, const char *name, int64_t minimum, int64_t maximum,
                          const struct node *, int64_t *);
+/* A share, as 5 or 0.25: in hundredths of a percent; and its `write`. */
+bool schema_read_percentage(struct schema_reading *, const char *name, const struct node *, uint64_t *hundredths);
+struct node *schema_write_percentage(struct arena *, const void *from);
 
 /* A table for people: field, type, default, what. Objects inside stand as `outer.inner`, items of lists as `list[].inner`. */
 void schema_write_markdown(FILE *, const struct field *fields);

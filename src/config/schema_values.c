@@ -94,6 +94,30 @@ bool schema_read_integer(struct schema_reading *reading, const char *name, int64
     return read_integer(reading, &field, node, value);
 }
 
+/* "5", "0.25" */
+static bool parse_percentage(struct slice text, uint64_t *hundredths)
+{
+    size_t point = slice_find_byte(text, '.');
+    struct slice before = slice_before(text, point);
+    uint64_t whole, fraction = 0;
+    if (before.length > 3 || !slice_parse_uint64(before, &whole)) return false;
+    if (point != SLICE_NOT_FOUND) {
+        struct slice digits = slice_after(text, point + 1);
+        if (digits.length > 2 || !slice_parse_uint64(digits, &fraction)) return false;
+        if (digits.length == 1) fraction *= 10;
+    }
+    *hundredths = whole * 100 + fraction;
+    return *hundredths <= 10000;
+}
+
+bool schema_read_percentage(struct schema_reading *reading, const char *name, const struct node *node,
+                            uint64_t *hundredths)
+{
+    const struct field field = { .name = name };
+    if (is_plain(node) && parse_percentage(node->text, hundredths)) return true;
+    return schema_refuse(reading, &field, node, number_hint(node), "a number from 0 to 100 with at most two decimals");
+}
+
 static const struct {
     const char *unit;
     uint64_t bytes;

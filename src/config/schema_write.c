@@ -19,6 +19,19 @@ static struct node *write_seconds(struct arena *arena, uint64_t ms)
     return node;
 }
 
+struct node *schema_write_percentage(struct arena *arena, const void *from)
+{
+    uint64_t hundredths = *(const uint64_t *)from;
+    if (hundredths % 100 == 0) return node_make_integer(arena, (int64_t)(hundredths / 100));
+    char text[32];
+    int length = snprintf(text, sizeof text, "%" PRIu64 ".%02u", hundredths / 100, (unsigned)(hundredths % 100));
+    if (text[length - 1] == '0') length--;
+    struct node *node = node_make(arena, NODE_SCALAR);
+    node->text = arena_keep(arena, slice_of(text, (size_t)length));
+    node->rounded = true;
+    return node;
+}
+
 static struct node *write_string_list(struct arena *arena, const struct slice_list *list)
 {
     struct node *node = node_make(arena, NODE_LIST), *last = NULL;

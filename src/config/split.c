@@ -9,44 +9,9 @@
 
 /* --- canaryPercentage --- */
 
-static bool take_digits(struct slice text, uint64_t *value)
-{
-    return text.length <= 3 && slice_parse_uint64(text, value);
-}
-
-/* "5", "0.25" */
-static bool parse_percentage(struct slice text, uint64_t *hundredths)
-{
-    size_t point = slice_find_byte(text, '.');
-    uint64_t whole, fraction = 0;
-    if (!take_digits(slice_before(text, point), &whole)) return false;
-    if (point != SLICE_NOT_FOUND) {
-        struct slice digits = slice_after(text, point + 1);
-        if (digits.length > 2 || !take_digits(digits, &fraction)) return false;
-        if (digits.length == 1) fraction *= 10;
-    }
-    *hundredths = whole * 100 + fraction;
-    return *hundredths <= 10000;
-}
-
 static bool read_percentage(struct schema_reading *reading, const struct node *node, void *into)
 {
-    const struct field field = { .name = "canaryPercentage" };
-    if (node->kind == NODE_SCALAR && parse_percentage(node->text, into)) return true;
-    return schema_refuse(reading, &field, node, NULL, "a number from 0 to 100 with at most two decimals");
-}
-
-static struct node *write_percentage(struct arena *arena, const void *from)
-{
-    uint64_t hundredths = *(const uint64_t *)from;
-    if (hundredths % 100 == 0) return node_make_integer(arena, (int64_t)(hundredths / 100));
-    char text[32];
-    int length = snprintf(text, sizeof text, "%u.%02u", (unsigned)(hundredths / 100), (unsigned)(hundredths % 100));
-    if (text[length - 1] == '0') length--;
-    struct node *node = node_make(arena, NODE_SCALAR);
-    node->text = arena_keep(arena, slice_of(text, (size_t)length));
-    node->rounded = true;
-    return node;
+    return schema_read_percentage(reading, "canaryPercentage", node, into);
 }
 
 /* --- by --- */
@@ -162,7 +127,7 @@ const struct field split_fields[] = {
       .into = offsetof(struct split_config, canary_hundredths),
       .present = offsetof(struct split_config, has_canary),
       .read = read_percentage,
-      .write = write_percentage,
+      .write = schema_write_percentage,
       .type_text = "0 to 100, up to two decimals",
       .summary = "The canary's share; the route's `serviceId` keeps the rest." },
     { .name = "canaryServiceId",

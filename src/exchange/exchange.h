@@ -237,6 +237,11 @@ void exchange_answer_prepared(struct exchange *);
 bool exchange_guard_name(struct exchange *, struct slice name, bool is_beginning) MUST_USE;
 bool exchange_guards(const struct exchange *, struct slice name);
 
+/* Does no client get a field of that name from an answer that somebody else wrote: a service, or who decides? Those of one hop aside. */
+bool exchange_hides(const struct exchange *, struct slice name);
+/* Takes them off such an answer's head or trailers, and those of one hop. */
+void exchange_hide_fields(const struct exchange *, struct headers *);
+
 /* Registers the wait; the filter then returns FILTER_WAIT, a handler returns and is called again by `resume`. deadline_ms is loop time; the
  * exchange's own deadline (route's timeoutMs from the head on) bounds it. At the deadline the filter (handler) is called again with
  * WAIT_DEADLINE (after wait->cancel was called). */

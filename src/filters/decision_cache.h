@@ -33,6 +33,7 @@ struct decision {
     uint32_t header_count;
     const struct decision_header *headers;
     struct slice content_type, body; /* of a denial that the client gets as it is; absent: none */
+    uint64_t body_length;            /* of one of HEAD, as it was said; or BODY_LENGTH_UNKNOWN (http/message.h) */
 };
 
 struct decision_cache {

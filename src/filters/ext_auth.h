@@ -137,6 +137,8 @@ bool ext_auth_hear(const struct ext_auth_waiter *, struct exchange *, const stru
 void ext_auth_leave(struct ext_auth_waiter *);
 
 /* ext_auth_apply.c */
+/* Of a field of an answer: does it speak of the body that comes with it, and mean nothing with another one? */
+bool ext_auth_speaks_of_body(struct slice name);
 /* What it brings for the client's answer, in the exchange's arena. */
 struct ext_auth_gift {
     struct decision_header *headers;

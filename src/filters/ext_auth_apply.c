@@ -1,6 +1,7 @@
 /* ext-auth: what a decision does to the request and to the client's answer. */
 #include "filters/ext_auth.h"
 #include "filters/private.h"
+#include "http/status.h"
 
 #define RULE SLICE("ext-auth")
 
@@ -10,6 +11,25 @@ static bool copy_header(struct exchange *exchange, const struct decision_header 
     to->name = slice_before(both, from->name.length);
     to->value = slice_after(both, from->name.length);
     return !slice_is_absent(both);
+}
+
+bool ext_auth_speaks_of_body(struct slice name)
+{
+    static const struct slice prefix = SLICE("Content-"), policy = SLICE("Content-Security-Policy");
+    static const struct slice names[] = { SLICE("ETag"), SLICE("Last-Modified"), SLICE("Accept-Ranges"),
+                                          SLICE("Digest"), SLICE("Repr-Digest") };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (slice_equal_ignore_case(name, names[i])) return true;
+    }
+    return slice_equal_ignore_case(slice_before(name, prefix.length), prefix) &&
+           !slice_equal_ignore_case(slice_before(name, policy.length), policy);
+}
+
+/* The client's answer has a date of its own, and most often a body of its own. */
+static bool fits_answer(const struct exchange *exchange, struct slice name, bool with_its_body)
+{
+    if (header_id_find(name) == HEADER_DATE || exchange_hides(exchange, name)) return false;
+    return with_its_body || !ext_auth_speaks_of_body(name);
 }
 
 /* --- allowed --- */
@@ -56,7 +76,7 @@ static bool take_header(struct exchange *exchange, const struct decision_header 
     if (header.uses & USE_REMOVE) remove_named(headers, header.value);
     if (header.uses & (USE_UPSTREAM | USE_APPENDED) && !headers_add(headers, header.name, header.value)) return false;
     if (identifies && header.uses & (USE_USER_ID | USE_CLIENT_ID)) identify(exchange, &header);
-    if (header.uses & USE_CLIENT) gift->headers[gift->count++] = header;
+    if (header.uses & USE_CLIENT && fits_answer(exchange, header.name, false)) gift->headers[gift->count++] = header;
     return true;
 }
 
@@ -86,10 +106,11 @@ static enum filter_result allow(const struct ext_auth *policy, struct exchange *
 
 /* --- denied --- */
 
-static bool copy_to_answer(struct exchange *exchange, const struct decision *decision)
+static bool copy_to_answer(struct exchange *exchange, const struct decision *decision, bool with_its_body)
 {
     for (uint32_t i = 0; i < decision->header_count; i++) {
         struct decision_header header;
+        if (!fits_answer(exchange, decision->headers[i].name, with_its_body)) continue;
         if (!copy_header(exchange, &decision->headers[i], &header) ||
             !headers_add(&exchange->own_response.headers, header.name, header.value))
             return false;
@@ -110,6 +131,8 @@ static bool answer_as_service(struct exchange *exchange, const struct decision *
         if (slice_is_absent(type)) return false;
     }
     exchange_respond(exchange, decision->status, type, body);
+    if (exchange->request->method == METHOD_HEAD && !status_has_no_content(decision->status))
+        exchange->own_response.body_length = decision->body_length;
     return true;
 }
 
@@ -120,7 +143,7 @@ static enum filter_result deny(const struct ext_auth *policy, struct exchange *e
                              "the decision service refuses the request");
     bool is_ours = policy->mode != EXT_AUTHZ || exchange->is_grpc || decision->has_lost_body;
     bool good = is_ours || answer_as_service(exchange, decision);
-    if (!good || !copy_to_answer(exchange, decision)) respond_no_memory(exchange);
+    if (!good || !copy_to_answer(exchange, decision, !is_ours)) respond_no_memory(exchange);
     return FILTER_RESPOND;
 }
 

@@ -197,30 +197,13 @@ static uint8_t uses_when_allowed(const struct ext_auth *policy, const struct hea
     return uses;
 }
 
-/* Fields that speak of the body that came with them, and mean nothing with another one. */
-static bool is_of_body(const struct header *header)
+static uint8_t uses_when_denied(const struct ext_auth *policy, const struct header *header)
 {
-    static const struct slice prefix = SLICE("Content-"), policy = SLICE("Content-Security-Policy");
-    static const struct slice names[] = { SLICE("ETag"), SLICE("Last-Modified"), SLICE("Accept-Ranges"),
-                                          SLICE("Digest"), SLICE("Repr-Digest") };
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        if (slice_equal_ignore_case(header->name, names[i])) return true;
-    }
-    return slice_equal_ignore_case(slice_before(header->name, prefix.length), prefix) &&
-           !slice_equal_ignore_case(slice_before(header->name, policy.length), policy);
-}
-
-static uint8_t uses_when_denied(const struct ext_auth *policy, const struct decision *decision,
-                                const struct header *header)
-{
-    if (decision->has_lost_body && is_of_body(header)) return 0;
     static const struct slice challenge = SLICE("WWW-Authenticate");
     bool goes = header_names_hold(&policy->denied_headers, header) || is_named(challenge, header);
     if (policy->mode == EXT_AUTHZ && header->id == HEADER_LOCATION) goes = true;
     if (policy->mode == EXT_AUTHZ && !policy->has_denied_headers) goes = true;
-    if (header_is_sluices_own(header->id) || header->id == HEADER_CONTENT_TYPE || header->id == HEADER_SERVER ||
-        header->id == HEADER_DATE)
-        goes = false;
+    if (header_is_sluices_own(header->id) || header->id == HEADER_CONTENT_TYPE) goes = false;
     return goes ? USE_CLIENT : 0;
 }
 
@@ -233,7 +216,7 @@ static bool keep_headers(const struct ext_auth *policy, struct headers *headers,
     headers_remove_hop_by_hop(headers);
     for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
         uint8_t uses = decision->verdict == VERDICT_ALLOWED ? uses_when_allowed(policy, header)
-                                                            : uses_when_denied(policy, decision, header);
+                                                            : uses_when_denied(policy, header);
         if (!uses) continue;
         struct slice name = arena_copy(arena, header->name), value = arena_copy(arena, header->value);
         if (!name.at || !value.at) return false;
@@ -242,14 +225,16 @@ static bool keep_headers(const struct ext_auth *policy, struct headers *headers,
     return true;
 }
 
-/* A denial's body goes to the client as it is, whole or not at all. */
+/* A denial's body goes to the client as it is, whole or not at all. HEAD's is not there, and is spoken of all the same (RFC 9110 8.3, 8.6). */
 static bool keep_body(const struct sub_request *sub, struct arena *arena, struct decision *decision)
 {
     struct slice type = headers_value(&sub->response->headers, HEADER_CONTENT_TYPE);
-    if (decision->has_lost_body || sub->body.length == 0) return true;
-    decision->body = arena_copy(arena, sub->body);
+    bool is_of_head = sub->head.method == METHOD_HEAD, has_body = sub->body.length > 0;
+    if (decision->has_lost_body || (!has_body && !is_of_head)) return true;
+    if (is_of_head) decision->body_length = sub->response->body_length;
+    if (has_body) decision->body = arena_copy(arena, sub->body);
     decision->content_type = slice_is_absent(type) ? SLICE_ABSENT : arena_copy(arena, type);
-    return decision->body.at && (slice_is_absent(type) || decision->content_type.at);
+    return (!has_body || decision->body.at) && (slice_is_absent(type) || decision->content_type.at);
 }
 
 bool ext_auth_judge(const struct ext_auth *policy, const struct sub_request *sub, struct arena *arena,

@@ -162,12 +162,19 @@ static enum ext_auth_sharing make_key_part(const struct exchange *exchange, cons
     return EXT_AUTH_ALONE;
 }
 
+/* Of what HEAD was answered nobody knows the body, which others would get (RFC 9110 9.3.2). */
+static struct slice kind_of_answer(const struct exchange *exchange, const struct ext_auth *policy)
+{
+    bool is_bodiless = policy->mode == EXT_AUTHZ && exchange->request->method == METHOD_HEAD;
+    return is_bodiless ? SLICE("HEAD") : SLICE("");
+}
+
 /* Begins with the route: what lets in at one opens no other, though the policies read alike. EXT_AUTH_ALONE: one part came to nothing, or isn't
  * in the question, so that nobody can tell what the decision hangs on: it is not shared. */
 static enum ext_auth_sharing make_key(const struct exchange *exchange, const struct ext_auth *policy, struct slice *key)
 {
     struct key_head heads[1 + EXT_AUTH_KEY_PARTS_MAX];
-    struct slice pieces[2 * (1 + EXT_AUTH_KEY_PARTS_MAX)];
+    struct slice pieces[2 * (1 + EXT_AUTH_KEY_PARTS_MAX) + 1];
     struct slice route_id = slice_from_cstring(exchange->route->id);
     heads[0] = (struct key_head){ (uint32_t)route_id.length, 0 };
     pieces[1] = route_id;
@@ -176,7 +183,8 @@ static enum ext_auth_sharing make_key(const struct exchange *exchange, const str
         if (result != EXT_AUTH_SHARED) return result;
     }
     for (size_t i = 0; i <= policy->key_count; i++) pieces[2 * i] = slice_of((const char *)&heads[i], sizeof heads[i]);
-    *key = arena_join(exchange->arena, pieces, 2 * (1 + policy->key_count));
+    pieces[2 * (1 + policy->key_count)] = kind_of_answer(exchange, policy);
+    *key = arena_join(exchange->arena, pieces, 2 * (1 + policy->key_count) + 1);
     return slice_is_absent(*key) ? EXT_AUTH_NO_MEMORY : EXT_AUTH_SHARED;
 }
 

@@ -12,7 +12,6 @@
 #include "filters/mirror_compare.h"
 #include "filters/private.h"
 
-#include <inttypes.h>
 #include <xxhash.h>
 
 #define HEADERS_MAX 32
@@ -41,7 +40,6 @@ struct mirror_config {
 enum share_by { BY_RANDOM, BY_CLIENT, BY_IP, BY_PATH };
 
 static bool read_share(struct schema_reading *, const struct node *, void *into);
-static struct node *write_share(struct arena *, const void *from);
 static bool check_ignored(struct schema_reading *, const struct node *, const void *text);
 static bool check_compared_header(struct schema_reading *, const struct node *, const void *text);
 
@@ -102,7 +100,7 @@ static const struct field mirror_fields[] = {
       .into = offsetof(struct mirror_config, share),
       .fallback = "100",
       .read = read_share,
-      .write = write_share,
+      .write = schema_write_percentage,
       .type_text = "number",
       .summary = "The share of requests that is mirrored, with at most two decimals." },
     { .name = "by",
@@ -155,6 +153,7 @@ static const struct field mirror_fields[] = {
 };
 
 static bool mirror_compile(const struct filter_compile *, const void *value, void **compiled);
+static void mirror_comes_into_force(const void *compiled);
 static void mirror_release(void *compiled);
 static void mirror_request_ready(struct exchange *, const void *compiled, void *state, struct slice target);
 static enum filter_result mirror_response_head(struct exchange *, const void *compiled, void *state);
@@ -169,6 +168,7 @@ const struct filter filter_mirror = {
     .config_size = sizeof(struct mirror_config),
     .state_size = sizeof(struct mirror_state),
     .compile = mirror_compile,
+    .comes_into_force = mirror_comes_into_force,
     .release = mirror_release,
     .worker_start = mirror_worker_start,
     .worker_stop = mirror_worker_stop,
@@ -180,41 +180,9 @@ const struct filter filter_mirror = {
 
 /* --- loading --- */
 
-/* "5", "0.25" in hundredths of a percent. */
-static bool parse_share(struct slice text, uint64_t *share)
-{
-    size_t point = slice_find_byte(text, '.');
-    struct slice whole_text = slice_before(text, point);
-    uint64_t whole, fraction = 0;
-    if (whole_text.length > 3 || !slice_parse_uint64(whole_text, &whole)) return false;
-    if (point != SLICE_NOT_FOUND) {
-        struct slice digits = slice_after(text, point + 1);
-        if (digits.length > 2 || !slice_parse_uint64(digits, &fraction)) return false;
-        if (digits.length == 1) fraction *= 10;
-    }
-    *share = whole * 100 + fraction;
-    return *share <= SHARES;
-}
-
 static bool read_share(struct schema_reading *reading, const struct node *node, void *into)
 {
-    if (node->kind == NODE_SCALAR && parse_share(node->text, into)) return true;
-    problems_add(reading->problems, node, NULL,
-                 "\"percentage\" must be a number from 0 to 100 with at most two decimals");
-    return false;
-}
-
-static struct node *write_share(struct arena *arena, const void *from)
-{
-    uint64_t share = *(const uint64_t *)from;
-    struct node *node = arena_allocate_zeroed(arena, sizeof *node);
-    PROMISE(node != NULL); /* control plane */
-    node->kind = NODE_SCALAR;
-    node->rounded = share % 100 != 0;
-    node->text = share % 100 == 0  ? arena_format(arena, "%" PRIu64, share / 100)
-                 : share % 10 == 0 ? arena_format(arena, "%" PRIu64 ".%" PRIu64, share / 100, share / 10 % 10)
-                                   : arena_format(arena, "%" PRIu64 ".%02" PRIu64, share / 100, share % 100);
-    return node;
+    return schema_read_percentage(reading, "percentage", node, into);
 }
 
 static bool check_ignored(struct schema_reading *reading, const struct node *node, const void *text)
@@ -269,7 +237,8 @@ static bool take_shared(struct mirror *mirror, const struct filter_compile *comp
     struct mirrors *mirrors = compile->surroundings->mirrors;
     struct error error;
     if (!mirrors) return true;
-    mirror->figures = mirror_figures_take(mirrors, compile->route_id, compile->route_name, mirror->service_name);
+    mirror->route_name = arena_keep(&mirror->arena, compile->route_name);
+    mirror->figures = mirror_figures_take(mirrors, compile->route_id);
     if (!mirror->compares || (mirror->judge = mirrors_judge(mirrors, &error)) != NULL) return true;
     problems_add(compile->problems, compile->node, NULL, "%s", error.text);
     return false;
@@ -298,6 +267,12 @@ static bool mirror_compile(const struct filter_compile *compile, const void *val
     }
     *compiled = mirror;
     return true;
+}
+
+static void mirror_comes_into_force(const void *compiled)
+{
+    const struct mirror *mirror = compiled;
+    if (mirror->figures) mirror_figures_name(mirror->figures, mirror->route_name, mirror->service_name);
 }
 
 static void mirror_release(void *compiled)

@@ -14,6 +14,7 @@
 struct mirror {
     uint32_t service;
     struct slice service_name; /* as it was written */
+    struct slice route_name;   /* of whom figures are kept */
     uint32_t share;            /* hundredths of a percent */
     int by;
     uint64_t body_bytes_max, timeout_ms;

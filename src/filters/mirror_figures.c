@@ -42,7 +42,8 @@ struct mirror_figures {
     uint32_t references;   /* mirrors->lock */
     uint64_t number;       /* in order of making, from 1 */
     struct list_link link; /* mirrors->all, by number */
-    char *route_id, *route_name, *service;
+    char *route_id;
+    char *route_name, *service;          /* of the route in force; NULL: none was so far */
     pthread_mutex_t lock;                /* of the ring; workers only try it */
     struct kept_difference *differences; /* MIRROR_DIFFERENCES_KEPT, made at the first */
     uint64_t noted;                      /* so far: the ring's next place */
@@ -114,23 +115,28 @@ static struct mirror_figures *create(struct mirrors *mirrors, struct slice route
     return figures;
 }
 
+struct mirror_figures *mirror_figures_take(struct mirrors *mirrors, struct slice route_id)
+{
+    pthread_mutex_lock(&mirrors->lock);
+    struct mirror_figures *figures = find(mirrors, route_id);
+    if (!figures) figures = create(mirrors, route_id);
+    figures->references++;
+    pthread_mutex_unlock(&mirrors->lock);
+    return figures;
+}
+
 static void rename_to(char **text, struct slice now)
 {
     free(*text);
     *text = memory_copy_slice(now);
 }
 
-struct mirror_figures *mirror_figures_take(struct mirrors *mirrors, struct slice route_id, struct slice route_name,
-                                           struct slice service)
+void mirror_figures_name(struct mirror_figures *figures, struct slice route_name, struct slice service)
 {
-    pthread_mutex_lock(&mirrors->lock);
-    struct mirror_figures *figures = find(mirrors, route_id);
-    if (!figures) figures = create(mirrors, route_id);
-    figures->references++;
+    pthread_mutex_lock(&figures->mirrors->lock);
     rename_to(&figures->route_name, route_name);
     rename_to(&figures->service, service);
-    pthread_mutex_unlock(&mirrors->lock);
-    return figures;
+    pthread_mutex_unlock(&figures->mirrors->lock);
 }
 
 void mirror_figures_give(struct mirror_figures *figures)
@@ -330,7 +336,7 @@ char *mirrors_describe(struct mirrors *mirrors, struct slice route_id)
     char *text = NULL;
     pthread_mutex_lock(&mirrors->lock);
     struct mirror_figures *figures = find(mirrors, route_id);
-    if (figures) {
+    if (figures && figures->route_name) {
         size_t names = strlen(figures->route_id) + strlen(figures->route_name) + strlen(figures->service);
         size_t size = FIGURES_JSON_BYTES + 6 * names + MIRROR_DIFFERENCES_KEPT * DIFFERENCE_JSON_BYTES;
         text = memory_allocate(size);
@@ -418,7 +424,7 @@ bool mirrors_write_metrics(struct metrics_text *text, void *argument, uint64_t *
     struct list_link *link = mirrors->all.next;
     for (; link != &mirrors->all && written < ROUTES_AT_ONCE; link = link->next) {
         const struct mirror_figures *figures = CONTAINER_OF(link, struct mirror_figures, link);
-        if (figures->number <= last) continue;
+        if (figures->number <= last || !figures->route_name) continue;
         families[family].write(text, figures);
         last = figures->number;
         written++;

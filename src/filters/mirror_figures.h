@@ -1,7 +1,7 @@
 /* filters/mirror_figures.h: what became of mirrored requests, by route, and the last differences between answers.
  *
  * One `struct mirrors` a process, made before the first chain is compiled, outliving workers and chains. Figures belong to a route's id and
- * survive reloads, as long as some chain holds a reference. Workers and the judge of answers count on lines of their own; noting a difference
+ * survive reloads, as long as some chain holds a reference; what they are called they learn when a route comes into force. Workers and the judge of answers count on lines of their own; noting a difference
  * never waits: where somebody reads just then it is left out and counted as such. */
 #ifndef SLUICE_FILTERS_MIRROR_FIGURES_H
 #define SLUICE_FILTERS_MIRROR_FIGURES_H
@@ -21,9 +21,10 @@ void mirrors_stop(struct mirrors *);
 /* All figures were given back. */
 void mirrors_destroy(struct mirrors *);
 
-/* On the thread that compiles. One reference. */
-struct mirror_figures *mirror_figures_take(struct mirrors *, struct slice route_id, struct slice route_name,
-                                           struct slice service);
+/* On the thread that compiles. One reference. Nothing is told of them before they have a name. */
+struct mirror_figures *mirror_figures_take(struct mirrors *, struct slice route_id);
+/* On the same thread, when the route that they are of comes into force. */
+void mirror_figures_name(struct mirror_figures *, struct slice route_name, struct slice service);
 /* On the thread that releases chains. NULL is allowed. */
 void mirror_figures_give(struct mirror_figures *);
 

@@ -40,7 +40,7 @@ struct mirrored {
     struct timer deadline;
     struct upstream_call call;
     bool has_body, is_started, is_over, is_too_late;
-    uint64_t begun_ns;
+    uint64_t begun_ns, primary_begun_ns; /* the copy goes out a turn after the request itself */
     /* Comparing. */
     struct kept_answer primary, copy; /* the service's, the mirror's */
     struct body_watch watch;
@@ -241,6 +241,7 @@ struct mirrored *mirrored_create(struct exchange *exchange, const struct mirror 
     mirrored->route = exchange->route;
     mirrored->service = exchange_service(exchange, mirror->service);
     mirrored->exchange = exchange;
+    mirrored->primary_begun_ns = exchange->worker->loop->now_ns;
     mirrored->start.run = send_copy;
     mirrored->task.run = look;
     mirrored->call.owner_task = &mirrored->task;
@@ -345,12 +346,13 @@ static bool keep_field(struct arena *arena, const struct headers *headers, struc
 }
 
 /* The values of fields that are compared. Those of the service's answer may not live as long as we do. */
-static void keep_head(struct mirrored *mirrored, struct kept_answer *answer, const struct response_head *head)
+static void keep_head(struct mirrored *mirrored, struct kept_answer *answer, const struct response_head *head,
+                      uint64_t begun_ns)
 {
     const struct comparison_rules *rules = &mirrored->mirror->rules;
     struct arena *arena = &mirrored->arena;
     answer->status = head->status;
-    answer->head_ns = mirrored->worker->loop->now_ns - mirrored->begun_ns;
+    answer->head_ns = mirrored->worker->loop->now_ns - begun_ns;
     answer->coding = headers_value(&head->headers, HEADER_CONTENT_ENCODING);
     answer->coding = answer->coding.length ? arena_copy(arena, answer->coding) : SLICE("");
     struct slice *values = arena_allocate(arena, (rules->header_count + 1) * sizeof *values);
@@ -375,7 +377,7 @@ void mirrored_watch_primary(struct mirrored *mirrored)
     const struct mirror *mirror = mirrored->mirror;
     struct exchange *exchange = mirrored->exchange;
     if (!mirror->compares || !exchange->response) return;
-    keep_head(mirrored, &mirrored->primary, exchange->response);
+    keep_head(mirrored, &mirrored->primary, exchange->response, mirrored->primary_begun_ns);
     struct body_pipe *body = exchange->response_body;
     mirrored->primary.is_whole = !body;
     if (!body || mirror->rules.body == COMPARE_NO_BODY) return;
@@ -471,7 +473,7 @@ static void look(struct task *task)
     call->interim = NULL; /* nobody's */
     if (call->events & CALL_HEAD && mirrored->copy.status == 0) {
         if (mirrored->mirror->compares)
-            keep_head(mirrored, &mirrored->copy, call->response);
+            keep_head(mirrored, &mirrored->copy, call->response, mirrored->begun_ns);
         else
             mirrored->copy.status = call->response->status;
         if (call->response_body) body_pipe_attach_consumer(call->response_body, &mirrored->task);

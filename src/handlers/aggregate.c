@@ -247,6 +247,15 @@ static bool write_head(struct sub_request *sub, const struct exchange *exchange,
     return good;
 }
 
+/* What the client brings into a header may hold what none can. */
+static bool can_be_sent(const struct headers *headers)
+{
+    for (const struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
+        if (!header_value_is_valid(header->value)) return false;
+    }
+    return true;
+}
+
 /* Any of them may be the last straw: false when memory is short. */
 static bool start_part(struct aggregate_state *state, size_t index)
 {
@@ -261,6 +270,10 @@ static bool start_part(struct aggregate_state *state, size_t index)
     }
     sub_request_init(sub, exchange->worker, exchange->arena);
     if (!write_head(sub, exchange, part)) return false;
+    if (!can_be_sent(&sub->head.headers)) {
+        part_failed(state, index, "bad-field", 400);
+        return true;
+    }
     struct sub_request_plan plan = {
         .service = exchange_service(exchange, part->service),
         .target = target,
@@ -304,17 +317,17 @@ static void tell_time(struct exchange *exchange, const struct upstream_call *cal
 
 /* What a client needs to do better: whom to show what (RFC 9110 15.5.2: a 401 has a challenge), when to come again. Copied, since the answer
  * goes with its sub-request. In short memory the client goes without. */
-static void keep_advice(struct part_run *run, const struct response_head *response, struct arena *arena)
+static void keep_advice(const struct exchange *exchange, struct part_run *run, const struct response_head *response)
 {
     static const struct slice challenge = SLICE("WWW-Authenticate"), retry = SLICE("Retry-After");
     const struct slice *wanted = response->status == 401                              ? &challenge
                                  : response->status == 429 || response->status == 503 ? &retry
                                                                                       : NULL;
-    headers_init(&run->advice, arena);
-    if (!wanted) return;
+    headers_init(&run->advice, exchange->arena);
+    if (!wanted || exchange_hides(exchange, *wanted)) return;
     for (const struct header *field = headers_find(&response->headers, *wanted); field;
          field = headers_find_next(&response->headers, field)) {
-        struct slice value = arena_copy(arena, field->value);
+        struct slice value = arena_copy(exchange->arena, field->value);
         if (slice_is_absent(value) || !headers_add(&run->advice, *wanted, value)) return;
     }
 }
@@ -330,7 +343,7 @@ static void settle(struct aggregate_state *state, size_t index)
     if (!reason) reason = read_answer(exchange, &state->aggregate->parts[index], sub, &run->json);
     if (reason) {
         part_failed(state, index, reason, status ? status : sub->error.status);
-        if (sub->response) keep_advice(run, sub->response, exchange->arena);
+        if (sub->response) keep_advice(exchange, run, sub->response);
         metrics_count_error(exchange->worker->metrics, exchange->worker->index, "aggregate-part-failed");
     }
     run->is_over = true;

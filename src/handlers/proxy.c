@@ -261,38 +261,9 @@ static bool ends_here(struct exchange *exchange)
 
 /* --- the answer on its way back --- */
 
-static bool matches_internal(struct slice pattern, struct slice name)
-{
-    if (pattern.length > 0 && pattern.at[pattern.length - 1] == '*') {
-        struct slice prefix = slice_before(pattern, pattern.length - 1);
-        return name.length >= prefix.length && slice_equal_ignore_case(slice_before(name, prefix.length), prefix);
-    }
-    return slice_equal_ignore_case(pattern, name);
-}
-
-static void remove_internal(struct headers *headers, const struct request_settings *settings)
-{
-    for (struct header *header = headers_next(headers, NULL); header; header = headers_next(headers, header)) {
-        for (size_t i = 0; i < settings->internal_response_header_count; i++) {
-            if (matches_internal(settings->internal_response_headers[i], header->name)) {
-                headers_remove_one(headers, header);
-                break;
-            }
-        }
-    }
-}
-
-static void clean_response(const struct exchange *exchange, struct headers *headers)
-{
-    const struct request_settings *settings = exchange->worker->current->snapshot->settings;
-    headers_remove_hop_by_hop(headers);
-    headers_remove_known(headers, HEADER_SERVER);
-    remove_internal(headers, settings);
-}
-
 static void clean_response_trailers(const struct body_trailer_rule *rule, struct headers *trailers)
 {
-    clean_response(CONTAINER_OF(rule, struct proxy, response_trailers)->exchange, trailers);
+    exchange_hide_fields(CONTAINER_OF(rule, struct proxy, response_trailers)->exchange, trailers);
 }
 
 static void tell_outcome(struct proxy *proxy)
@@ -309,7 +280,7 @@ static void pass_interim_on(struct proxy *proxy)
     while (proxy->call.interim) {
         struct interim_response *interim = proxy->call.interim;
         proxy->call.interim = interim->next;
-        clean_response(proxy->exchange, &interim->head.headers);
+        exchange_hide_fields(proxy->exchange, &interim->head.headers);
         exchange_interim(proxy->exchange, &interim->head);
     }
 }
@@ -323,7 +294,7 @@ static void answer_upgraded(struct proxy *proxy)
         exchange_fail(exchange, &error);
         return;
     }
-    clean_response(exchange, &response->headers);
+    exchange_hide_fields(exchange, &response->headers);
     if (websocket_ask(&response->headers))
         exchange_answer_upgraded(exchange, response, &proxy->call);
     else
@@ -359,7 +330,7 @@ static void proxy_task(struct task *task)
     } else if (call->events & CALL_HEAD && UNLIKELY(is_foreign_to_grpc(exchange, call->response))) {
         fail_as_foreign(exchange, call->response);
     } else if (call->events & CALL_HEAD) {
-        clean_response(exchange, &call->response->headers);
+        exchange_hide_fields(exchange, &call->response->headers);
         if (call->response_body) body_pipe_set_trailer_rule(call->response_body, &proxy->response_trailers);
         exchange_answer(exchange, call->response, call->response_body);
     } else if (call->events & CALL_DONE) {

@@ -97,6 +97,7 @@ static void put_in(struct snapshot_builder *builder, struct router_change *route
 {
     route_each_service(fresh, count_one_more, builder);
     vector_push_pointer(&router->added, fresh->matcher);
+    chain_comes_into_force(fresh->chain);
     if (fresh->sequence > builder->sequence_max) builder->sequence_max = fresh->sequence;
 }
 

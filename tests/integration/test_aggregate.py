@@ -203,6 +203,21 @@ def test_an_optional_part_that_fails_is_listed_and_the_rest_is_there(gateway, us
     assert running.gauges_at_zero()
 
 
+@pytest.mark.parametrize("value", ["%0a", "a%0d%0aX-Admin:%201", "%00"])
+def test_what_a_client_brings_into_a_parts_header_is_its_own_mistake(gateway, users, orders, value):
+    def parts(required):
+        return page(users, orders, part("users", headers={"X-Tag": "tag:${request.query.tag}"}, required=required), part("orders"))
+
+    running = gateway(parts(True))
+    refused = running.get(f"/users/7/page?tag={value}")
+    assert refused.status == 400 and "bad-field" in refused.problem["detail"] and 'part "users"' in refused.problem["detail"]
+    assert got_json(running.get("/users/7/page?tag=fine"))["users"]
+    found = got_json(gateway(parts(False)).get(f"/users/7/page?tag={value}"))
+    assert found == {"orders": [{"id": 1}, {"id": 2}], "errors": [{"part": "users", "reason": "bad-field", "status": 400}]}
+    assert [one.headers["X-Tag"] for one in users.requests] == ["tag:fine"]
+    assert running.gauges_at_zero()
+
+
 @pytest.mark.parametrize("status, name, values", [
     (401, "WWW-Authenticate", ['Bearer realm="users"', "Basic"]), (429, "Retry-After", ["7"]), (503, "Retry-After", ["Mon, 30 Nov 2026 09:00:00 GMT"])])
 def test_a_required_part_tells_the_client_what_to_do_better(gateway, users, orders, status, name, values):
@@ -214,6 +229,8 @@ def test_a_required_part_tells_the_client_what_to_do_better(gateway, users, orde
     assert not {name for name, _ in others} & set(failed.headers) and "Set-Cookie" not in failed.headers and "X-Why" not in failed.headers
     running = gateway(page(users, orders, part("users", required=False), part("orders")))
     assert name not in running.get("/users/7/page").headers, "one that isn't required tells nobody"
+    running = gateway({**page(users, orders), "internalResponseHeaders": [name]})
+    assert values[0] not in running.get("/users/7/page").headers.all(name), "what is internal stays inside"
     assert running.gauges_at_zero()
 
 

@@ -296,6 +296,61 @@ def test_ext_authz_refusals_bring_listed_headers_only_where_a_list_is_given(gate
     assert refused.headers["WWW-Authenticate"] == "Basic" and refused.headers["Location"] == "/l"
 
 
+@pytest.mark.parametrize("cache", [{}, {"cache": {"key": "${request.path}"}}])
+@pytest.mark.parametrize("said, told", [({"Content-Length": "70000"}, "70000"), ({"Content-Length": "0"}, "0"), ({"Transfer-Encoding": "chunked"}, None), ({}, None)])
+def test_a_refusal_of_head_speaks_of_the_body_that_get_would_bring(gateway, backend, auth, said, told, cache):
+    auth.by_default(send(response_bytes(403, {"Content-Type": "text/plain", "Content-Encoding": "gzip", **said}, length=False)))
+    running = gateway({**ext_authz(backend, auth, **cache), "workers": 1})
+    for _ in range(2):
+        refused = running.request("HEAD", "/a")
+        assert refused.status == 403 and refused.headers["Content-Type"] == "text/plain" and refused.headers["Content-Encoding"] == "gzip"
+        assert refused.headers.get("Content-Length") == told
+
+
+@pytest.mark.parametrize("mode, status, lists", [
+    ("auth-request", 200, {"clientHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+    ("ext-authz", 200, {"clientHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+    ("auth-request", 403, {"deniedHeaders": ["Content-*", "D*", "E*", "Acc*", "X-Why"]}),
+])
+def test_what_speaks_of_a_decisions_body_goes_with_no_other(gateway, backend, auth, mode, status, lists):
+    auth.by_default(answer(status, {"Content-Type": "text/html", "Content-Encoding": "br", "Content-Range": "bytes 0-0/1", "ETag": '"1"', "Accept-Ranges": "bytes",
+                                    "Date": "Mon, 30 Nov 2020 09:00:00 GMT", "Content-Security-Policy": "default-src 'none'", "X-Why": "w"}, b"x"))
+    backend.by_default(answer(200, {"Content-Type": "text/plain"}, b"whole"))
+    got = gateway(guarded(backend, auth, mode=mode, **lists)).get("/a")
+    assert got.status == status and got.headers["X-Why"] == "w" and "Content-Security-Policy" in got.headers
+    assert len(got.headers.all("Content-Type")) == 1 and got.headers["Content-Type"] in ("text/plain", "application/problem+json")
+    assert len(got.headers.all("Date")) == 1 and "2020" not in got.headers["Date"]
+    assert not {"content-encoding", "content-range", "etag", "accept-ranges"} & set(got.headers.names())
+
+
+@pytest.mark.parametrize("mode, status, lists", [
+    ("auth-request", 200, {"clientHeaders": ["X-Internal-*", "X-Why", "X-Debug", "Ser*"]}),
+    ("auth-request", 403, {"deniedHeaders": ["X-*", "Ser*"]}),
+    ("ext-authz", 200, {"clientHeaders": ["X-*", "Ser*"]}),
+    ("ext-authz", 403, {}),
+    ("ext-authz", 403, {"deniedHeaders": ["X-Internal-Debug", "X-Why", "X-Debug"]}),
+])
+@pytest.mark.parametrize("cache", [{}, {"cache": {"key": "${request.path}"}}])
+def test_what_is_internal_reaches_no_client_by_way_of_a_decision(gateway, backend, auth, mode, status, lists, cache):
+    auth.by_default(answer(status, {"X-Internal-Debug": "1", "x-internal-trace": "1", "X-Debug": "1", "Server": "secret/1.0", "X-Why": "w"}, b"x"))
+    running = gateway({**guarded(backend, auth, mode=mode, upstreamHeaders="X-Internal-Debug", **lists, **cache), "internalResponseHeaders": ["X-Internal-*", "X-Debug"]})
+    for _ in range(2):
+        got = running.get("/a")
+        assert got.status == status and got.headers["X-Why"] == "w"
+        assert not {"x-internal-debug", "x-internal-trace", "x-debug", "server"} & set(got.headers.names())
+    assert all(seen.headers["X-Internal-Debug"] == "1" for seen in backend.requests)  # the service may know
+
+
+def test_what_is_internal_is_so_after_a_reload_for_kept_decisions_too(gateway, backend, auth):
+    auth.by_default(answer(403, {"X-Why": "w"}))
+    config = {**ext_authz(backend, auth, cache={"key": "${request.path}", "negativeTtl": 60}), "workers": 1}
+    running = gateway(config)
+    assert running.get("/a").headers["X-Why"] == "w"
+    running.reload({**config, "internalResponseHeaders": ["X-Why"]})
+    got = running.get("/a")
+    assert got.status == 403 and "X-Why" not in got.headers and len(auth.requests) == 1
+
+
 @pytest.mark.parametrize("status, expected", [(201, 201), (204, 204), (404, 404), (429, 429), (500, 503), (502, 503)])
 def test_ext_authz_lets_through_200_alone(gateway, backend, auth, status, expected):
     auth.by_default(answer(status))
@@ -624,6 +679,15 @@ def test_a_failed_connection_is_tried_again_elsewhere(gateway, backend, new_back
     assert [running.get("/a").status for _ in range(4)] == [200] * 4
 
 
+def test_a_connection_that_fails_is_tried_once_more_not_counting_one_that_was_kept(gateway, backend, auth):
+    running = gateway({**guarded(backend, auth, timeoutMs=3000), "workers": 1})
+    auth.by_default(reset())
+    assert running.get("/a").status == 503 and len(auth.requests) == 2
+    auth.forget()
+    auth.in_turn("/", [answer(200)], [reset()], [reset()], [answer(200)])
+    assert [running.get("/a").status for _ in range(2)] == [200, 200] and len(auth.requests) == 4
+
+
 def test_a_client_that_leaves_takes_its_question_along(gateway, backend, auth):
     left = threading.Event()
 
@@ -685,6 +749,40 @@ def test_a_refusal_is_kept_for_its_own_time(gateway, backend, auth):
     auth.by_default(answer(200))
     time.sleep(0.6)
     assert running.get("/a").status == 200 and len(auth.requests) == 2
+
+
+def test_a_refusal_of_head_is_kept_for_head_alone(gateway, backend, auth):
+    """What came without a body says nothing of the body that others get."""
+    def refuses(wire, request):
+        body = b"" if request.method == "HEAD" else b"why"
+        wire.send(response_bytes(403, {"Content-Type": "text/plain", "Content-Length": "3"}, body, length=False))
+
+    auth.by_default(refuses)
+    running = gateway({**ext_authz(backend, auth, cache={"key": "${request.path}", "negativeTtl": 60}), "workers": 1})
+    for method, body in [("HEAD", b""), ("GET", b"why"), ("HEAD", b""), ("POST", b"why"), ("GET", b"why")]:
+        refused = running.request(method, "/a")
+        assert refused.status == 403 and refused.body == body, method
+    assert [one.method for one in auth.requests] == ["HEAD", "GET"]
+
+
+def test_nobody_waits_for_the_answer_to_anothers_head(gateway, backend, auth):
+    go_on = threading.Event()
+
+    def refuses(wire, request):
+        go_on.wait(5)
+        wire.send(response_bytes(403, {"Content-Length": "3"}, b"" if request.method == "HEAD" else b"why", length=False))
+
+    auth.by_default(refuses)
+    running = gateway({**ext_authz(backend, auth, timeoutMs=5000, cache={"key": "${request.path}"}), "workers": 1})
+    answers = {}
+    threads = [threading.Thread(target=lambda method=method: answers.update({method: running.request(method, "/a")})) for method in ("HEAD", "GET")]
+    for count, thread in enumerate(threads, 1):
+        thread.start()
+        auth.wait_for_requests(count)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert answers["GET"].body == b"why" and answers["HEAD"].status == 403
 
 
 def test_what_may_not_be_kept_is_asked_for_each_time(gateway, backend, auth):
@@ -909,6 +1007,9 @@ def test_a_service_put_in_the_place_of_another_is_asked_from_then_on(gateway, ba
     ({"upstreamHeaders": ["X-Client-ID"]}, "clientIdHeader"),
     ({"upstreamHeaders": ["*"]}, "not a header name"),
     ({"clientHeaders": ["Transfer-Encoding"]}, "written by Sluice itself"),
+    *[({"clientHeaders": [name]}, "speaks of the decision's body") for name in ("content-type", "Content-Encoding", "Content-Range", "ETag", "Accept-Ranges")],
+    *[({"mode": mode, field: [name]}, "reaches no client") for mode in ("auth-request", "ext-authz") for field in ("clientHeaders", "deniedHeaders") for name in ("Date", "server")],
+    ({"deniedHeaders": ["X-A", "Content-Encoding"]}, "speaks of the decision's body"),
     ({"cache": {"key": []}}, "must not be empty"),
     ({"cache": {"key": "${nonsense"}}, "key"),
     ({"setHeaders": {"X-A": "a\nb"}}, "line breaks"),

@@ -1,9 +1,11 @@
 """mirror: copies reach the second service whole and clean, differences are told, and nothing of it reaches the client."""
+import contextlib
 import glob
 import gzip
 import json
 import os
 import pathlib
+import re
 import statistics
 import threading
 import time
@@ -358,6 +360,31 @@ def test_the_last_differences_are_kept_latest_first(gateway, backend, shadow):
     assert running.metric("sluice_mirror_comparisons_total", route="all", result="different") == 40
 
 
+@contextlib.contextmanager
+def all_at_once(client):
+    """What is asked inside goes out in one write."""
+    flush, client.flush = client.flush, lambda: None
+    yield
+    client.flush = flush
+    client.flush()
+
+
+def test_each_sides_time_runs_from_its_own_question(gateway, backend, shadow):
+    """A copy goes out a turn of the loop after its request, which may have its answer by then."""
+    shadow.by_default(answer(500))
+    config = {**mirroring(backend, shadow, compare={}, maxConcurrent=100), "workers": 1}
+    config["routes"].append({"name": "plain", "path": "/plain", "serviceId": "backend"})
+    running = gateway(config)
+    with H2Client(running.address) as client:
+        client.get("/plain")
+        for turn in range(8):
+            with all_at_once(client):  # a long turn, in which the first of them are answered
+                streams = [client.ask(path=f"/{number}") for number in range(30)] + [client.ask(path="/plain") for _ in range(60)]
+            assert [client.read(stream).status for stream in streams] == [200] * 90
+            told = Told(running).wait_for_comparisons(different=30 * (turn + 1))
+            assert [one for one in told["differences"] if one["primary"]["ms"] <= 0 or one["mirror"]["ms"] <= 0] == []
+
+
 def test_what_the_client_gets_compressed_is_compared_plain(gateway, backend, shadow):
     text = json.dumps(list(range(2000))).encode()
     for one in (backend, shadow):
@@ -395,6 +422,7 @@ def test_mirrors_come_and_go_live(gateway, backend, shadow):
     assert running.admin.get("/routes/all/mirror", expect=404)["reason"] == "no-mirror"
     plugin = running.admin.create("plugins", {"name": "mirror", "config": {"service": "shadow", "percentage": 12.5, "compare": {"body": "json"}}})
     assert plugin["config"]["percentage"] == 12.5
+    running.admin.ask("PATCH", f"/plugins/{plugin['id']}", {"config": {"percentage": "100"}}, expect=422)
     running.admin.patch("plugins", plugin["id"], {"config": {"percentage": 100}})
     running.get("/")
     Told(running).wait_for_comparisons(different=1)
@@ -408,6 +436,27 @@ def test_mirrors_come_and_go_live(gateway, backend, shadow):
     wait_until(lambda: running.admin.ask("GET", "/routes/all/mirror", expect=(200, 404)).status_code == 404, what="the mirror's end")
     assert len(shadow.requests) == 2
     running.gauges_at_zero()
+
+
+def test_what_never_comes_into_force_renames_nothing(gateway, backend, shadow):
+    """A dry run, a validation and a refused change are compiled too."""
+    def route(service_name, *more, **fields):
+        return {"name": "all", "path": "/*", "serviceId": "backend", "filters": [{"type": "mirror", "service": service_name}, *more], **fields}
+
+    running = start_live(gateway, {"services": [service(backend), service(shadow, name="shadow"), service(shadow, name="other")], "routes": [route("shadow")]})
+    was = Told(running).now()
+    assert (was["name"], was["service"]) == ("all", "shadow")
+    running.admin.ask("PUT", "/routes/all?dryRun=true", route("other", name="dry"))
+    running.admin.ask("PUT", "/routes/all", route("other", {"type": "set-header", "name": "X", "value": "${nope}"}, name="bad"), expect=422)
+    running.admin.ask("POST", "/validate", {"services": [service(backend), service(shadow, name="other")], "routes": [route("other", id=was["id"], name="tried")]})
+    running.admin.ask("PUT", "/routes/new?dryRun=true", route("other", name="new", path="/new"))
+    assert Told(running).now() == was
+    running.admin.ask("GET", "/routes/new/mirror", expect=404)
+    assert set(re.findall(r'sluice_mirror_\w+\{route="(\w+)"', running.admin.ask("GET", "/metrics").text)) == {"all"}
+    running.admin.put("routes", "all", route("other", name="renamed"))
+    now = running.admin.get("/routes/renamed/mirror")
+    assert (now["name"], now["service"]) == ("renamed", "other")
+    assert 'sluice_mirror_requests_total{route="renamed"' in running.admin.ask("GET", "/metrics").text
 
 
 @pytest.mark.slow

@@ -122,6 +122,8 @@ def test_a_split_comes_back_from_the_store_as_it_was_written(gateway, two):
                      "cookieMaxAge": 0}
     problem = running.admin.ask("PATCH", "/routes/shop", {"split": {"canaryPercentage": 101}}, expect=422).json()
     assert problem["errors"][0]["pointer"] == "/split/canaryPercentage"
+    problem = running.admin.ask("PATCH", "/routes/shop", {"split": {"canaryPercentage": "5"}}, expect=422).json()
+    assert problem["errors"][0]["hint"] == "a number stands without quotes"
 
 
 # Versions
