@@ -36,6 +36,7 @@ void limit_counters_destroy(struct limit_counters *counters)
     map_release(&counters->rules);
     map_release(&counters->tallies);
     pthread_mutex_destroy(&counters->lock);
+    local_limiter_release(&counters->local);
     limit_table_destroy(counters->table);
     free(counters->worker_lines);
     free(counters);

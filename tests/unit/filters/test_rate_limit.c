@@ -601,6 +601,34 @@ static void who_leaves_the_queue_gives_the_place_back(void **state)
     testbed_stop(&bed);
 }
 
+/* In the order in which they came, so that somebody stands behind each but the last. */
+static void a_queue_that_all_have_left_is_as_if_nobody_had_come(void **state)
+{
+    struct testbed bed;
+    struct client first, waiting[5], refused;
+    testbed_start_filtered(
+        &bed, "/a",
+        "{ type: rate-limit, limit: 1, window: 5, key: global, action: queue, queueMaxWaitMs: 60000, queueMaxLength: 5 }");
+    begin_asking(&bed, &first);
+    assert_int_equal(first.status, 200);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 5; i++) {
+            begin_asking(&bed, &waiting[i]);
+            assert_int_equal(waiting[i].status, 0);
+        }
+        begin_asking(&bed, &refused);
+        assert_int_equal(refused.status, 429);
+        client_release(&refused);
+        for (unsigned i = 0; i < 5; i++) {
+            client_leave(&waiting[i]);
+            testbed_run(&bed);
+            client_release(&waiting[i]);
+        }
+    }
+    client_release(&first);
+    testbed_stop(&bed);
+}
+
 /* The answer has to be there in 100 ms, so nobody is made to wait for ten seconds. */
 static void nobody_waits_beyond_the_routes_timeout(void **state)
 {
@@ -977,6 +1005,7 @@ int main(void)
         TEST(a_refused_request_has_no_place),
         TEST(a_throttled_request_waits_for_its_turn),
         TEST(who_leaves_the_queue_gives_the_place_back),
+        TEST(a_queue_that_all_have_left_is_as_if_nobody_had_come),
         TEST(nobody_waits_beyond_the_routes_timeout),
         TEST(a_limiter_may_answer_later),
         TEST(a_late_refusal_gives_back_what_others_gave),
