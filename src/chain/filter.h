@@ -114,6 +114,9 @@ struct filter {
     bool (*compile_all)(const struct filter_compile *, const struct filter_config *const *configs, size_t count,
                         void **compiled);
     void (*release)(void *compiled);
+    /* Its route is no longer in force: from now on what is compiled follows upon what comes behind this one. Requests that have begun go on with it. At
+     * most once, on the builder's thread, before `release`; not of what never came into force. NULL: nothing. */
+    void (*retire)(void *compiled);
     /* What it keeps once a worker, as a cache, on the worker's thread or before that is started; see exchange_kept(). Whether or not a route
      * has the filter. NULL: nothing. False: memory is short. */
     bool (*worker_start)(struct exchange_worker *, void **kept);

@@ -825,6 +825,46 @@ static void counters_of_what_has_no_name_survive_a_change_of_amounts(void **stat
     }
 }
 
+/* Where something that still waits keeps the old rule, too. */
+static void a_rule_that_was_away_meanwhile_begins_anew(void **state)
+{
+    static const struct {
+        const char *rule, *meanwhile;
+    } rows[] = {
+#define RULE(fields) "routes: [{ name: a, path: /a, serviceId: one }]\nrateLimits: [{ name: r, limit: 2, " fields "}]\n"
+#define FILTERS(filters) "routes: [{ name: a, path: /a, serviceId: one, filters: [" filters "] }]\n"
+        { RULE("window: 600, key: ip"), RULE("window: 600, key: ip, enabled: false") },
+        { RULE("window: 600, key: ip, algorithm: sliding_window"), FILTERS("") },
+        { RULE("window: 600, key: global, algorithm: fixed_window"),
+          RULE("window: 600, key: global, algorithm: gcra") },
+        { RULE("window: 600, key: ip, action: queue, queueMaxWaitMs: 1"), RULE("window: 601, key: ip") },
+        { RULE("window: 600, key: ip"), "routes: [{ name: b, path: /b, serviceId: one }]\n" },
+        { FILTERS("{ type: rate-limit, limit: 2, window: 600, key: ip }"), FILTERS("") },
+#undef RULE
+#undef FILTERS
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        testbed_start(&bed, rows[i].rule);
+        bed.service.status = 0;
+        begin_asking(&bed, &client);
+        bed.service.status = 200;
+        (void)status_of(&bed, "192.0.2.1", "GET /a", NULL);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        testbed_reload(&bed, rows[i].meanwhile);
+        testbed_reload(&bed, rows[i].rule);
+        for (unsigned j = 0; j < 2; j++) assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 200);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        testbed_reload(&bed, rows[i].rule);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        client_leave(&client);
+        testbed_run(&bed);
+        client_release(&client);
+        testbed_stop(&bed);
+    }
+}
+
 /* Who is on the way through a change gives back where it took. */
 static void places_outlive_a_change_of_rules(void **state)
 {
@@ -1013,6 +1053,7 @@ int main(void)
         TEST(who_leaves_cancels_what_was_asked),
         TEST(counters_survive_a_reload),
         TEST(counters_of_what_has_no_name_survive_a_change_of_amounts),
+        TEST(a_rule_that_was_away_meanwhile_begins_anew),
         TEST(places_outlive_a_change_of_rules),
         TEST(explain_says_what_would_be_and_takes_nothing),
         TEST(without_counters_nothing_is_limited),
