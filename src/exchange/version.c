@@ -60,16 +60,18 @@ static struct slice in_media_type(const struct api_versions_config *api, const s
                                 buffer);
 }
 
-/* Names of versions need no encoding, so a value that is encoded is none; the parameter's own name may be encoded. */
-static struct slice in_query(const struct api_versions_config *api, struct slice query, bool *differs)
+/* Where memory is too short to decode a value, it stays as it is written, which no version's name is. */
+static struct slice in_query(const struct api_versions_config *api, const struct exchange *exchange, bool *differs)
 {
-    struct slice rest = query, version = SLICE_ABSENT;
+    struct slice rest = exchange->request->target.query, version = SLICE_ABSENT;
     struct form_pair pair;
     if (slice_is_absent(api->query)) return SLICE_ABSENT;
     while (form_next_pair(&rest, &pair)) {
         if (!form_reads_as(pair.name, api->query)) continue;
-        if (slice_is_absent(version)) version = pair.value;
-        *differs |= !slice_equal(version, pair.value);
+        struct slice value = form_decode(pair.value, exchange->arena);
+        if (slice_is_absent(value)) value = pair.value;
+        if (slice_is_absent(version)) version = value;
+        *differs |= !slice_equal(version, value);
     }
     return version;
 }
@@ -82,7 +84,7 @@ static struct slice asked_in(struct route_judging *judging, enum version_source 
     case VERSION_IN_PATH: return in_path(api, request->target.path);
     case VERSION_IN_HEADER: return in_header(api, request, &judging->differs);
     case VERSION_IN_MEDIA_TYPE: return in_media_type(api, request, judging->buffer);
-    case VERSION_IN_QUERY: return in_query(api, request->target.query, &judging->differs);
+    case VERSION_IN_QUERY: return in_query(api, judging->exchange, &judging->differs);
     case VERSION_BY_DEFAULT: break;
     }
     return api->default_version;
