@@ -109,7 +109,7 @@ static enum admin_step refuse_mistakes(struct exchange *exchange, struct admin_r
                                        const struct problems *problems)
 {
     return admin_refuse_problems(exchange, request, 422, "invalid", problems, "%zu %s in the way; nothing was changed",
-                                 problems->count, problems->count == 1 ? "mistake stands" : "mistakes stand");
+                                 problems->mistakes, problems->mistakes == 1 ? "mistake stands" : "mistakes stand");
 }
 
 static enum admin_step refuse_users(struct exchange *exchange, struct admin_request *request,

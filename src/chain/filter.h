@@ -117,6 +117,9 @@ struct filter {
      * dry run, a change that is refused. NULL: nothing. */
     void (*comes_into_force)(const void *compiled);
     void (*release)(void *compiled);
+    /* Its route is no longer in force: from now on what is compiled follows upon what comes behind this one. Requests that have begun go on with it. At
+     * most once, on the builder's thread, before `release`; not of what never came into force. NULL: nothing. */
+    void (*retire)(void *compiled);
     /* What it keeps once a worker, as a cache, on the worker's thread or before that is started; see exchange_kept(). Whether or not a route
      * has the filter. NULL: nothing. False: memory is short. */
     bool (*worker_start)(struct exchange_worker *, void **kept);

@@ -77,37 +77,36 @@ static bool check_link(struct schema_reading *reading, const struct node *node, 
 
 /* --- across fields --- */
 
-static bool check_no_version_twice(struct schema_reading *reading, const struct node *node,
+/* Each one that was there before, once. */
+static void check_no_version_twice(struct schema_reading *reading, const struct node *node,
                                    const struct api_versions_config *api)
 {
     const struct api_version_config *versions = api->versions.items;
-    for (size_t i = 0; i < api->versions.count; i++) {
-        for (size_t j = 0; j < i; j++) {
-            if (!slice_equal(versions[i].version, versions[j].version)) continue;
-            problems_add(reading->problems, node_find(node, "versions"), NULL, "version \"%s\" is there already",
-                         problems_excerpt(versions[i].version).text);
-            return false;
-        }
+    const struct node *list = node_find(node, "versions");
+    const struct node *item = list && list->kind == NODE_LIST ? list->first : list;
+    for (size_t i = 0; i < api->versions.count; i++, item = item ? item->next : NULL) {
+        if (api_versions_get(api, versions[i].version) == &versions[i]) continue;
+        problems_add(reading->problems, item ? item : node, NULL, "version \"%s\" is there already",
+                     problems_excerpt(versions[i].version).text);
     }
-    return true;
 }
 
 bool check_api_versions(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct api_versions_config *api = value;
+    size_t before = reading->problems->count;
     if (slice_is_absent(api->path_prefix) && slice_is_absent(api->header) &&
         slice_is_absent(api->media_type_parameter) && slice_is_absent(api->query)) {
         problems_add(reading->problems, node, "header: X-API-Version, for one",
                      "nothing says how a request asks for a version: \"pathPrefix\", \"header\", "
                      "\"mediaTypeParameter\" or \"query\"");
-        return false;
     }
     if (!slice_is_absent(api->default_version) && !api_versions_get(api, api->default_version)) {
         problems_add(reading->problems, node_find(node, "default"), NULL, "\"default\": there is no version \"%s\"",
                      problems_excerpt(api->default_version).text);
-        return false;
     }
-    return check_no_version_twice(reading, node, api);
+    check_no_version_twice(reading, node, api);
+    return reading->problems->count == before;
 }
 
 static bool check_version(struct schema_reading *reading, const struct node *node, const void *value)

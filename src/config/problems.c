@@ -8,6 +8,7 @@ void problems_init(struct problems *problems, const char *file)
 {
     *problems = (struct problems){ .file = file };
     vector_init(&problems->list, sizeof(struct problem));
+    map_init(&problems->told);
 }
 
 static void problem_release(struct problem *problem)
@@ -22,7 +23,8 @@ void problems_release(struct problems *problems)
 {
     for (size_t i = 0; i < problems->list.count; i++) problem_release(vector_at(&problems->list, i));
     vector_release(&problems->list);
-    problems->count = 0;
+    map_release(&problems->told);
+    problems->count = problems->mistakes = 0;
 }
 
 static bool is_before(const struct problem *a, const struct problem *b)
@@ -46,7 +48,7 @@ static void say_how_many_more(struct problems *problems)
     problem_release(last);
     *last = (struct problem){
         .pointer = memory_copy_slice(SLICE("")),
-        .message = memory_format("... and %zu more", problems->count - PROBLEMS_LISTED_MAX),
+        .message = memory_format("... and %zu more", problems->mistakes - PROBLEMS_LISTED_MAX),
     };
 }
 
@@ -69,6 +71,30 @@ static void make_printable(char *text)
     for (; text && *text; text++) *text = printable(*text);
 }
 
+/* False: the same was told before. */
+static bool note_told(struct problems *problems, const struct problem *problem)
+{
+    char *text = memory_format("%s:%u:%u %s\n%s", problem->file ? problem->file : "", problem->line, problem->column,
+                               problem->pointer, problem->message);
+    struct slice key = slice_from_cstring(text);
+    bool is_new = !map_find(&problems->told, key);
+    if (is_new && problems->told.count < PROBLEMS_TOLD_MAX) map_set(&problems->told, key, problems);
+    free(text);
+    return is_new;
+}
+
+static void list(struct problems *problems, const struct problem *problem, size_t at)
+{
+    if (problems->list.count < PROBLEMS_LISTED_MAX)
+        vector_push(&problems->list);
+    else
+        problem_release(vector_at(&problems->list, PROBLEMS_LISTED_MAX - 1));
+    size_t listed = problems->list.count < PROBLEMS_LISTED_MAX ? problems->list.count : PROBLEMS_LISTED_MAX;
+    struct problem *items = problems->list.items;
+    memmove(&items[at + 1], &items[at], (listed - 1 - at) * sizeof *items);
+    items[at] = *problem;
+}
+
 struct problem_place {
     const struct node *node;
     const char *lacking; /* NULL: nothing */
@@ -84,30 +110,24 @@ static void add(struct problems *problems, const struct problem_place *place, co
         .file = problems->file ? memory_copy_slice(slice_from_cstring(problems->file)) : NULL,
         .line = place->line,
         .column = place->column,
+        .pointer = pointer_of(place->node, place->lacking),
+        .message = message,
+        .hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL,
     };
-    size_t at = place_of(problems, &problem);
-    problems->count++;
-    if (at == PROBLEMS_LISTED_MAX) {
-        free(problem.file);
-        free(message);
-        say_how_many_more(problems);
-        return;
-    }
-    problem.message = message;
-    problem.pointer = pointer_of(place->node, place->lacking);
-    problem.hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL;
     make_printable(problem.message);
     make_printable(problem.hint);
-
-    if (problems->list.count < PROBLEMS_LISTED_MAX)
-        vector_push(&problems->list);
+    problems->count++;
+    if (!note_told(problems, &problem)) {
+        problem_release(&problem);
+        return;
+    }
+    problems->mistakes++;
+    size_t at = place_of(problems, &problem);
+    if (at < PROBLEMS_LISTED_MAX)
+        list(problems, &problem, at);
     else
-        problem_release(vector_at(&problems->list, PROBLEMS_LISTED_MAX - 1));
-    size_t listed = problems->list.count < PROBLEMS_LISTED_MAX ? problems->list.count : PROBLEMS_LISTED_MAX;
-    struct problem *items = problems->list.items;
-    memmove(&items[at + 1], &items[at], (listed - 1 - at) * sizeof *items);
-    items[at] = problem;
-    if (problems->count > PROBLEMS_LISTED_MAX) say_how_many_more(problems);
+        problem_release(&problem);
+    if (problems->mistakes > PROBLEMS_LISTED_MAX) say_how_many_more(problems);
 }
 
 void problems_add(struct problems *problems, const struct node *node, const char *hint, const char *format, ...)
@@ -164,18 +184,6 @@ static void write_printable(FILE *out, const char *text)
     for (; *text; text++) fputc(printable(*text), out);
 }
 
-/* A policy for all routes is compiled for each of them, and is as wrong each time. */
-static bool is_said(const struct vector *list, size_t at)
-{
-    const struct problem *problem = vector_at(list, at);
-    while (at-- > 0 && problem->line > 0) {
-        const struct problem *earlier = vector_at(list, at);
-        if (earlier->line != problem->line || earlier->column != problem->column) return false;
-        if (strcmp(earlier->message, problem->message) == 0) return true;
-    }
-    return false;
-}
-
 char *problems_to_text(const struct problems *problems)
 {
     char *text = NULL;
@@ -184,7 +192,6 @@ char *problems_to_text(const struct problems *problems)
     PROMISE(out != NULL);
     for (size_t i = 0; i < problems->list.count; i++) {
         const struct problem *problem = vector_at(&problems->list, i);
-        if (is_said(&problems->list, i)) continue;
         if (problem->file) fprintf(out, "%s:", problem->file);
         if (problem->line) fprintf(out, "%u:%u:", problem->line, problem->column);
         if (problem->file || problem->line) fputc(' ', out);

@@ -5,12 +5,15 @@
 #define SLUICE_CONFIG_PROBLEMS_H
 
 #include "base/error.h"
+#include "base/map.h"
 #include "base/slice.h"
 #include "base/vector.h"
 
 struct node;
 
 #define PROBLEMS_LISTED_MAX 100
+/* So many different ones are told apart; behind them each counts as another one. */
+#define PROBLEMS_TOLD_MAX 10000
 
 struct problem {
     char *file;            /* NULL: none */
@@ -23,7 +26,10 @@ struct problem {
 struct problems {
     struct vector
         list;     /* struct problem, by place in the file; the first 100, then one that says how many more there were */
-    size_t count; /* all of them */
+    size_t count; /* how often one was added: whether anything is wrong */
+    size_t
+        mistakes; /* different ones: a policy for all routes is compiled for each of them, and is as wrong each time */
+    struct map told;  /* these, by place and message */
     const char *file; /* stands in problems that are added now; not owned */
 };
 
@@ -38,7 +44,7 @@ void problems_add_missing(struct problems *, const struct node *map, const char 
 /* At a place of a text that has no nodes (yet). */
 void problems_add_at(struct problems *, uint32_t line, uint32_t column, const char *hint, const char *format, ...)
     PRINTF_LIKE(5, 6);
-/* "file:line:column: message (hint)\n" each, one once; without a line "file: /the/pointer: message". Free the result. */
+/* "file:line:column: message (hint)\n" each; without a line "file: /the/pointer: message". Free the result. */
 char *problems_to_text(const struct problems *);
 
 /* What a message shows of a text from outside: cut short, control characters replaced. For printf: "%s", problems_excerpt(text).text */

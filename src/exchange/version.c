@@ -60,16 +60,18 @@ static struct slice in_media_type(const struct api_versions_config *api, const s
                                 buffer);
 }
 
-/* Names of versions need no encoding, so a value that is encoded is none; the parameter's own name may be encoded. */
-static struct slice in_query(const struct api_versions_config *api, struct slice query, bool *differs)
+/* Where memory is too short to decode a value, it stays as it is written, which no version's name is. */
+static struct slice in_query(const struct api_versions_config *api, const struct exchange *exchange, bool *differs)
 {
-    struct slice rest = query, version = SLICE_ABSENT;
+    struct slice rest = exchange->request->target.query, version = SLICE_ABSENT;
     struct form_pair pair;
     if (slice_is_absent(api->query)) return SLICE_ABSENT;
     while (form_next_pair(&rest, &pair)) {
         if (!form_reads_as(pair.name, api->query)) continue;
-        if (slice_is_absent(version)) version = pair.value;
-        *differs |= !slice_equal(version, pair.value);
+        struct slice value = form_decode(pair.value, exchange->arena);
+        if (slice_is_absent(value)) value = pair.value;
+        if (slice_is_absent(version)) version = value;
+        *differs |= !slice_equal(version, value);
     }
     return version;
 }
@@ -82,7 +84,7 @@ static struct slice asked_in(struct route_judging *judging, enum version_source 
     case VERSION_IN_PATH: return in_path(api, request->target.path);
     case VERSION_IN_HEADER: return in_header(api, request, &judging->differs);
     case VERSION_IN_MEDIA_TYPE: return in_media_type(api, request, judging->buffer);
-    case VERSION_IN_QUERY: return in_query(api, request->target.query, &judging->differs);
+    case VERSION_IN_QUERY: return in_query(api, judging->exchange, &judging->differs);
     case VERSION_BY_DEFAULT: break;
     }
     return api->default_version;
@@ -223,31 +225,44 @@ static void respond(const struct route_judging *judging)
                                  SLICE_PRINT(known));
 }
 
-/* --- a version that isn't there, in the path --- */
+/* --- a version in the path that no route has taken --- */
 
 #define PATHS_TRIED_MAX 16 /* for a request that anybody can send */
 
-/* Does a route of the API take the path with another of its versions in the place of this one, and go there before `passed_by`? A route that takes
- * no such path (/vendors, /v9-archive) is meant by its name. `passed_by` NULL: none takes the path's method. */
+/* Of what version of the API is the route that takes the path with another version in the place of this one, and goes there before `passed_by`?
+ * Absent: none is. A route that takes no such path (/vendors, /v9-archive) is meant by its name. `passed_by` NULL: none takes the
+ * path's method. */
+static struct slice version_taken_with(const struct route_judging *judging, const struct api_versions_config *api,
+                                       struct slice asked, struct slice other, const struct compiled_route *passed_by)
+{
+    const struct exchange *exchange = judging->exchange;
+    struct slice rest = slice_after(exchange->request->target.path, prefix_of(api).length + asked.length);
+    struct slice pieces[] = { prefix_of(api), other, rest }, version;
+    struct slice path = arena_join(exchange->arena, pieces, COUNT_OF(pieces));
+    if (slice_is_absent(path)) return SLICE_ABSENT;
+    if (passed_by && !route_matcher_takes_path(passed_by->matcher, exchange->worker->router_scratch, path))
+        return SLICE_ABSENT;
+    const struct compiled_route *route = routing_try_path(judging, path);
+    if (!route || slice_is_absent(route->version)) return SLICE_ABSENT;
+    return api_versions_find(apis_of(exchange), route->version, &version) == api ? version : SLICE_ABSENT;
+}
+
 static bool takes_other_version(const struct route_judging *judging, const struct api_versions_config *api,
                                 struct slice unknown, const struct compiled_route *passed_by, unsigned *tries)
 {
-    const struct exchange *exchange = judging->exchange;
     const struct api_version_config *versions = api->versions.items;
-    struct slice rest = slice_after(exchange->request->target.path, prefix_of(api).length + unknown.length);
-    for (size_t i = 0; i < api->versions.count; i++) {
-        struct slice pieces[] = { prefix_of(api), versions[i].version, rest }, name;
-        if (*tries == 0) return false;
-        --*tries;
-        struct slice path = arena_join(exchange->arena, pieces, COUNT_OF(pieces));
-        if (slice_is_absent(path)) return false;
-        if (passed_by && !route_matcher_takes_path(passed_by->matcher, exchange->worker->router_scratch, path))
-            continue;
-        const struct compiled_route *route = routing_try_path(judging, path);
-        if (!route || slice_is_absent(route->version)) continue;
-        if (api_versions_find(apis_of(exchange), route->version, &name) == api) return true;
+    for (size_t i = 0; i<api->versions.count && * tries> 0; i++, --*tries) {
+        if (!slice_is_absent(version_taken_with(judging, api, unknown, versions[i].version, passed_by))) return true;
     }
     return false;
+}
+
+static void ask_in_path(struct route_judging *judging, const struct api_versions_config *api, struct slice version)
+{
+    judging->api = api;
+    judging->asked = version;
+    judging->differs = false;
+    judging->source = VERSION_IN_PATH;
 }
 
 /* Routes write versions out, so none of them takes a path with a version that isn't there; a catch-all would. */
@@ -261,12 +276,31 @@ static bool find_unknown_in_path(struct route_judging *judging, enum route_resul
         struct slice version = in_path(api, judging->exchange->request->target.path);
         if (slice_is_absent(version) || api_versions_get(api, version)) continue;
         if (result != ROUTE_NONE && !takes_other_version(judging, api, version, route, &tries)) continue;
-        judging->api = judging->refused_api = api;
-        judging->asked = version;
-        judging->differs = false;
-        judging->source = VERSION_IN_PATH;
+        ask_in_path(judging, api, version);
+        judging->refused_api = api;
         judging->is_unknown = true;
         return true;
+    }
+    return false;
+}
+
+/* No route takes the path: the version that it says is there, so the answer says of it what there is to say. True: others have a route here. */
+static bool find_known_in_path(struct route_judging *judging)
+{
+    const struct object_list *apis = apis_of(judging->exchange);
+    unsigned tries = PATHS_TRIED_MAX;
+    for (size_t i = 0; i < apis->count; i++) {
+        const struct api_versions_config *api = &((const struct api_versions_config *)apis->items)[i];
+        const struct api_version_config *versions = api->versions.items;
+        struct slice asked = in_path(api, judging->exchange->request->target.path);
+        if (slice_is_absent(asked) || !api_versions_get(api, asked)) continue;
+        ask_in_path(judging, api, asked);
+        for (size_t j = 0; j < api->versions.count && tries > 0; j++, tries--) {
+            struct slice taken = version_taken_with(judging, api, asked, versions[j].version, NULL);
+            if (!slice_is_absent(taken)) note_offer(judging, taken);
+        }
+        if (judging->offered_count > 0) judging->refused_api = api;
+        return judging->offered_count > 0;
     }
     return false;
 }
@@ -285,7 +319,8 @@ static bool is_refused(struct route_judging *judging, enum route_result result, 
         if (judging->refused_api) return true;
         break;
     }
-    return find_unknown_in_path(judging, result, route);
+    if (find_unknown_in_path(judging, result, route)) return true;
+    return result == ROUTE_NONE && find_known_in_path(judging);
 }
 
 bool version_refuses(struct route_judging *judging, enum route_result result, const struct compiled_route *route)

@@ -165,24 +165,37 @@ static enum filter_result other_coding(struct exchange *exchange, const struct d
     return refuse_coding(exchange, decompression, why);
 }
 
+/* What the body's coding is called; empty: it has none. Empty members of the list are nothing (RFC 9110 5.6.1.2). *several: it has more. */
+static struct slice name_of_coding(const struct headers *headers, bool *several)
+{
+    struct slice name = SLICE(""), member;
+    *several = false;
+    const struct header *field = headers_find_known(headers, HEADER_CONTENT_ENCODING);
+    for (; field; field = headers_find_next(headers, field)) {
+        struct slice rest = field->value;
+        while (slice_next(&rest, ',', &member)) {
+            if (member.length == 0) continue;
+            *several |= name.length > 0;
+            name = member;
+        }
+    }
+    return name;
+}
+
 static enum filter_result decompression_request(struct exchange *exchange, const void *compiled, void *state)
 {
     const struct decompression *decompression = compiled;
     struct decompression_state *call = state;
     struct headers *headers = &exchange->request->headers;
     if (LIKELY(!headers_find_known(headers, HEADER_CONTENT_ENCODING))) return FILTER_NEXT;
-    struct slice name = headers_combined(headers, HEADER_CONTENT_ENCODING);
-    if (slice_is_absent(name)) {
-        respond_no_memory(exchange);
-        return FILTER_RESPOND;
-    }
-    enum content_coding coding = content_coding_find(slice_trim(name));
+    bool several;
+    struct slice name = name_of_coding(headers, &several);
+    enum content_coding coding = content_coding_find(name);
+    if (several) return other_coding(exchange, decompression, "the body has more than one content coding");
     if (coding == CODING_IDENTITY || name.length == 0) {
         headers_remove_known(headers, HEADER_CONTENT_ENCODING);
         return FILTER_NEXT;
     }
-    if (slice_find_byte(name, ',') != SLICE_NOT_FOUND)
-        return other_coding(exchange, decompression, "the body has more than one content coding");
     if (!is_unpacked(decompression, coding))
         return other_coding(exchange, decompression, "the body's content coding is not understood");
     if (headers_find(headers, SLICE("Content-Range"))) {
@@ -357,8 +370,9 @@ static void decompression_finish(struct exchange *exchange, const void *compiled
 static void decompression_explain(struct exchange *exchange, const void *compiled, struct explanation *explanation)
 {
     const struct decompression *decompression = compiled;
-    struct slice name = headers_combined(&exchange->request->headers, HEADER_CONTENT_ENCODING);
-    enum content_coding coding = content_coding_find(slice_trim(name));
+    bool several;
+    struct slice name = name_of_coding(&exchange->request->headers, &several);
+    enum content_coding coding = several ? CODING_COUNT : content_coding_find(name);
     if (name.length == 0 || coding == CODING_IDENTITY)
         explanation_add(explanation, "the body is not compressed");
     else if (is_unpacked(decompression, coding))

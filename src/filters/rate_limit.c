@@ -68,6 +68,7 @@ const struct filter filter_rate_limit = {
     .check = rate_limit_check_filter,
     .compile_all = rate_limit_compile,
     .release = rate_limit_release,
+    .retire = rate_limit_retire,
     .request = rate_limit_request,
     .response_head = rate_limit_response_head,
     .tunnel_opens = rate_limit_tunnel_opens,

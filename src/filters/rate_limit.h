@@ -21,6 +21,7 @@ struct rate_rule {
     uint8_t key;              /* enum rate_limit_key */
     uint8_t order;            /* global, per API, per client, per address: 0 to 3 */
     bool is_shadow;
+    bool is_retired;           /* builder's thread: the state is not found any more by this one */
     uint8_t value_count;       /* 1, or 4: its own, free, standard, premium */
     struct header_key header;  /* of RATE_LIMIT_BY_HEADER; its name is the rule's */
     struct template *key_text; /* of RATE_LIMIT_BY_EXPRESSION */
@@ -52,6 +53,7 @@ struct rate_limit_report {
 bool rate_limit_compile(const struct filter_compile *, const struct filter_config *const *, size_t count,
                         void **compiled);
 void rate_limit_release(void *compiled);
+void rate_limit_retire(void *compiled);
 /* Which of its limits holds for who asks. */
 const struct rate_value *rate_rule_value(const struct rate_rule *, const struct exchange *);
 /* What the request is counted by. */

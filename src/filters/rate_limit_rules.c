@@ -223,8 +223,25 @@ bool rate_limit_compile(const struct filter_compile *compile, const struct filte
     return good;
 }
 
+static void retire_rule(struct limit_counters *counters, struct rate_rule *rule)
+{
+    if (rule->state && !rule->is_retired) limit_counters_retire_rule(counters, rule->state);
+    rule->is_retired = true;
+}
+
+/* What is under way is so whatever became of the rule: as long as there is any, the rule that comes again goes on counting it. */
+void rate_limit_retire(void *compiled)
+{
+    struct rate_limits *limits = compiled;
+    for (size_t i = 0; i < limits->count; i++) {
+        struct rate_rule *rule = &limits->rules[i];
+        if (rule->values[0].limit.algorithm != LIMIT_CONCURRENCY) retire_rule(limits->counters, rule);
+    }
+}
+
 static void release_rule(struct limit_counters *counters, struct rate_rule *rule)
 {
+    retire_rule(counters, rule);
     if (rule->state) limit_counters_drop_rule(counters, rule->state);
     if (rule->tally) limit_counters_drop_tally(counters, rule->tally);
     for (unsigned i = 0; i < rule->value_count; i++) {

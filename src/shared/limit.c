@@ -98,12 +98,10 @@ static void refund_bucket(const struct limit *limit, struct limit_state *state, 
                           uint64_t now_ns)
 {
     uint64_t back = taken->cost * limit->interval;
-    if (!limit->has_queue) {
-        back = less(back, less(now_ns, taken->at_ns) * TICKS_A_NS);
-    } else if (state->value != taken->value) {
-        return; /* others stand behind it */
-    }
-    set_full_at(state, less(state->value, back));
+    if (!limit->has_queue)
+        set_full_at(state, less(state->value, less(back, less(now_ns, taken->at_ns) * TICKS_A_NS)));
+    else if (state->value == taken->value) /* nobody stands behind it */
+        set_full_at(state, taken->before);
 }
 
 /* --- fixed window: the window's number and its count, which queues push beyond the quota --- */
@@ -151,11 +149,23 @@ static struct limit_outcome take_of_fixed_window(const struct limit *limit, stru
     return outcome;
 }
 
+/* Of windows in requests, since the first one began. */
+static uint64_t fixed_window_position(const struct limit *limit, uint64_t value)
+{
+    return (value >> 32) * limit->quota + (value & UINT32_MAX);
+}
+
 static void refund_fixed_window(const struct limit *limit, struct limit_state *state, const struct limit_taken *taken)
 {
     uint64_t window = state->value >> 32;
-    if (limit->has_queue ? state->value != taken->value : window != taken->value >> 32) return;
-    set_fixed_window(limit, state, window, less(state->value & UINT32_MAX, taken->cost));
+    if (!limit->has_queue) {
+        if (window == taken->value >> 32)
+            set_fixed_window(limit, state, window, less(state->value & UINT32_MAX, taken->cost));
+    } else if (fixed_window_position(limit, state->value) == fixed_window_position(limit, taken->value)) {
+        /* Nobody stands behind it. What didn't fit into a window and began the next one leaves that free as well. */
+        struct limit_state before = { .value = taken->before };
+        set_fixed_window(limit, state, window, fixed_window_count(limit, &before, window));
+    }
 }
 
 /* --- sliding window: two counts of 30 bits, and the last four bits of the window's number --- */
@@ -295,4 +305,15 @@ void limit_refund(const struct limit *limit, struct limit_state *state, const st
     case LIMIT_FIXED_WINDOW: refund_fixed_window(limit, state, taken); break;
     case LIMIT_CONCURRENCY: set_under_way(state, less(state->value, taken->cost)); break;
     }
+}
+
+uint64_t limit_position(const struct limit *limit, uint64_t value)
+{
+    return limit->algorithm == LIMIT_FIXED_WINDOW ? fixed_window_position(limit, value) : value;
+}
+
+uint64_t limit_position_until_s(const struct limit *limit, uint64_t position)
+{
+    if (limit->algorithm == LIMIT_FIXED_WINDOW) return idle_at(divide_up(position, limit->quota) * limit->window_ns);
+    return idle_at(ticks_to_ns(position));
 }

@@ -10,7 +10,7 @@
  *   concurrency     a count of what is under way; what was taken is given back by limit_refund().
  *
  * A request that may wait gets a place in the future (limit_take's wait_max_ns): of a bucket the time at which its tokens will be there, of a
- * fixed window the beginning of the first one with room. Places are taken in order and, once somebody stands behind them, not given
+ * fixed window the beginning of the first one with room. Places are taken in order and, while somebody stands behind them, not given
  * back: who came behind was told a time that counts on them. */
 #ifndef SLUICE_SHARED_LIMIT_H
 #define SLUICE_SHARED_LIMIT_H
@@ -78,12 +78,20 @@ struct limit_outcome limit_take(const struct limit *, struct limit_state *, uint
 /* What limit_take() took, to give it back. */
 struct limit_taken {
     uint64_t cost, at_ns;
-    uint64_t value; /* of the state, behind it */
+    uint64_t value;  /* of the state, behind it */
+    uint64_t before; /* of the state, in front of it */
 };
 
 /* Gives back what was taken, as far as that can't let anybody have more than the limit: of windows in full while they count; of what is under
  * way always; of a bucket less what it would have overflowed by in the meantime, so now_ns must not be before the now_ns of any
- * other call (a fresh reading of the clock); where requests may wait, nothing once another one has come behind. */
+ * other call (a fresh reading of the clock); where requests may wait, nothing while another one stands behind, else all of it: the state is
+ * what it was before. */
 void limit_refund(const struct limit *, struct limit_state *, const struct limit_taken *, uint64_t now_ns);
+
+/* Of a limit where requests may wait: how far along its row of places a state with this value has come. What is taken begins there, and
+ * whoever stands right in front ends there. */
+uint64_t limit_position(const struct limit *, uint64_t value);
+/* From this second on a place that ends there is over. */
+uint64_t limit_position_until_s(const struct limit *, uint64_t position);
 
 #endif

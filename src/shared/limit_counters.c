@@ -36,6 +36,7 @@ void limit_counters_destroy(struct limit_counters *counters)
     map_release(&counters->rules);
     map_release(&counters->tallies);
     pthread_mutex_destroy(&counters->lock);
+    local_limiter_release(&counters->local);
     limit_table_destroy(counters->table);
     free(counters->worker_lines);
     free(counters);
@@ -43,10 +44,11 @@ void limit_counters_destroy(struct limit_counters *counters)
 
 /* --- rules --- */
 
-/* Keyed by the process, so that nobody can look for values that meet. */
-static struct hash_key make_key(struct slice identity, char which)
+/* Keyed by the process, so that nobody can look for values that meet; and by the rule's number, so that none finds what another has taken that
+ * was known by the same identity before it. */
+static struct hash_key make_key(uint64_t number, char which)
 {
-    char *text = memory_format("%.*s %c0", SLICE_PRINT(identity), which);
+    char *text = memory_format("%llu %c0", (unsigned long long)number, which);
     struct hash_key key;
     size_t length = strlen(text);
     for (unsigned i = 0; i < 2; i++) {
@@ -57,10 +59,10 @@ static struct hash_key make_key(struct slice identity, char which)
     return key;
 }
 
-/* One that no other rule has, as long as there is one. By the identity, so that a rule that comes again finds what was taken of it. */
-static uint64_t choose_stamp(const struct limit_counters *counters, struct slice identity)
+/* One that no other rule has, as long as there is one, and in turn: entries of a rule that is gone stay for a while. */
+static uint64_t choose_stamp(const struct limit_counters *counters, uint64_t number)
 {
-    uint64_t wished = hash_keyed(hash_process_key(), identity) % LIMIT_STAMPS, best = wished;
+    uint64_t wished = number % LIMIT_STAMPS, best = wished;
     for (uint64_t i = 1; i < LIMIT_STAMPS; i++) {
         uint64_t stamp = (wished + i) % LIMIT_STAMPS;
         if (counters->stamped[stamp] < counters->stamped[best]) best = stamp;
@@ -76,10 +78,11 @@ static uint32_t *stamped_as(struct limit_counters *counters, const struct limit_
 static struct limit_rule *make_rule(struct limit_counters *counters, struct slice identity)
 {
     struct limit_rule *rule = memory_allocate_aligned(sizeof *rule);
+    uint64_t number = counters->rules_made++;
     rule->identity = memory_copy_slice(identity);
-    rule->keys[0] = make_key(identity, 'v');
-    rule->keys[1] = make_key(identity, 'a');
-    rule->share.stamp = choose_stamp(counters, identity) << LIMIT_STAMP_SHIFT;
+    rule->keys[0] = make_key(number, 'v');
+    rule->keys[1] = make_key(number, 'a');
+    rule->share.stamp = choose_stamp(counters, number) << LIMIT_STAMP_SHIFT;
     ++*stamped_as(counters, rule);
     map_set(&counters->rules, slice_from_cstring(rule->identity), rule);
     return rule;
@@ -91,15 +94,23 @@ struct limit_rule *limit_counters_rule(struct limit_counters *counters, struct s
     struct limit_rule *rule = map_find(&counters->rules, identity);
     if (!rule) rule = make_rule(counters, identity);
     rule->references++;
+    rule->findable++;
     pthread_mutex_unlock(&counters->lock);
     return rule;
+}
+
+void limit_counters_retire_rule(struct limit_counters *counters, struct limit_rule *rule)
+{
+    pthread_mutex_lock(&counters->lock);
+    if (--rule->findable == 0) map_remove(&counters->rules, slice_from_cstring(rule->identity));
+    pthread_mutex_unlock(&counters->lock);
 }
 
 void limit_counters_drop_rule(struct limit_counters *counters, struct limit_rule *rule)
 {
     pthread_mutex_lock(&counters->lock);
     if (--rule->references == 0) {
-        map_remove(&counters->rules, slice_from_cstring(rule->identity));
+        PROMISE(rule->findable == 0);
         --*stamped_as(counters, rule);
         free(rule->identity);
         free(rule);

@@ -1,7 +1,8 @@
 /* shared/limit_counters.h: what outlives the rules that limit: the table of what was taken, each rule's share of it, and its figures.
  *
  * One a process; made before the first rule is compiled, destroyed after the last chain. A rule is known by an identity, a text: the same
- * identity compiled anew goes on with what was taken under it. */
+ * identity compiled anew, while the one before is in force, goes on with what was taken under it. One that was out of force meanwhile
+ * begins anew, whoever still has the old one: that is kept until the last request with it is through, and not found again. */
 #ifndef SLUICE_SHARED_LIMIT_COUNTERS_H
 #define SLUICE_SHARED_LIMIT_COUNTERS_H
 
@@ -41,6 +42,7 @@ struct limit_rule {
     struct hash_key keys[2]; /* of its keys' values, and of the addresses that stand in for values that aren't there */
     char *identity;
     uint32_t references;
+    uint32_t findable; /* references that were not retired; 0: the identity is another rule's or nobody's */
 };
 
 struct limit_worker_line {
@@ -53,9 +55,10 @@ struct limit_counters {
     struct limiter *limiter; /* &local.limiter, but where tests bring another */
     unsigned workers;
     struct limit_worker_line *worker_lines;
-    uint64_t offset_ns;             /* from the monotonic clock to the limits' time, which began with this UTC day */
-    pthread_mutex_t lock;           /* rules, tallies: builder's and rendering threads; never a worker's */
-    struct map rules;               /* by identity */
+    uint64_t offset_ns;   /* from the monotonic clock to the limits' time, which began with this UTC day */
+    pthread_mutex_t lock; /* rules, tallies: builder's and rendering threads; never a worker's */
+    struct map rules;     /* by identity; those that can be found */
+    uint64_t rules_made;
     uint32_t stamped[LIMIT_STAMPS]; /* rules, by their stamps */
     struct map tallies;             /* by name */
 };
@@ -66,6 +69,8 @@ void limit_counters_destroy(struct limit_counters *); /* NULL is allowed; all ru
 
 /* Builder's thread. One reference each: by what a rule is known, and by what metrics are to call it. */
 struct limit_rule *limit_counters_rule(struct limit_counters *, struct slice identity);
+/* Each reference once, when what holds it goes out of force, or else before it is dropped. */
+void limit_counters_retire_rule(struct limit_counters *, struct limit_rule *);
 void limit_counters_drop_rule(struct limit_counters *, struct limit_rule *);
 struct limit_tally *limit_counters_tally(struct limit_counters *, struct slice name);
 void limit_counters_drop_tally(struct limit_counters *, struct limit_tally *);

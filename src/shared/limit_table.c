@@ -290,23 +290,24 @@ struct limit_outcome limit_table_take(struct limit_table *table, const struct li
             continue;
         }
         if (UNLIKELY(!swap(entry, seen, entry_of(tag, &state)))) continue;
-        *lease = (struct limit_lease){ entry, { cost, now_ns, state.value }, tag };
+        *lease = (struct limit_lease){ entry, { cost, now_ns, state.value, seen.value }, tag };
         if (LIKELY(!is_shared) || is_alone(place, NULL)) return outcome;
-        limit_table_refund(limit, lease, now_ns);
+        (void)limit_table_refund(limit, lease, now_ns);
     }
 }
 
-void limit_table_refund(const struct limit *limit, const struct limit_lease *lease, uint64_t now_ns)
+bool limit_table_refund(const struct limit *limit, const struct limit_lease *lease, uint64_t now_ns)
 {
     while (lease->entry) {
         union limit_entry seen = load(lease->entry);
         if ((seen.head & ~IDLE_MASK) != lease->tag)
-            return; /* it was idle, and is another key's: nothing to give back */
+            return true; /* it was idle, and is another key's: nothing to give back */
         struct limit_state state = state_of(&seen), before = state;
         limit_refund(limit, &state, &lease->taken, now_ns);
-        if (state.value == before.value && state.idle_at_s == before.idle_at_s) return;
-        if (swap(lease->entry, seen, entry_of(lease->tag, &state))) return;
+        if (state.value == before.value && state.idle_at_s == before.idle_at_s) return false;
+        if (swap(lease->entry, seen, entry_of(lease->tag, &state))) return true;
     }
+    return true;
 }
 
 /* --- figures --- */

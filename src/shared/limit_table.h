@@ -84,8 +84,9 @@ struct limit_outcome limit_table_look(struct limit_table *, const struct limit_p
 /* As limit_take(). *lease is filled unless it is refused. Any thread; never blocks. */
 struct limit_outcome limit_table_take(struct limit_table *, const struct limit_place *, const struct limit *,
                                       uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns, struct limit_lease *lease);
-/* As limit_refund(); the limit is the one it was taken of, or one of the same algorithm and window. Any thread. */
-void limit_table_refund(const struct limit *, const struct limit_lease *, uint64_t now_ns);
+/* As limit_refund(); the limit is the one it was taken of, or one of the same algorithm and window. Any thread. False: it is still taken, since
+ * others stand behind it or its time is over. */
+bool limit_table_refund(const struct limit *, const struct limit_lease *, uint64_t now_ns);
 
 struct limit_table_figures {
     uint64_t entries;    /* there is room for */

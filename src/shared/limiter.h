@@ -5,7 +5,7 @@
 #ifndef SLUICE_SHARED_LIMITER_H
 #define SLUICE_SHARED_LIMITER_H
 
-#include "shared/limit_table.h"
+#include "shared/given_up.h"
 
 enum limiter_answer {
     LIMITER_DONE, /* call->outcome is there */
@@ -36,7 +36,9 @@ struct limiter {
 struct local_limiter {
     struct limiter limiter;
     struct limit_table *table;
+    struct given_up given_up;
 };
 void local_limiter_init(struct local_limiter *, struct limit_table *);
+void local_limiter_release(struct local_limiter *);
 
 #endif

@@ -20,12 +20,18 @@ static enum limiter_answer local_take(struct limiter *limiter, struct limiter_ca
 
 static void local_refund(struct limiter *limiter, struct limiter_call *call, uint64_t now_ns)
 {
-    (void)limiter;
-    limit_table_refund(call->limit, &call->lease, now_ns);
+    struct given_up *given_up = &CONTAINER_OF(limiter, struct local_limiter, limiter)->given_up;
+    if (call->limit->has_queue)
+        given_up_refund(given_up, call->limit, &call->lease, now_ns);
+    else
+        (void)limit_table_refund(call->limit, &call->lease, now_ns);
 }
 
 void local_limiter_init(struct local_limiter *local, struct limit_table *table)
 {
     local->limiter = (struct limiter){ .look = local_look, .take = local_take, .refund = local_refund };
     local->table = table;
+    given_up_init(&local->given_up);
 }
+
+void local_limiter_release(struct local_limiter *local) { given_up_release(&local->given_up); }

@@ -108,6 +108,7 @@ struct snapshot *builder_next_snapshot(struct snapshot_builder *builder, struct 
 /* What a change takes out: kept by the snapshot that is still the newest at that moment, or, where there is none, let go. */
 void builder_retire_route(struct snapshot_builder *builder, struct compiled_route *route)
 {
+    chain_retire(route->chain);
     if (builder->newest) {
         vector_push_pointer(&builder->newest->retired_routes, route);
     } else {

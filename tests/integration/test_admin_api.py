@@ -569,6 +569,19 @@ def test_a_missing_field_is_pointed_at_where_it_belongs(admin):
     assert [error["pointer"] for error in told["errors"]] == ["/path"]
 
 
+def test_a_mistake_that_all_routes_have_is_told_once(admin):
+    routes = [{"name": f"r{i}", "path": f"/r{i}", "respond": {"status": 200}} for i in range(120)]
+    wrong = {"limit": 1, "window": 1, "key": "${auth.client_id}", "beforeIdentity": True}
+    late = {"path": "/late", "respond": {"status": 200}, "filters": [{"type": "rate-limit", **wrong}]}
+    told = problem(admin.api.put("/admin/config", json={"routes": [*routes, late], "plugins": [{"name": "rate-limit", "config": wrong}]}), 422, "invalid")
+    assert told["detail"].startswith("2 mistakes stand in the way")
+    assert {error["pointer"] for error in told["errors"]} == {"/plugins/0/config/key", "/routes/120/filters/0/key"}
+    assert admin.api.put("/admin/config", json={"routes": routes}).status_code == 200
+    told = problem(admin.api.post("/admin/plugins", json={"name": "rate-limit", "config": wrong}), 422, "invalid")
+    assert told["detail"].startswith("1 mistake stands in the way")
+    assert [error["pointer"] for error in told["errors"]] == ["/config/key"]
+
+
 def test_nothing_is_stored_that_is_not_acted_on(admin):
     """A kind that this version only kept would come with a warning."""
     for kind in ("services", "rate-limits", "roles"):

@@ -288,6 +288,26 @@ def test_a_file_that_is_not_there_is_1(tmp_path):
         assert done.returncode == 1 and "none.yaml" in done.stderr
 
 
+def test_mistakes_of_fields_are_told_together_and_then_those_of_what_is_compiled(tmp_path):
+    text = """
+services: [{ name: s, instances: ["127.0.0.1:1"] }]
+routes:
+  - { path: /a, serviceId: s, timeoutMs: soon }
+  - { path: "~(", serviceId: s }
+  - { path: /c, serviceId: nowhere }
+rateLimits:
+  - { limit: 1, window: -1 }
+  - { limit: 1, window: 1, key: "${auth.client_id}", beforeIdentity: true }
+"""
+    def lines_with_mistakes(text):
+        done = check(tmp_path, text)
+        assert done.returncode == 1
+        return [int(line.split(":")[1]) for line in done.stderr.splitlines()]
+    assert lines_with_mistakes(text) == [4, 6, 8]
+    text = text.replace("soon", "1000").replace("nowhere", "s").replace("-1", "60")
+    assert lines_with_mistakes(text) == [5, 9]
+
+
 def test_run_with_a_bad_file_is_1_with_the_same_words_as_check(tmp_path):
     (tmp_path / "sluice.yaml").write_text("worker: 1\n")
     done = run_sluice("run", "--config", "sluice.yaml", "--control", "control.sock", cwd=tmp_path)

@@ -1,12 +1,14 @@
 """Rate limits on the wire: rules of a file and of the admin API, over all workers, through reloads, with clients that leave."""
 import concurrent.futures
 import hashlib
+import struct
 import time
 
 import pytest
 
 from backend import answer, hang
 from gateway import is_sanitized, proxy
+from h2_client import ACK, CANCEL, PING, RST_STREAM, H2Client, H2Wire, frame
 from live import start_live, wait_until
 
 pytestmark = pytest.mark.both_builds
@@ -88,7 +90,7 @@ def test_a_rule_is_in_force_when_the_admin_api_says_so(gateway, backend):
     running.admin.patch("rate-limits", "r", {"enabled": False})
     assert set(statuses(running, 5)) == {200}
     running.admin.patch("rate-limits", "r", {"enabled": True})
-    assert statuses(running, 2) == [429, 429]
+    assert statuses(running, 6) == [200] * 5 + [429], "a rule that was disabled begins anew"
     running.admin.delete("rate-limits", "r")
     assert set(statuses(running, 5)) == {200}
 
@@ -170,6 +172,51 @@ def test_who_leaves_the_queue_is_forgotten(gateway, backend):
     running.wait_for_metric("sluice_rate_limit_waiting", 0)
     assert len(backend.requests) == 1
     assert running.gauges_at_zero()
+
+
+def reset_in_one_write(running):
+    with H2Wire(running.address) as client:
+        cancel = struct.pack(">I", CANCEL)
+        client.send(*(piece for i in range(20) for piece in (client.get(2 * i + 1), frame(RST_STREAM, 0, 2 * i + 1, cancel))))
+        client.send(frame(PING, payload=b"ping pon"))
+        while client.next_frame()[:2] != (PING, ACK):
+            pass
+
+
+def reset_first_to_last(running):
+    with H2Client(running.address) as client:
+        streams = [client.ask() for _ in range(8)]
+        running.wait_for_metric("sluice_rate_limit_waiting", 8)
+        for stream in streams:
+            client.reset(stream)
+        running.wait_for_metric("sluice_rate_limit_waiting", 0)
+
+
+def close_the_connection(running):
+    with H2Client(running.address) as client:
+        for _ in range(8):
+            client.ask()
+        running.wait_for_metric("sluice_rate_limit_waiting", 8)
+
+
+def close_connections_of_several_workers(running):
+    clients = [running.connect() for _ in range(8)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    running.wait_for_metric("sluice_rate_limit_waiting", 8)
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("leave", [reset_in_one_write, reset_first_to_last, close_the_connection, close_connections_of_several_workers])
+def test_nobody_waits_behind_those_that_have_left(gateway, backend, leave):
+    running = gateway(limited(backend, rule(limit=1, window=2, burst=1, action="queue", queueMaxWaitMs=20000), workers=2))
+    assert running.get("/").status == 200
+    leave(running)
+    running.wait_for_metric("sluice_rate_limit_waiting", 0)
+    began = time.monotonic()
+    assert running.get("/").status == 200
+    assert time.monotonic() - began < 3, "the first who comes then has the first place, two seconds behind the one that passed"
 
 
 def test_bad_rules_are_refused_with_their_place(gateway, backend):

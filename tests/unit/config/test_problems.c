@@ -79,6 +79,23 @@ static void the_same_mistake_in_the_same_place_is_told_once(void **state)
     problems_add_at(&problems, 4, 5, NULL, "wrong");
     problems_add_at(&problems, 3, 5, NULL, "worse");
     assert_text(&problems, "a.yaml:3:5: wrong\na.yaml:3:5: worse\na.yaml:4:5: wrong\n");
+    assert_int_equal(problems.list.count, 3);
+    assert_int_equal(problems.mistakes, 3);
+    assert_int_equal(problems.count, 5); /* who compares it before and behind a check sees that this failed */
+    problems_release(&problems);
+}
+
+static void what_is_told_again_and_again_crowds_nothing_out(void **state)
+{
+    struct problems problems;
+    problems_init(&problems, NULL);
+    for (unsigned i = 0; i < 1000; i++) problems_add(&problems, NULL, NULL, "the same for each route");
+    problems_add(&problems, NULL, NULL, "another one");
+    assert_text(&problems, "the same for each route\nanother one\n");
+    for (unsigned i = 0; i < PROBLEMS_LISTED_MAX; i++) problems_add(&problems, NULL, NULL, "%u", i);
+    for (unsigned i = 0; i < PROBLEMS_LISTED_MAX; i++) problems_add(&problems, NULL, NULL, "%u", i);
+    const struct problem *last = vector_at(&problems.list, PROBLEMS_LISTED_MAX);
+    assert_string_equal(last->message, "... and 2 more");
     problems_release(&problems);
 }
 
@@ -106,6 +123,7 @@ int main(void)
         cmocka_unit_test(a_hundred_are_listed_and_the_rest_is_counted),
         cmocka_unit_test(a_problem_without_a_place_is_still_told),
         cmocka_unit_test(the_same_mistake_in_the_same_place_is_told_once),
+        cmocka_unit_test(what_is_told_again_and_again_crowds_nothing_out),
         cmocka_unit_test(an_excerpt_is_short_printable_and_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,8 @@ static void a_version_that_is_not_there_is_refused_where_it_was_asked_for(void *
     testbed_start(&bed, API "default: '2', " VERSIONS ROUTES);
     says(&bed, "GET /users", "X-API-Version: 9\r\n", 400, "there is no version \\\"9\\\"; there are 1, 2 and 3");
     says(&bed, "GET /users", "X-API-Version: \r\n", 400, "there is no version");
-    says(&bed, "GET /users?version=%32", NULL, 400, "there is no version");
+    says(&bed, "GET /users?version=%39", NULL, 400, "there is no version \\\"9\\\"");
+    says(&bed, "GET /users?version=%2531", NULL, 400, "there is no version \\\"%31\\\"");
     says(&bed, "GET /users?%76ersion=9", NULL, 400, "there is no version");
     says(&bed, "GET /users", "Accept: a/b;version=9\r\n", 406, "there are 1, 2 and 3");
     says(&bed, "GET /api/v9/users", NULL, 404, "there is no version \\\"9\\\"; there are 1, 2 and 3");
@@ -70,6 +71,24 @@ static void a_version_that_is_not_there_is_refused_where_it_was_asked_for(void *
     says(&bed, "GET /users", "X-API-Version: 3\r\n", 400, "version \\\"3\\\" has nothing here; it is in 1 and 2");
     says(&bed, "GET /other", NULL, 404, "version \\\"2\\\" has nothing here; it is in 3");
     says(&bed, "GET /nowhere", "X-API-Version: 9\r\n", 404, "no route matches");
+    testbed_stop(&bed);
+}
+
+static void a_version_in_the_path_that_has_nothing_here_is_told_which_have(void **state)
+{
+    struct testbed bed;
+    testbed_start(&bed,
+                  API VERSIONS "routes: [{ path: '/api/v1/users', version: '1', respond: { body: '1' } },"
+                               " { path: '/api/v2/{rest}', version: '2', methods: [GET], respond: { body: '2' } }]\n");
+    says(&bed, "GET /api/v3/users", NULL, 404, "version \\\"3\\\" has nothing here; it is in 1 and 2");
+    says(&bed, "POST /api/v3/users", NULL, 404, "version \\\"3\\\" has nothing here; it is in 1");
+    says(&bed, "GET /api/v1/groups", NULL, 404, "version \\\"1\\\" has nothing here; it is in 2");
+    says(&bed, "GET /api/v1/a/b", NULL, 404, "no route matches");
+    says(&bed, "GET /api/v3", NULL, 404, "no route matches");
+    /* A route without version serves it. */
+    testbed_reload(&bed, API VERSIONS "routes: [{ path: '/api/v1/users', version: '1', respond: { body: '1' } },"
+                                      " { path: '/*', respond: { body: rest } }]\n");
+    assert_string_equal(answer(&bed, "GET /api/v3/users", NULL), "200 rest");
     testbed_stop(&bed);
 }
 
@@ -83,10 +102,12 @@ static void a_version_named_twice_must_be_the_same(void **state)
     says(&bed, "GET /users", "X-API-Version: 9\r\nX-API-Version: 1\r\n", 400, "more than one version");
     says(&bed, "GET /users?version=1&a=b&vers%69on=2", NULL, 400,
          "query parameter \\\"version\\\" names more than one version; send it once");
-    says(&bed, "GET /users?version=1&version=%31", NULL, 400, "more than one version");
+    says(&bed, "GET /users?version=1&version=%32", NULL, 400, "more than one version");
     assert_string_equal(answer(&bed, "GET /users", "X-API-Version: 1\r\nX-API-Version: 1\r\n"), "200 1");
     assert_string_equal(answer(&bed, "GET /users?version=1&version=1", NULL), "200 1");
     assert_string_equal(answer(&bed, "GET /users?vers%69on=1", NULL), "200 1");
+    assert_string_equal(answer(&bed, "GET /users?version=%31", NULL), "200 1");
+    assert_string_equal(answer(&bed, "GET /users?version=1&version=%31", NULL), "200 1");
     /* What goes first decides, and the rest is not looked at. */
     assert_string_equal(answer(&bed, "GET /users?version=1&version=2", "X-API-Version: 1\r\n"), "200 1");
     testbed_reload(&bed, API VERSIONS "routes: [{ path: '/*', respond: { body: rest } },"
@@ -276,21 +297,27 @@ static void a_preflight_is_for_all_versions(void **state)
 static void refusals_of_a_version_that_ends_say_so_too(void **state)
 {
     struct testbed bed;
-    const char *const asks[][2] = {
-        { "POST /users", "X-API-Version: 1\r\n" }, /* 405 */
-        { "POST /api/v1/users", NULL },            /* 405, by the path */
-        { "GET /other", "X-API-Version: 1\r\n" },  /* 400: has nothing here */
+    static const struct {
+        const char *line, *fields;
+        unsigned status;
+    } asks[] = {
+        { "POST /users", "X-API-Version: 1\r\n", 405 },
+        { "POST /api/v1/users", NULL, 405 },
+        { "GET /other", "X-API-Version: 1\r\n", 400 }, /* has nothing here */
+        { "GET /api/v1/other", NULL, 404 },            /* it is in 3 */
+        { "GET /api/v1/nowhere", NULL, 404 },          /* no version has it */
     };
     testbed_start(&bed,
                   API VERSIONS "routes: [{ path: /users, methods: [GET], version: '1', respond: { body: '1' } },"
                                " { path: /users, methods: [GET], version: '2', respond: { body: '2' } },"
                                " { path: /other, version: '3', respond: { body: '3' } },"
+                               " { path: '/api/v3/other', version: '3', respond: { body: 'p3' } },"
                                " { path: '/api/v1/users', methods: [GET], version: '1', respond: { body: 'p1' } }]\n");
     for (size_t i = 0; i < COUNT_OF(asks); i++) {
         struct client client = { 0 };
-        client_ask(&bed, &client, asks[i][0], asks[i][1], NULL);
+        client_ask(&bed, &client, asks[i].line, asks[i].fields, NULL);
         testbed_run(&bed);
-        assert_int_equal(client.status, i < 2 ? 405 : 400);
+        assert_int_equal(client.status, asks[i].status);
         assert_slice_is(client_header(&client, "Deprecation"), "@1767225600");
         assert_slice_is(client_header(&client, "Sunset"), "Thu, 31 Dec 2026 23:59:59 GMT");
         assert_int_equal(client_count_header(&client, "Link"), 2);
@@ -390,6 +417,7 @@ int main(void)
         cmocka_unit_test(a_version_is_asked_for_in_four_places),
         cmocka_unit_test(the_path_goes_first_then_header_media_type_query),
         cmocka_unit_test(a_version_that_is_not_there_is_refused_where_it_was_asked_for),
+        cmocka_unit_test(a_version_in_the_path_that_has_nothing_here_is_told_which_have),
         cmocka_unit_test(a_version_named_twice_must_be_the_same),
         cmocka_unit_test(an_unknown_version_in_the_path_ends_in_no_catch_all),
         cmocka_unit_test(a_path_that_only_looks_like_a_version_is_left_alone),

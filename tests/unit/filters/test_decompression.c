@@ -91,9 +91,33 @@ static void the_service_gets_it_plain(void **state)
     }
 }
 
+/* RFC 9110 5.6.1.2. */
+static void empty_members_of_the_list_are_no_codings(void **state)
+{
+    static const char *const fields[] = { "Content-Encoding: gzip,\r\n", "Content-Encoding: , gzip\r\n",
+                                          "Content-Encoding: gzip\r\nContent-Encoding: \r\n",
+                                          "Content-Encoding: ,,\r\nContent-Encoding: ,gzip , ,\r\n" };
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        struct testbed bed;
+        struct client client;
+        size_t packed_length;
+        char *packed = pack(CODING_GZIP, slice_of(plain, 1000), &packed_length);
+        start(&bed, "");
+        send_body(&bed, &client, fields[i], slice_of(packed, packed_length), 1000);
+        assert_int_equal(client.status, 200);
+        assert_int_equal(bed.service.request_body_length, 1000);
+        assert_int_equal(service_count_header(&bed, "Content-Encoding"), 0);
+        client_release(&client);
+        testbed_stop(&bed);
+        free(packed);
+    }
+}
+
 static void what_is_plain_passes(void **state)
 {
-    static const char *const fields[] = { NULL, "Content-Encoding: identity\r\n", "Content-Encoding: \r\n" };
+    static const char *const fields[] = { NULL, "Content-Encoding: identity\r\n", "Content-Encoding: \r\n",
+                                          "Content-Encoding: , ,\r\n",
+                                          "Content-Encoding: \r\nContent-Encoding: identity,\r\n" };
     for (size_t i = 0; i < COUNT_OF(fields); i++) {
         struct testbed bed;
         struct client client = { 0 };
@@ -134,6 +158,8 @@ static void other_codings_are_refused_or_pass(void **state)
         { "Content-Encoding: br\r\n", "not understood" },
         { "Content-Encoding: gzip, gzip\r\n", "more than one" },
         { "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", "more than one" },
+        { "Content-Encoding: gzip,, gzip\r\n", "more than one" },
+        { "Content-Encoding: gzip, identity\r\n", "more than one" },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct testbed bed;
@@ -360,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_service_gets_it_plain),
+        cmocka_unit_test(empty_members_of_the_list_are_no_codings),
         cmocka_unit_test(what_is_plain_passes),
         cmocka_unit_test(without_a_body_there_is_nothing_to_unpack),
         cmocka_unit_test(other_codings_are_refused_or_pass),

@@ -623,6 +623,34 @@ static void who_leaves_the_queue_gives_the_place_back(void **state)
     testbed_stop(&bed);
 }
 
+/* In the order in which they came, so that somebody stands behind each but the last. */
+static void a_queue_that_all_have_left_is_as_if_nobody_had_come(void **state)
+{
+    struct testbed bed;
+    struct client first, waiting[5], refused;
+    testbed_start_filtered(
+        &bed, "/a",
+        "{ type: rate-limit, limit: 1, window: 5, key: global, action: queue, queueMaxWaitMs: 60000, queueMaxLength: 5 }");
+    begin_asking(&bed, &first);
+    assert_int_equal(first.status, 200);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 5; i++) {
+            begin_asking(&bed, &waiting[i]);
+            assert_int_equal(waiting[i].status, 0);
+        }
+        begin_asking(&bed, &refused);
+        assert_int_equal(refused.status, 429);
+        client_release(&refused);
+        for (unsigned i = 0; i < 5; i++) {
+            client_leave(&waiting[i]);
+            testbed_run(&bed);
+            client_release(&waiting[i]);
+        }
+    }
+    client_release(&first);
+    testbed_stop(&bed);
+}
+
 /* The answer has to be there in 100 ms, so nobody is made to wait for ten seconds. */
 static void nobody_waits_beyond_the_routes_timeout(void **state)
 {
@@ -819,6 +847,46 @@ static void counters_of_what_has_no_name_survive_a_change_of_amounts(void **stat
     }
 }
 
+/* Where something that still waits keeps the old rule, too. */
+static void a_rule_that_was_away_meanwhile_begins_anew(void **state)
+{
+    static const struct {
+        const char *rule, *meanwhile;
+    } rows[] = {
+#define RULE(fields) "routes: [{ name: a, path: /a, serviceId: one }]\nrateLimits: [{ name: r, limit: 2, " fields "}]\n"
+#define FILTERS(filters) "routes: [{ name: a, path: /a, serviceId: one, filters: [" filters "] }]\n"
+        { RULE("window: 600, key: ip"), RULE("window: 600, key: ip, enabled: false") },
+        { RULE("window: 600, key: ip, algorithm: sliding_window"), FILTERS("") },
+        { RULE("window: 600, key: global, algorithm: fixed_window"),
+          RULE("window: 600, key: global, algorithm: gcra") },
+        { RULE("window: 600, key: ip, action: queue, queueMaxWaitMs: 1"), RULE("window: 601, key: ip") },
+        { RULE("window: 600, key: ip"), "routes: [{ name: b, path: /b, serviceId: one }]\n" },
+        { FILTERS("{ type: rate-limit, limit: 2, window: 600, key: ip }"), FILTERS("") },
+#undef RULE
+#undef FILTERS
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        testbed_start(&bed, rows[i].rule);
+        bed.service.status = 0;
+        begin_asking(&bed, &client);
+        bed.service.status = 200;
+        (void)status_of(&bed, "192.0.2.1", "GET /a", NULL);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        testbed_reload(&bed, rows[i].meanwhile);
+        testbed_reload(&bed, rows[i].rule);
+        for (unsigned j = 0; j < 2; j++) assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 200);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        testbed_reload(&bed, rows[i].rule);
+        assert_int_equal(status_of(&bed, "192.0.2.1", "GET /a", NULL), 429);
+        client_leave(&client);
+        testbed_run(&bed);
+        client_release(&client);
+        testbed_stop(&bed);
+    }
+}
+
 /* Who is on the way through a change gives back where it took. */
 static void places_outlive_a_change_of_rules(void **state)
 {
@@ -1000,6 +1068,7 @@ int main(void)
         TEST(a_refused_request_has_no_place),
         TEST(a_throttled_request_waits_for_its_turn),
         TEST(who_leaves_the_queue_gives_the_place_back),
+        TEST(a_queue_that_all_have_left_is_as_if_nobody_had_come),
         TEST(nobody_waits_beyond_the_routes_timeout),
         TEST(a_limiter_may_answer_later),
         TEST(a_late_refusal_gives_back_what_others_gave),
@@ -1007,6 +1076,7 @@ int main(void)
         TEST(who_leaves_cancels_what_was_asked),
         TEST(counters_survive_a_reload),
         TEST(counters_of_what_has_no_name_survive_a_change_of_amounts),
+        TEST(a_rule_that_was_away_meanwhile_begins_anew),
         TEST(places_outlive_a_change_of_rules),
         TEST(explain_says_what_would_be_and_takes_nothing),
         TEST(without_counters_nothing_is_limited),

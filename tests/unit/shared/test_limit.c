@@ -214,9 +214,10 @@ static void a_place_that_others_stand_behind_is_not_given_back(void **unused)
         struct limit_state state = { 0 };
         struct limit_taken taken[3];
         for (unsigned j = 0; j < 3; j++) {
+            uint64_t before = state.value;
             struct limit_outcome outcome = limit_take(&limit, &state, 1, 10 * SECOND, 60 * SECOND);
             assert_int_equal(outcome.wait_ns, j * SECOND);
-            taken[j] = (struct limit_taken){ 1, 10 * SECOND, state.value };
+            taken[j] = (struct limit_taken){ 1, 10 * SECOND, state.value, before };
         }
         limit_refund(&limit, &state, &taken[1], 10 * SECOND);
         assert_int_equal(limit_take(&limit, &state, 0, 10 * SECOND, 0).full_ns, 3 * SECOND);
@@ -299,6 +300,7 @@ static void take_some(struct schedule *schedule)
     uint64_t wait_max_ns = limit->has_queue ? random_below(&schedule->random, 2 * limit->window_ns) : 0;
     __int128 excess = limit->algorithm == LIMIT_SLIDING_WINDOW ? sliding_excess(schedule, cost) : 0;
     struct limit_state before = schedule->state;
+    uint64_t found = before.value;
     struct limit_outcome outcome = limit_take(limit, &schedule->state, cost, schedule->now_ns, wait_max_ns);
     if (outcome.verdict == LIMIT_REFUSE) {
         struct limit_outcome again = limit_take(limit, &before, cost, schedule->now_ns, 0);
@@ -315,7 +317,7 @@ static void take_some(struct schedule *schedule)
     schedule->events[schedule->count++] = (struct event){
         .at_ns = schedule->now_ns + outcome.wait_ns,
         .cost = cost,
-        .taken = { cost, schedule->now_ns, schedule->state.value },
+        .taken = { cost, schedule->now_ns, schedule->state.value, found },
         .waited = outcome.verdict == LIMIT_WAIT,
     };
 }

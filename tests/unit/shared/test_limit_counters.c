@@ -13,6 +13,12 @@ static struct limit_counters *new_counters(void)
     return counters;
 }
 
+static void drop(struct limit_counters *counters, struct limit_rule *rule)
+{
+    limit_counters_retire_rule(counters, rule);
+    limit_counters_drop_rule(counters, rule);
+}
+
 static void a_rule_is_known_by_its_identity(void **state)
 {
     struct limit_counters *counters = new_counters();
@@ -23,13 +29,27 @@ static void a_rule_is_known_by_its_identity(void **state)
     assert_memory_not_equal(one->keys, other->keys, sizeof one->keys);
     assert_memory_not_equal(&one->keys[0], &one->keys[1], sizeof one->keys[0]);
     assert_int_equal((uintptr_t)&one->share.overflow % 16, 0); /* it is swapped as a whole */
-    struct hash_key before = one->keys[0];
-    limit_counters_drop_rule(counters, one);
-    limit_counters_drop_rule(counters, one);
-    one = limit_counters_rule(counters, SLICE("one"));
-    assert_memory_equal(&before, &one->keys[0], sizeof before); /* gone and come again: what was taken is found */
-    limit_counters_drop_rule(counters, one);
-    limit_counters_drop_rule(counters, other);
+    for (unsigned i = 0; i < 2; i++) drop(counters, one);
+    drop(counters, other);
+    limit_counters_destroy(counters);
+}
+
+/* Out of force and come again: what was taken is not found, even while somebody has the old one. */
+static void a_rule_that_was_retired_begins_anew(void **state)
+{
+    struct limit_counters *counters = new_counters();
+    struct limit_rule *old = limit_counters_rule(counters, SLICE("one"));
+    assert_ptr_equal(limit_counters_rule(counters, SLICE("one")), old);
+    limit_counters_retire_rule(counters, old);
+    struct limit_rule *kept = limit_counters_rule(counters, SLICE("one"));
+    assert_ptr_equal(kept, old); /* in force by the other reference */
+    for (unsigned i = 0; i < 2; i++) limit_counters_retire_rule(counters, old);
+    struct limit_rule *fresh = limit_counters_rule(counters, SLICE("one"));
+    assert_ptr_not_equal(fresh, old);
+    assert_memory_not_equal(old->keys, fresh->keys, sizeof old->keys);
+    for (unsigned i = 0; i < 3; i++) limit_counters_drop_rule(counters, old);
+    assert_ptr_equal(limit_counters_rule(counters, SLICE("one")), fresh);
+    for (unsigned i = 0; i < 2; i++) drop(counters, fresh);
     limit_counters_destroy(counters);
 }
 
@@ -47,11 +67,11 @@ static void rules_have_stamps_of_their_own(void **state)
     }
     assert_int_equal(seen, UINT64_MAX);
     uint64_t before = rules[9]->share.stamp;
-    limit_counters_drop_rule(counters, rules[LIMIT_STAMPS]);
-    limit_counters_drop_rule(counters, rules[9]);
+    drop(counters, rules[LIMIT_STAMPS]);
+    drop(counters, rules[9]);
     rules[9] = limit_counters_rule(counters, SLICE("rule 9"));
     assert_int_equal(rules[9]->share.stamp, before);
-    for (unsigned i = 0; i < LIMIT_STAMPS; i++) limit_counters_drop_rule(counters, rules[i]);
+    for (unsigned i = 0; i < LIMIT_STAMPS; i++) drop(counters, rules[i]);
     limit_counters_destroy(counters);
 }
 
@@ -121,7 +141,7 @@ static void the_own_table_answers_at_once(void **state)
     assert_int_equal(counters->limiter->look(counters->limiter, &calls[1]).verdict, LIMIT_REFUSE);
     counters->limiter->refund(counters->limiter, &calls[0], 1000000000);
     assert_int_equal(counters->limiter->look(counters->limiter, &calls[1]).verdict, LIMIT_PASS);
-    limit_counters_drop_rule(counters, rule);
+    drop(counters, rule);
     limit_counters_destroy(counters);
 }
 
@@ -129,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rule_is_known_by_its_identity),
+        cmocka_unit_test(a_rule_that_was_retired_begins_anew),
         cmocka_unit_test(rules_have_stamps_of_their_own),
         cmocka_unit_test(figures_are_summed_over_workers_by_name),
         cmocka_unit_test(who_waits_is_summed),
