@@ -33,7 +33,12 @@ static inline uint64_t word_load_short(const char *at, size_t length)
     return head | (uint64_t)tail << 32;
 }
 
-/* Is one of its bytes 0? */
-static inline bool word_holds_zero(uint64_t word) { return ((word - WORD_OF(0x01)) & ~word & WORD_OF(0x80)) != 0; }
+/* Is one of its bytes below `end`, which is at most 128? */
+static inline bool word_holds_below(uint64_t word, uint8_t end)
+{
+    return ((word - WORD_OF(end)) & ~word & WORD_OF(0x80)) != 0;
+}
+
+static inline bool word_holds_zero(uint64_t word) { return word_holds_below(word, 1); }
 
 #endif

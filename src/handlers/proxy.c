@@ -114,7 +114,7 @@ static bool prepare_request(struct exchange *exchange)
     struct headers *headers = &exchange->request->headers;
     headers_remove_hop_by_hop(headers);
     remove_forged(headers, exchange->from_trusted_proxy);
-    if (!exchange->from_trusted_proxy) headers_remove_sent(headers, header_id_name(HEADER_FORWARDED));
+    if (!exchange->from_trusted_proxy) headers_remove_sent_known(headers, HEADER_FORWARDED);
     if (!exchange->request->expects_continue)
         headers_remove_known(headers, HEADER_EXPECT); /* HTTP/1.0: RFC 9110 10.1.1 */
     return set_forwarded_for(exchange) &&

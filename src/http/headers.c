@@ -81,10 +81,11 @@ _Static_assert(HEADER_ID_COUNT + OTHER_MARKS <= 64, "struct headers keeps one bi
      HEADER_BIT(HEADER_X_FORWARDED_FOR) | HEADER_BIT(HEADER_X_FORWARDED_HOST) | HEADER_BIT(HEADER_X_FORWARDED_PROTO) | \
      HEADER_BIT(HEADER_X_REQUEST_ID))
 
-static const uint8_t hop_by_hop_ids[] = {
-    HEADER_CONNECTION, HEADER_KEEP_ALIVE, HEADER_PROXY_CONNECTION,   HEADER_TRANSFER_ENCODING,
-    HEADER_UPGRADE,    HEADER_TRAILER,    HEADER_PROXY_AUTHENTICATE, HEADER_PROXY_AUTHORIZATION,
-};
+/* And TE, of which ours stays. */
+#define HOP_BY_HOP_FIELDS                                                                                  \
+    (HEADER_BIT(HEADER_CONNECTION) | HEADER_BIT(HEADER_KEEP_ALIVE) | HEADER_BIT(HEADER_PROXY_CONNECTION) | \
+     HEADER_BIT(HEADER_TRANSFER_ENCODING) | HEADER_BIT(HEADER_UPGRADE) | HEADER_BIT(HEADER_TRAILER) |      \
+     HEADER_BIT(HEADER_PROXY_AUTHENTICATE) | HEADER_BIT(HEADER_PROXY_AUTHORIZATION))
 
 static size_t slot_of(struct slice name);
 static uint8_t id_in(size_t slot, struct slice name);
@@ -307,12 +308,18 @@ bool headers_list_has(const struct headers *headers, enum header_id id, struct s
     return false;
 }
 
-void headers_remove_sent(struct headers *headers, struct slice name)
+static void remove_sent(struct headers *headers, uint8_t mark, struct slice name)
 {
-    for (struct header *next, *item = headers_find(headers, name); item; item = next) {
-        next = headers_find_next(headers, item);
+    for (struct header *item = find(headers, mark, name); item; item = find_from(headers, item + 1, mark, name)) {
         if (item->from_wire) headers_remove_one(headers, item);
     }
+}
+
+void headers_remove_sent(struct headers *headers, struct slice name) { remove_sent(headers, mark_of(name), name); }
+
+void headers_remove_sent_known(struct headers *headers, enum header_id id)
+{
+    remove_sent(headers, (uint8_t)id, known_names[id]);
 }
 
 /* Connection itself stays: its caller is on a walk over it. */
@@ -326,20 +333,14 @@ void headers_remove_options(struct headers *headers, struct slice connection_opt
     }
 }
 
-static void remove_sent_te(struct headers *headers)
-{
-    for (struct header *item = headers_next(headers, NULL); item; item = headers_next(headers, item)) {
-        if (item->id == HEADER_TE && item->from_wire) headers_remove_one(headers, item);
-    }
-}
-
 void headers_remove_hop_by_hop(struct headers *headers)
 {
     for (struct header *item = headers_find_known(headers, HEADER_CONNECTION); item;
          item = headers_find_next(headers, item))
         headers_remove_options(headers, item->value);
-    for (size_t i = 0; i < COUNT_OF(hop_by_hop_ids); i++) headers_remove_known(headers, hop_by_hop_ids[i]);
-    if (headers_may_have(headers, HEADER_TE)) remove_sent_te(headers);
+    for (uint64_t left = headers->present & HOP_BY_HOP_FIELDS; left; left &= left - 1)
+        headers_remove_known(headers, (enum header_id)__builtin_ctzll(left));
+    headers_remove_sent_known(headers, HEADER_TE);
 }
 
 void headers_rebase(struct headers *headers, const char *old_base, size_t length, const char *new_base)

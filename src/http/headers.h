@@ -121,6 +121,7 @@ bool headers_set_constant(struct headers *, const struct header_constant *) MUST
 unsigned headers_remove(struct headers *, struct slice name);
 /* What came over the wire alone: what a policy of ours has put there since stays. */
 void headers_remove_sent(struct headers *, struct slice name);
+void headers_remove_sent_known(struct headers *, enum header_id);
 unsigned headers_remove_known(struct headers *, enum header_id);
 unsigned headers_remove_by(struct headers *, const struct header_key *);
 void headers_remove_one(struct headers *, struct header *);

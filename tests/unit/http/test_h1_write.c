@@ -255,6 +255,27 @@ static void a_target_method_or_host_that_would_split_a_message_is_stopped_too(vo
     reading_release(&reading);
 }
 
+/* Also where eight bytes are looked at together, and behind those. */
+static void no_blank_or_control_hides_at_any_place_of_a_target(void **state)
+{
+    struct reading reading;
+    read_request(SLICE("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), &reading);
+    for (size_t length = 1; length <= 20; length++) {
+        for (size_t at = 0; at < length; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                char target[20];
+                memset(target, '!', sizeof target); /* the first one that is good */
+                target[at] = (char)byte;
+                bool is_good = byte > ' ' && byte != 0x7f;
+                bool sent = h1_write_request_head(&reading.request, slice_of(target, length), H1_FRAMING_NONE, true,
+                                                  false, written, &error) != NULL;
+                if (sent != is_good) fail_msg("%d at %zu of %zu", byte, at, length);
+            }
+        }
+    }
+    reading_release(&reading);
+}
+
 static void removed_fields_are_not_written(void **state)
 {
     struct reading reading;
@@ -325,6 +346,7 @@ int main(void)
         cmocka_unit_test(the_largest_length_is_written_whole),
         cmocka_unit_test(what_would_split_a_message_is_stopped_where_it_is_written),
         cmocka_unit_test(a_target_method_or_host_that_would_split_a_message_is_stopped_too),
+        cmocka_unit_test(no_blank_or_control_hides_at_any_place_of_a_target),
         cmocka_unit_test(removed_fields_are_not_written),
         cmocka_unit_test(what_is_written_reads_back_the_same),
         cmocka_unit_test(a_chunk_head_is_a_size_in_hexadecimal),
