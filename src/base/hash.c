@@ -44,6 +44,24 @@ static inline void sip_absorb(struct sip_state *state, uint64_t word)
     state->a ^= word;
 }
 
+/* The last bytes, fewer than eight, the first one lowest. */
+static inline uint64_t load_rest(const char *at, size_t length)
+{
+    uint64_t word = 0;
+    if (length & 1) word = (uint8_t)at[length - 1];
+    if (length & 2) {
+        uint16_t two;
+        memcpy(&two, at + (length & 4), sizeof two);
+        word = word << 16 | le16toh(two);
+    }
+    if (length & 4) {
+        uint32_t four;
+        memcpy(&four, at, sizeof four);
+        word = word << 32 | le32toh(four);
+    }
+    return word;
+}
+
 uint64_t hash_keyed(const struct hash_key *key, struct slice bytes)
 {
     struct sip_state state = {
@@ -58,9 +76,7 @@ uint64_t hash_keyed(const struct hash_key *key, struct slice bytes)
         memcpy(&word, next, 8);
         sip_absorb(&state, le64toh(word));
     }
-    uint64_t last = (uint64_t)bytes.length << 56;
-    for (size_t i = 0; i < bytes.length % 8; i++) last |= (uint64_t)(unsigned char)next[i] << (8 * i);
-    sip_absorb(&state, last);
+    sip_absorb(&state, (uint64_t)bytes.length << 56 | load_rest(next, bytes.length % 8));
 
     state.c ^= 0xff;
     sip_round(&state);

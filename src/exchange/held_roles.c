@@ -106,16 +106,24 @@ static void add_by_claims(const struct exchange *exchange, uint64_t *bits)
     }
 }
 
+/* For the roles held, and behind them for those that a source adds. */
+static uint64_t *make_room(const struct exchange *exchange, uint32_t words)
+{
+    uint64_t *few = memory_of(exchange)->few_role_bits;
+    if (words > 1) return arena_allocate_zeroed(exchange->arena, 2 * words * sizeof *few);
+    few[0] = few[1] = 0;
+    return few;
+}
+
 /* Asks the next source; what it adds to the roles held stands behind their bits. NULL: memory is short. */
 static const uint64_t *ask_next(const struct exchange *exchange)
 {
     struct identity *identity = memory_of(exchange);
     const struct role_set *set = exchange->roles;
     uint32_t words = role_set_words(set);
-    if (!identity->role_bits)
-        identity->role_bits = arena_allocate_zeroed(exchange->arena, (2 * words + 1) * sizeof *identity->role_bits);
+    if (!identity->role_bits) identity->role_bits = make_room(exchange, words);
+    if (!identity->role_bits) return NULL;
     uint64_t *bits = identity->role_bits, *added = bits + words;
-    if (!bits) return NULL;
     if (identity->role_sources > 0) memset(added, 0, words * sizeof *added);
     switch ((enum role_source)identity->role_sources++) {
     case ROLES_BY_SCOPES: role_set_add_by_scopes(set, identity->scopes, added); break;

@@ -78,6 +78,7 @@ struct identity {
     struct identity_turn *postponed, **postponed_last; /* internal */
     const struct role_claims *role_claims;             /* internal, with all below */
     uint64_t *role_bits;                               /* of what was asked so far; NULL: nothing */
+    uint64_t few_role_bits[2];                         /* they, where one word is enough */
     uint8_t role_sources;                              /* that were asked */
     const struct slice *role_names;                    /* the same */
     uint32_t role_name_count;

@@ -238,11 +238,15 @@ static bool evaluate_map(struct evaluation *evaluation, const struct term *term,
 
 /* --- logic --- */
 
+static inline bool is_bool(struct evaluation *evaluation, const struct term *term, const struct expression_value *value)
+{
+    return LIKELY(value->type == EXPRESSION_BOOL) || fail_at(evaluation, term, "bool is wanted here");
+}
+
 static bool evaluate_bool(struct evaluation *evaluation, const struct term *term, bool *result)
 {
     struct expression_value value;
-    if (!evaluate(evaluation, term, &value)) return false;
-    if (value.type != EXPRESSION_BOOL) return fail_at(evaluation, term, "bool is wanted here");
+    if (!evaluate(evaluation, term, &value) || !is_bool(evaluation, term, &value)) return false;
     *result = value.boolean;
     return true;
 }
@@ -274,14 +278,13 @@ static bool evaluate_logic(struct evaluation *evaluation, const struct term *ter
     bool decides = term->kind == TERM_OR;
     struct setback setback = { 0 };
     for (uint32_t i = 0; i < term->count; i++) {
-        bool value = false;
-        if (!evaluate_bool(evaluation, term->operands[i], &value)) {
-            if (evaluation_is_over(evaluation)) return false;
-            keep_setback(&setback, evaluation);
-        } else if (value == decides) {
-            *result = expression_bool(decides);
-            return true;
+        const struct term *operand = term->operands[i];
+        if (evaluate(evaluation, operand, result) && is_bool(evaluation, operand, result)) {
+            if (result->boolean == decides) return true;
+            continue;
         }
+        if (evaluation_is_over(evaluation)) return false;
+        keep_setback(&setback, evaluation);
     }
     if (setback.fault) return tell_setback(&setback, evaluation);
     *result = expression_bool(!decides);

@@ -125,28 +125,27 @@ static void prepare(const struct exchange *exchange, const struct rate_limits *l
         const struct rate_rule *rule = &limits->rules[i];
         const struct rate_value *value = rate_rule_value(rule, exchange);
         if (rule->wait_max_ns > 0 && wait_max_ns == UINT64_MAX) wait_max_ns = longest_wait_ns(exchange, counters);
+        struct limiter_call *call = &takes[i].call; /* its outcome and lease are written before they are read */
         takes[i].value = value;
         takes[i].wait = wait;
         takes[i].is_taken = false;
-        takes[i].call = (struct limiter_call){
-            .limit = &value->limit,
-            .place = limit_table_place(counters->table, rate_rule_hash(rule, exchange), &rule->state->share),
-            .cost = rate_rule_cost(rule, exchange, &takes[i].cost_mistake),
-            .now_ns = now_ns,
-            .wait_max_ns = rule->wait_max_ns < wait_max_ns ? rule->wait_max_ns : wait_max_ns,
-            .ready = answered,
-        };
+        call->limit = &value->limit;
+        call->place = limit_table_place(counters->table, rate_rule_hash(rule, exchange), &rule->state->share);
+        call->cost = rate_rule_cost(rule, exchange, &takes[i].cost_mistake);
+        call->now_ns = now_ns;
+        call->wait_max_ns = rule->wait_max_ns < wait_max_ns ? rule->wait_max_ns : wait_max_ns;
+        call->ready = answered;
+        call->plan.entry = NULL;
+        call->note = NULL;
     }
 }
 
-static void report(const struct exchange *exchange, struct rate_limit_state *state, size_t at,
-                   const struct limit_outcome *outcome)
+static void report(const struct exchange *exchange, struct rate_limit_state *state, size_t at)
 {
     struct rate_limit_report fresh = {
         .rule = &state->limits->rules[at],
         .value = state->takes[at].value,
-        .outcome = *outcome,
-        .cost = state->takes[at].call.cost,
+        .call = &state->takes[at].call,
         .at_ns = exchange->worker->loop->now_ns,
     };
     if (rate_limit_least(&fresh, state->report.rule ? &state->report : NULL) == &fresh) state->report = fresh;
@@ -162,13 +161,13 @@ static void give_all_back(struct rate_limit_state *state)
     }
 }
 
-static enum filter_result refuse(struct exchange *exchange, struct rate_limit_state *state, size_t at,
-                                 const struct limit_outcome *outcome)
+/* By the outcome of the rule's call. */
+static enum filter_result refuse(struct exchange *exchange, struct rate_limit_state *state, size_t at)
 {
     give_all_back(state);
     state->stage = STAGE_REFUSED;
     state->report.rule = NULL;
-    report(exchange, state, at, outcome);
+    report(exchange, state, at);
     exchange->rate_limit_report = &state->report;
     tally(exchange, &state->limits->rules[at], LIMIT_DECISION_REFUSED);
     rate_limit_respond(exchange, &state->report);
@@ -176,16 +175,16 @@ static enum filter_result refuse(struct exchange *exchange, struct rate_limit_st
 }
 
 /* True: none refuses, as far as can be seen. */
-static bool look_at_all(const struct exchange *exchange, struct rate_limit_state *state, size_t *refusing,
-                        struct limit_outcome *outcome)
+static bool look_at_all(struct rate_limit_state *state, size_t *refusing)
 {
     struct limiter *limiter = limiter_of(state);
     if (state->limits->count == 1 || !limiter->look) return true;
     for (size_t i = 0; i < state->limits->count; i++) {
         if (state->limits->rules[i].is_shadow) continue;
-        *outcome = limiter->look(limiter, &state->takes[i].call);
+        struct limiter_call *call = &state->takes[i].call;
+        limiter->look(limiter, call);
         *refusing = i;
-        if (outcome->verdict == LIMIT_REFUSE) return false;
+        if (call->outcome.verdict == LIMIT_REFUSE) return false;
     }
     return true;
 }
@@ -208,7 +207,7 @@ static bool settle(const struct exchange *exchange, struct rate_limit_state *sta
     take->is_taken = !refuses;
     if (rule->is_shadow) tally(exchange, rule, refuses ? LIMIT_DECISION_WOULD_REFUSE : LIMIT_DECISION_PASSED);
     if (rule->is_shadow) return true;
-    if (!refuses) report(exchange, state, state->next, &take->call.outcome);
+    if (!refuses) report(exchange, state, state->next);
     return !refuses;
 }
 
@@ -252,7 +251,7 @@ static enum filter_result take_from_next_on(struct exchange *exchange, struct ra
             exchange_wait(exchange, &state->wait, cancel_asked, exchange->worker->loop->now_ms + LATE_MS);
             return FILTER_WAIT;
         }
-        if (!settle(exchange, state)) return refuse(exchange, state, state->next, &take->call.outcome);
+        if (!settle(exchange, state)) return refuse(exchange, state, state->next);
     }
     return pass(exchange, state);
 }
@@ -260,11 +259,10 @@ static enum filter_result take_from_next_on(struct exchange *exchange, struct ra
 /* Who counts has answered, or didn't in time: then the rule is as if it were not there. */
 static enum filter_result go_on(struct exchange *exchange, struct rate_limit_state *state)
 {
-    struct rate_take *take = &state->takes[state->next];
     if (exchange_wait_outcome(exchange) == WAIT_DEADLINE) {
         tally(exchange, &state->limits->rules[state->next], LIMIT_DECISION_UNANSWERED);
     } else if (!settle(exchange, state)) {
-        return refuse(exchange, state, state->next, &take->call.outcome);
+        return refuse(exchange, state, state->next);
     }
     state->next++;
     return take_from_next_on(exchange, state);
@@ -282,7 +280,6 @@ static void count_cost_mistakes(const struct exchange *exchange, const struct ra
 static enum filter_result begin(struct exchange *exchange, const struct rate_limits *limits,
                                 struct rate_limit_state *state)
 {
-    struct limit_outcome outcome;
     size_t refusing;
     if (UNLIKELY(!limits->counters)) return FILTER_NEXT;
     state->limits = limits;
@@ -293,7 +290,7 @@ static enum filter_result begin(struct exchange *exchange, const struct rate_lim
     }
     prepare(exchange, limits, state->takes, &state->wait);
     count_cost_mistakes(exchange, state);
-    if (!look_at_all(exchange, state, &refusing, &outcome)) return refuse(exchange, state, refusing, &outcome);
+    if (!look_at_all(state, &refusing)) return refuse(exchange, state, refusing);
     return take_from_next_on(exchange, state);
 }
 
@@ -388,24 +385,25 @@ static void rate_limit_finish(struct exchange *exchange, const void *compiled, v
 
 /* --- explain --- */
 
-static void explain_one(struct explanation *explanation, const struct rate_rule *rule, const struct rate_take *take,
-                        const struct limit_outcome *outcome)
+static void explain_one(struct explanation *explanation, const struct rate_rule *rule, const struct rate_take *take)
 {
-    const char *shadow = rule->is_shadow ? " (it counts only)" : "", *limit = take->value->limit_text;
+    const struct limit_outcome *outcome = &take->call.outcome;
+    const char *shadow = rule->is_shadow ? " (it counts only)" : "";
+    struct slice limit = take->value->limit_text;
     const char *ever = rate_cost_is_beyond(take->value, take->call.cost) ? ": it can never pass" : "";
     unsigned long long cost = take->call.cost, left = outcome->remaining;
     switch (outcome->verdict) {
     case LIMIT_PASS:
-        explanation_add(explanation, "rate limit \"%.*s\"%s lets it pass: it costs %llu and leaves %llu of %s",
-                        SLICE_PRINT(rule->name), shadow, cost, left, limit);
+        explanation_add(explanation, "rate limit \"%.*s\"%s lets it pass: it costs %llu and leaves %llu of %.*s",
+                        SLICE_PRINT(rule->name), shadow, cost, left, SLICE_PRINT(limit));
         break;
     case LIMIT_WAIT:
         explanation_add(explanation, "rate limit \"%.*s\"%s lets it wait for its turn: %llu ms",
                         SLICE_PRINT(rule->name), shadow, (unsigned long long)(outcome->wait_ns / NS_A_MS));
         break;
     case LIMIT_REFUSE:
-        explanation_add(explanation, "rate limit \"%.*s\"%s refuses it: it costs %llu, and %llu of %s are left%s",
-                        SLICE_PRINT(rule->name), shadow, cost, left, limit, ever);
+        explanation_add(explanation, "rate limit \"%.*s\"%s refuses it: it costs %llu, and %llu of %.*s are left%s",
+                        SLICE_PRINT(rule->name), shadow, cost, left, SLICE_PRINT(limit), ever);
         break;
     }
 }
@@ -424,8 +422,9 @@ static void rate_limit_explain(struct exchange *exchange, const void *compiled, 
     if (!takes) return;
     prepare(exchange, limits, takes, NULL);
     for (size_t i = 0; i < limits->count; i++) {
-        struct limit_outcome outcome = { .verdict = LIMIT_PASS, .remaining = limits->rules[i].values->limit.burst };
-        if (limiter->look) outcome = limiter->look(limiter, &takes[i].call);
-        explain_one(explanation, &limits->rules[i], &takes[i], &outcome);
+        takes[i].call.outcome = (struct limit_outcome){ .verdict = LIMIT_PASS,
+                                                        .remaining = limits->rules[i].values->limit.burst };
+        if (limiter->look) limiter->look(limiter, &takes[i].call);
+        explain_one(explanation, &limits->rules[i], &takes[i]);
     }
 }

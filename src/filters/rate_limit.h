@@ -9,8 +9,8 @@
 /* One of a rule's limits: its own, or a tier's. */
 struct rate_value {
     struct limit limit;
-    char *limit_text;  /* "100" */
-    char *policy_text; /* "\"name\";q=100;w=60" */
+    struct slice limit_text;  /* "100"; its bytes, as those of the other one, are the value's */
+    struct slice policy_text; /* "\"name\";q=100;w=60" */
 };
 
 struct rate_rule {
@@ -42,9 +42,8 @@ struct rate_limits {
 struct rate_limit_report {
     const struct rate_rule *rule;
     const struct rate_value *value;
-    struct limit_outcome outcome;
-    uint64_t cost;
-    uint64_t at_ns; /* loop time of the outcome */
+    const struct limiter_call *call; /* cost and outcome; in the exchange's arena */
+    uint64_t at_ns;                  /* loop time of the outcome */
     bool is_written;
 };
 

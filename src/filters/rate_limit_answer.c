@@ -7,7 +7,7 @@
 
 static uint64_t seconds_up(uint64_t ns) { return (ns + NS_A_SECOND - 1) / NS_A_SECOND; }
 
-static bool is_refusal(const struct rate_limit_report *report) { return report->outcome.verdict == LIMIT_REFUSE; }
+static bool is_refusal(const struct rate_limit_report *report) { return report->call->outcome.verdict == LIMIT_REFUSE; }
 
 /* --- which of them --- */
 
@@ -15,8 +15,8 @@ struct rate_limit_report *rate_limit_least(struct rate_limit_report *one, struct
 {
     if (!one || !other) return one ? one : other;
     if (is_refusal(one) != is_refusal(other)) return is_refusal(one) ? one : other;
-    uint64_t ones = one->outcome.remaining * other->value->limit.burst;
-    uint64_t others = other->outcome.remaining * one->value->limit.burst;
+    uint64_t ones = one->call->outcome.remaining * other->value->limit.burst;
+    uint64_t others = other->call->outcome.remaining * one->value->limit.burst;
     return ones < others ? one : other;
 }
 
@@ -27,11 +27,12 @@ void rate_limit_respond(struct exchange *exchange, const struct rate_limit_repor
     const struct limit *limit = &report->value->limit;
     unsigned long long quota = limit->quota, window_s = limit->window_ns / NS_A_SECOND;
     struct slice name = report->rule->name;
-    if (rate_cost_is_beyond(report->value, report->cost))
+    if (rate_cost_is_beyond(report->value, report->call->cost))
         exchange_respond_problem(exchange, 429, "rate-limited", name,
                                  "rate limit \"%.*s\": this request costs %llu, and there are never more than %llu: it "
                                  "can't pass, however long it waits",
-                                 SLICE_PRINT(name), (unsigned long long)report->cost, (unsigned long long)limit->burst);
+                                 SLICE_PRINT(name), (unsigned long long)report->call->cost,
+                                 (unsigned long long)limit->burst);
     else if (limit->algorithm == LIMIT_CONCURRENCY)
         exchange_respond_problem(exchange, 429, "rate-limited", name,
                                  "rate limit \"%.*s\": %llu requests at once, and so many are under way",
@@ -53,13 +54,48 @@ static const struct slice told_names[TOLD_COUNT] = {
 
 static char *write_text(char *at, struct slice text) { return mempcpy(at, text.at, text.length); }
 
+static size_t digits_of(uint64_t number)
+{
+    static const uint64_t powers[20] = {
+        0,
+        10,
+        100,
+        1000,
+        10000,
+        100000,
+        1000000,
+        10000000,
+        100000000,
+        UINT64_C(1000000000),
+        UINT64_C(10000000000),
+        UINT64_C(100000000000),
+        UINT64_C(1000000000000),
+        UINT64_C(10000000000000),
+        UINT64_C(100000000000000),
+        UINT64_C(1000000000000000),
+        UINT64_C(10000000000000000),
+        UINT64_C(100000000000000000),
+        UINT64_C(1000000000000000000),
+        UINT64_C(10000000000000000000),
+    };
+    unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1), digits = bits * 1233 >> 12; /* 1233 / 4096: log10(2) */
+    return digits + (number >= powers[digits]);
+}
+
+/* From behind, two digits a division. */
 static char *write_number(char *at, uint64_t number)
 {
-    char digits[20];
-    size_t start = sizeof digits;
-    do digits[--start] = (char)('0' + number % 10);
-    while (number /= 10);
-    return write_text(at, slice_of(digits + start, sizeof digits - start));
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+        "99";
+    char *end = at + digits_of(number), *next = end;
+    for (; number >= 100; number /= 100) memcpy(next -= 2, pairs + 2 * (number % 100), 2);
+    if (number >= 10)
+        memcpy(at, pairs + 2 * number, 2);
+    else
+        *at = (char)('0' + number);
+    return end;
 }
 
 /* A service's own would say what isn't so here. Most have none, and one look is enough. */
@@ -85,10 +121,10 @@ static bool write_all(struct headers *headers, const struct slice values[TOLD_CO
 /* How long until it may be tried again; 0: that would be no use, or nobody knows. */
 static uint64_t retry_seconds(const struct rate_limit_report *report, uint64_t passed_ns)
 {
-    if (!is_refusal(report) || rate_cost_is_beyond(report->value, report->cost)) return 0;
+    if (!is_refusal(report) || rate_cost_is_beyond(report->value, report->call->cost)) return 0;
     if (report->value->limit.algorithm == LIMIT_CONCURRENCY) return 1; /* when one of them has ended: soon */
-    if (report->outcome.wait_ns == 0) return 0;
-    uint64_t wait_ns = report->outcome.wait_ns > passed_ns ? report->outcome.wait_ns - passed_ns : 1;
+    if (report->call->outcome.wait_ns == 0) return 0;
+    uint64_t wait_ns = report->call->outcome.wait_ns > passed_ns ? report->call->outcome.wait_ns - passed_ns : 1;
     return seconds_up(wait_ns);
 }
 
@@ -97,13 +133,14 @@ void rate_limit_write(struct exchange *exchange, const struct rate_limit_report 
 {
     const struct loop *loop = exchange->worker->loop;
     uint64_t passed_ns = loop->now_ns - report->at_ns;
-    uint64_t full_ns = report->outcome.full_ns > passed_ns ? report->outcome.full_ns - passed_ns : 0;
+    uint64_t full_ns = report->call->outcome.full_ns > passed_ns ? report->call->outcome.full_ns - passed_ns : 0;
     struct slice name = report->rule->quoted_name;
     char *text = arena_allocate(exchange->arena, name.length + 128);
     if (!text) return;
-    struct slice values[TOLD_COUNT] = { [TOLD_LIMIT] = slice_from_cstring(report->value->limit_text),
-                                        [TOLD_POLICY] = slice_from_cstring(report->value->policy_text) };
-    char *end = write_number(text, report->outcome.remaining);
+    struct slice values[TOLD_COUNT] = {
+        [TOLD_LIMIT] = report->value->limit_text, [TOLD_POLICY] = report->value->policy_text
+    };
+    char *end = write_number(text, report->call->outcome.remaining);
     values[TOLD_REMAINING] = slice_of(text, (size_t)(end - text));
     text = end;
     end = write_number(text, seconds_up(loop->wall_ns + full_ns));

@@ -90,12 +90,13 @@ static bool make_value(const struct filter_compile *compile, struct rate_value *
         .burst = (uint64_t)rate_limit_burst(config, quota),
         .queue_length = waits ? (uint64_t)config->queue_max_length : 0,
     };
-    value->limit_text = memory_format("%lld", (long long)quota);
-    value->policy_text = config->algorithm == RATE_LIMIT_CONCURRENCY
-                             ? memory_format("%.*s;q=%lld;qu=\"concurrent-requests\"", SLICE_PRINT(rule->quoted_name),
-                                             (long long)quota)
-                             : memory_format("%.*s;q=%lld;w=%lld", SLICE_PRINT(rule->quoted_name), (long long)quota,
-                                             (long long)config->window_seconds);
+    char *policy = config->algorithm == RATE_LIMIT_CONCURRENCY
+                       ? memory_format("%.*s;q=%lld;qu=\"concurrent-requests\"", SLICE_PRINT(rule->quoted_name),
+                                       (long long)quota)
+                       : memory_format("%.*s;q=%lld;w=%lld", SLICE_PRINT(rule->quoted_name), (long long)quota,
+                                       (long long)config->window_seconds);
+    value->limit_text = slice_from_cstring(memory_format("%lld", (long long)quota));
+    value->policy_text = slice_from_cstring(policy);
     if (limit_init(&value->limit, &options)) return true;
     problems_add(compile->problems, compile->node, NULL, "a limit of %lld takes more than four years to fill its burst",
                  (long long)quota);
@@ -245,8 +246,8 @@ static void release_rule(struct limit_counters *counters, struct rate_rule *rule
     if (rule->state) limit_counters_drop_rule(counters, rule->state);
     if (rule->tally) limit_counters_drop_tally(counters, rule->tally);
     for (unsigned i = 0; i < rule->value_count; i++) {
-        free(rule->values[i].limit_text);
-        free(rule->values[i].policy_text);
+        free((void *)(uintptr_t)rule->values[i].limit_text.at);
+        free((void *)(uintptr_t)rule->values[i].policy_text.at);
     }
     free(rule->values);
     template_destroy(rule->key_text);

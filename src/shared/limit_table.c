@@ -257,18 +257,44 @@ static union limit_entry *find_or_claim(struct limit_table *table, const struct 
 
 /* --- taking and giving back --- */
 
+static inline void make_plan(const struct limit_place *place, const struct limit_state *state, union limit_entry *entry,
+                             const union limit_entry *seen, struct limit_plan *plan)
+{
+    uint64_t tag = tag_of(place);
+    plan->entry = entry && is_entry_of(seen->head, tag) ? entry : NULL;
+    if (!plan->entry) return;
+    union limit_entry wanted = entry_of(tag, state);
+    plan->seen.value = seen->value, plan->seen.head = seen->head;
+    plan->wanted.value = wanted.value, plan->wanted.head = wanted.head;
+}
+
 struct limit_outcome limit_table_look(struct limit_table *table, const struct limit_place *place,
-                                      const struct limit *limit, uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns)
+                                      const struct limit *limit, uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns,
+                                      struct limit_plan *plan)
 {
     struct limit_state state = { 0 };
-    const union limit_entry *entry = find(place);
+    union limit_entry seen = { .head = 0 }, *entry = find(place);
+    bool is_own = entry != NULL;
     if (!entry && is_overflow_in_use(place, now_ns / NS_A_SECOND)) entry = &place->share->overflow;
     while (entry) {
-        union limit_entry seen = load(entry);
+        seen = load(entry);
         state = state_of(&seen);
         if (LIKELY(__atomic_load_n(&entry->head, __ATOMIC_SEQ_CST) == seen.head)) break; /* both halves of one moment */
     }
-    return limit_take(limit, &state, cost, now_ns, wait_max_ns);
+    struct limit_outcome outcome = limit_take(limit, &state, cost, now_ns, wait_max_ns);
+    if (plan)
+        make_plan(place, &state, is_own && cost > 0 && outcome.verdict != LIMIT_REFUSE ? entry : NULL, &seen, plan);
+    return outcome;
+}
+
+bool limit_table_take_planned(const struct limit_plan *plan, uint64_t cost, uint64_t now_ns, struct limit_lease *lease)
+{
+    if (!plan->entry) return false;
+    union limit_entry seen = { .value = plan->seen.value, .head = plan->seen.head };
+    union limit_entry wanted = { .value = plan->wanted.value, .head = plan->wanted.head };
+    if (UNLIKELY(!swap(plan->entry, seen, wanted))) return false;
+    *lease = (struct limit_lease){ plan->entry, { cost, now_ns, wanted.value, seen.value }, wanted.head & ~IDLE_MASK };
+    return true;
 }
 
 struct limit_outcome limit_table_take(struct limit_table *table, const struct limit_place *place,
@@ -276,7 +302,7 @@ struct limit_outcome limit_table_take(struct limit_table *table, const struct li
                                       struct limit_lease *lease)
 {
     *lease = (struct limit_lease){ .entry = NULL };
-    if (UNLIKELY(cost == 0)) return limit_table_look(table, place, limit, 0, now_ns, 0);
+    if (UNLIKELY(cost == 0)) return limit_table_look(table, place, limit, 0, now_ns, 0, NULL);
     for (;;) {
         union limit_entry *entry = find_or_claim(table, place, limit, now_ns / NS_A_SECOND);
         bool is_shared = entry == &place->share->overflow;

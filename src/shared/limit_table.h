@@ -78,9 +78,20 @@ uint64_t limit_table_capacity(const struct limit_table *); /* in entries */
 /* Finds the place and lets the processor fetch it: first all places of a request, then what is taken there. */
 struct limit_place limit_table_place(const struct limit_table *, uint64_t hash, struct limit_share *);
 
-/* What limit_table_take() would answer, taking nothing. */
+/* What a look found, and what would become of it: who takes behind it needs no look of his own, as long as nobody else has taken meanwhile. */
+struct limit_plan {
+    union limit_entry *entry; /* NULL: there is no plan */
+    struct {
+        uint64_t value, head;
+    } seen, wanted; /* an entry's words, without its alignment */
+};
+
+/* What limit_table_take() would answer, taking nothing. `plan` (may be NULL) is filled. */
 struct limit_outcome limit_table_look(struct limit_table *, const struct limit_place *, const struct limit *,
-                                      uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns);
+                                      uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns, struct limit_plan *plan);
+/* Takes as it was planned: with the outcome of the look, whose cost and now_ns these are. False: somebody was faster, or there is no plan; nothing
+ * was taken, and limit_table_take() is to be asked. */
+bool limit_table_take_planned(const struct limit_plan *, uint64_t cost, uint64_t now_ns, struct limit_lease *lease);
 /* As limit_take(). *lease is filled unless it is refused. Any thread; never blocks. */
 struct limit_outcome limit_table_take(struct limit_table *, const struct limit_place *, const struct limit *,
                                       uint64_t cost, uint64_t now_ns, uint64_t wait_max_ns, struct limit_lease *lease);

@@ -18,13 +18,14 @@ struct limiter_call {
     uint64_t cost, now_ns, wait_max_ns;
     void (*ready)(struct limiter_call *); /* the owner's */
     struct limit_outcome outcome;
+    struct limit_plan plan;   /* of the table's look; without a plan, its owner sets the entry NULL */
     struct limit_lease lease; /* of the table; other limiters may note elsewhere what was taken */
     void *note;               /* the limiter's */
 };
 
 struct limiter {
-    /* What take() would say, without effect, at once. NULL: it can't know. */
-    struct limit_outcome (*look)(struct limiter *, const struct limiter_call *);
+    /* What take() would say (call->outcome), without effect, at once. NULL: it can't know. */
+    void (*look)(struct limiter *, struct limiter_call *);
     enum limiter_answer (*take)(struct limiter *, struct limiter_call *);
     /* Of a call that was answered LATER and is not ready: `ready` won't be called. What it takes all the same it gives back. */
     void (*cancel)(struct limiter *, struct limiter_call *);

@@ -6,13 +6,16 @@ static struct limit_table *table_of(struct limiter *limiter)
     return CONTAINER_OF(limiter, struct local_limiter, limiter)->table;
 }
 
-static struct limit_outcome local_look(struct limiter *limiter, const struct limiter_call *call)
+static void local_look(struct limiter *limiter, struct limiter_call *call)
 {
-    return limit_table_look(table_of(limiter), &call->place, call->limit, call->cost, call->now_ns, call->wait_max_ns);
+    call->outcome = limit_table_look(table_of(limiter), &call->place, call->limit, call->cost, call->now_ns,
+                                     call->wait_max_ns, &call->plan);
 }
 
+/* Most of those that were looked at before are as they were, and so is the outcome. */
 static enum limiter_answer local_take(struct limiter *limiter, struct limiter_call *call)
 {
+    if (limit_table_take_planned(&call->plan, call->cost, call->now_ns, &call->lease)) return LIMITER_DONE;
     call->outcome = limit_table_take(table_of(limiter), &call->place, call->limit, call->cost, call->now_ns,
                                      call->wait_max_ns, &call->lease);
     return LIMITER_DONE;

@@ -175,6 +175,36 @@ static void permissions_allow_what_they_say(void **state)
     check_rows(rows, COUNT_OF(rows), GOOD);
 }
 
+/* Which roles somebody has is told by the bits of words; these are more than one word of them. */
+static void roles_beyond_sixty_four_count_as_others_do(void **state)
+{
+    static const struct {
+        const char *identity;
+        unsigned status;
+    } rows[] = { { "scopes: 's3 s69'", 200 },
+                 { "scopes: 's3 s64'", 403 },
+                 { "scopes: s3, claims: '{\"roles\": [\"r69\"]}'", 200 },
+                 { "scopes: s69, claims: '{\"roles\": [\"r3\"]}'", 200 } };
+    char roles[8192] = "roles:\n";
+    for (size_t i = 0, at = strlen(roles); i < 70; i++)
+        at += (size_t)snprintf(roles + at, sizeof roles - at,
+                               "  - { name: r%zu, scopes: [s%zu], permissions: [{ methods: [%s] }] }\n", i, i,
+                               i == 69 ? "GET" : "PUT");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct testbed bed;
+        struct client client;
+        char *text = memory_format("%sroutes: [{ name: a, path: /a, serviceId: one, filters: [\n"
+                                   "  { type: test-identity, %s }, { type: access, permissions: true }] }]\n",
+                                   roles, rows[i].identity);
+        testbed_start(&bed, text);
+        ask(&bed, &client, "GET /a", GOOD);
+        assert_int_equal(client.status, rows[i].status);
+        client_release(&client);
+        testbed_stop(&bed);
+        free(text);
+    }
+}
+
 static void the_first_rule_that_holds_decides(void **state)
 {
     static const struct row rows[] = {
@@ -444,6 +474,7 @@ int main(void)
         cmocka_unit_test(all_scopes_that_the_request_needs_are_told),
         cmocka_unit_test(roles_come_by_scope_client_and_claim),
         cmocka_unit_test(permissions_allow_what_they_say),
+        cmocka_unit_test(roles_beyond_sixty_four_count_as_others_do),
         cmocka_unit_test(the_first_rule_that_holds_decides),
         cmocka_unit_test(what_cannot_be_evaluated_opens_nothing),
         cmocka_unit_test(a_bound_that_is_met_gets_nobody_past_a_rule),

@@ -67,7 +67,7 @@ static void a_look_takes_nothing(void **state)
     struct limit limit = make(LIMIT_FIXED_WINDOW, 2, 10);
     struct limit_place place = limit_table_place(table, KEY(1), &share);
     for (unsigned i = 0; i < 5; i++) {
-        struct limit_outcome outcome = limit_table_look(table, &place, &limit, 1, 5 * SECOND, 0);
+        struct limit_outcome outcome = limit_table_look(table, &place, &limit, 1, 5 * SECOND, 0, NULL);
         assert_int_equal(outcome.verdict, LIMIT_PASS);
         assert_int_equal(outcome.remaining, 1);
     }
@@ -75,12 +75,41 @@ static void a_look_takes_nothing(void **state)
     limit_table_figures(table, 5 * SECOND, &figures);
     assert_int_equal(figures.in_use, 0);
     assert_true(take(table, KEY(1), &share, &limit, 5 * SECOND, &lease));
-    assert_int_equal(limit_table_look(table, &place, &limit, 1, 5 * SECOND, 0).remaining, 0);
-    assert_int_equal(limit_table_look(table, &place, &limit, 2, 5 * SECOND, 0).verdict, LIMIT_REFUSE);
+    assert_int_equal(limit_table_look(table, &place, &limit, 1, 5 * SECOND, 0, NULL).remaining, 0);
+    assert_int_equal(limit_table_look(table, &place, &limit, 2, 5 * SECOND, 0, NULL).verdict, LIMIT_REFUSE);
     limit_table_destroy(table);
 }
 
 /* The tag that stands for what keys share is nobody's. */
+/* What is taken by a plan is the same as what is taken without one, and can be given back; a plan is of no use where somebody was faster, where
+ * nothing could be taken, and to a key that has no entry yet. */
+static void a_plan_holds_until_somebody_else_takes(void **state)
+{
+    struct limit_table *table = new_table();
+    static struct limit_share share;
+    share = (struct limit_share){ 0 };
+    for (int algorithm = LIMIT_TOKEN_BUCKET; algorithm <= LIMIT_CONCURRENCY; algorithm++) {
+        struct limit limit = make((enum limit_algorithm)algorithm, 3, algorithm == LIMIT_CONCURRENCY ? 0 : 60);
+        struct limit_place place = limit_table_place(table, KEY(10 + (unsigned)algorithm), &share);
+        struct limit_lease lease, planned;
+        struct limit_plan plan, stale;
+        assert_int_equal(limit_table_look(table, &place, &limit, 1, SECOND, 0, &plan).verdict, LIMIT_PASS);
+        assert_false(limit_table_take_planned(&plan, 1, SECOND, &planned));
+        assert_int_equal(limit_table_take(table, &place, &limit, 1, SECOND, 0, &lease).remaining, 2);
+        limit_table_look(table, &place, &limit, 1, SECOND, 0, &stale);
+        assert_int_equal(limit_table_look(table, &place, &limit, 2, SECOND, 0, &plan).remaining, 0);
+        assert_true(limit_table_take_planned(&plan, 2, SECOND, &planned));
+        assert_false(limit_table_take_planned(&plan, 2, SECOND, &planned));
+        assert_false(limit_table_take_planned(&stale, 1, SECOND, &planned));
+        assert_int_equal(limit_table_look(table, &place, &limit, 1, SECOND, 0, &plan).verdict, LIMIT_REFUSE);
+        assert_false(limit_table_take_planned(&plan, 1, SECOND, &planned));
+        limit_table_refund(&limit, &planned, SECOND);
+        assert_int_equal(limit_table_look(table, &place, &limit, 0, SECOND, 0, &plan).remaining, 2);
+        assert_false(limit_table_take_planned(&plan, 0, SECOND, &planned));
+    }
+    limit_table_destroy(table);
+}
+
 static void a_hash_of_zeros_is_a_key_like_any_other(void **state)
 {
     struct limit_table *table = new_table();
@@ -527,9 +556,11 @@ static void take_both(uint64_t key)
     struct limit_place first = limit_table_place(tiers.table, KEY(100), &tiers.first_share);
     struct limit_place second = limit_table_place(tiers.table, KEY(key), &tiers.second_share);
     struct limit_lease first_lease, second_lease;
-    if (limit_table_look(tiers.table, &second, &tiers.second, 1, SECOND, 0).verdict == LIMIT_REFUSE) return;
+    struct limit_plan plan;
+    if (limit_table_look(tiers.table, &second, &tiers.second, 1, SECOND, 0, &plan).verdict == LIMIT_REFUSE) return;
     if (limit_table_take(tiers.table, &first, &tiers.first, 1, SECOND, 0, &first_lease).verdict == LIMIT_REFUSE) return;
-    if (limit_table_take(tiers.table, &second, &tiers.second, 1, SECOND, 0, &second_lease).verdict == LIMIT_PASS) {
+    if (limit_table_take_planned(&plan, 1, SECOND, &second_lease) ||
+        limit_table_take(tiers.table, &second, &tiers.second, 1, SECOND, 0, &second_lease).verdict == LIMIT_PASS) {
         atomic_fetch_add(&tiers.passed, 1);
         return;
     }
@@ -613,6 +644,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_counted_apart),
         cmocka_unit_test(a_look_takes_nothing),
+        cmocka_unit_test(a_plan_holds_until_somebody_else_takes),
         cmocka_unit_test(a_hash_of_zeros_is_a_key_like_any_other),
         cmocka_unit_test(keys_are_found_behind_entries_that_are_free_again),
         cmocka_unit_test(what_is_given_back_is_there_again),
