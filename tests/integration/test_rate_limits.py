@@ -123,6 +123,13 @@ def test_a_rule_of_a_service_counts_its_routes_together(gateway, backend):
     assert statuses(running, 1, "/e") == [429], "a route that comes later is one of the service's"
 
 
+def test_a_header_that_connection_takes_off_is_no_key(gateway, backend):
+    """Else whoever wants a count of his own makes one up that the service never sees."""
+    running = gateway(limited(backend, rule(limit=1, key="header:X-Tenant")))
+    assert [running.get("/", {"X-Tenant": name, "Connection": "X-Tenant"}).status for name in "abc"] == [200, 429, 429]
+    assert running.get("/", {"X-Tenant": "a"}).status == 200, "its own count is untouched"
+
+
 def test_nothing_is_spent_where_a_later_rule_refuses(gateway, backend):
     rules = [rule("tenant", limit=1, key="header:X-Tenant"), rule("everybody", limit=3)]
     running = gateway(limited(backend, *rules, workers=2))
