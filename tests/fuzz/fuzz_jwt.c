@@ -57,11 +57,25 @@ static void try_issuer(const struct jwt *jwt)
                                     : json_scan_is_text(claimed, issuer));
 }
 
+static void try_type(const struct jwt *jwt)
+{
+    static const struct slice types[] = { SLICE("at+jwt") };
+    const struct jwt_rules typed = { .types = types, .type_count = 1 }, none = { .leeway_s = 0 };
+    struct error error;
+    PROMISE(jwt_check_type(jwt, &none, &error));
+    PROMISE(jwt_check_type(jwt, &typed, &error) || error.status == 401);
+}
+
 static void try_claims(const struct json_value *claims, struct arena *arena)
 {
     static const struct slice audiences[] = { SLICE("api") };
     static const struct jwt_required_claim required[] = { { SLICE("a"), SLICE_ABSENT }, { SLICE("b"), SLICE("1") } };
-    const struct jwt_rules all = { SLICE("joe"), audiences, 1, required, 2, 5 }, none = { .leeway_s = 0 };
+    const struct jwt_rules none = { .leeway_s = 0 }, all = { .issuer = SLICE("joe"),
+                                                             .audiences = audiences,
+                                                             .audience_count = 1,
+                                                             .required = required,
+                                                             .required_count = 2,
+                                                             .leeway_s = 5 };
     struct jwt_subject subject;
     struct error error;
     bool passes = jwt_check_claims(claims, &all, 1300819379, &error);
@@ -102,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         else
             PROMISE(error.status == 401);
         PROMISE(ERR_peek_error() == 0);
+        try_type(&jwt);
         if (jwt_read_claims(&jwt, &arena, &error)) try_issuer(&jwt), try_claims(&jwt.claims, &arena);
     } else {
         PROMISE(error.status == 401 && error.blame == BLAME_CLIENT);

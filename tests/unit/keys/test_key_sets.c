@@ -467,7 +467,7 @@ static void keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears(void *
     struct key_sets *sets = start();
     struct error error;
     char *url = memory_format("http://127.0.0.1:%u/aging", issuer.port);
-    struct key_set_location location = { .url = slice_from_cstring(url), .cool_down_ms = 60000 };
+    struct key_set_location location = { .url = slice_from_cstring(url) };
     issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
     struct key_set_source *any = key_set_source_use(sets, &location, &error);
     WAIT_FOR(key_set_source_right_ms(any) != 0);
@@ -573,7 +573,7 @@ static void a_file_is_read_at_once_and_again_when_it_changes(void **state)
     assert_true(first != 0);
     /* A token that names a new key makes it look at once; nobody waits for the next round. */
     write_file(path, &two);
-    WAIT_FOR(key_set_source_may_ask(source) == KEY_SET_ASKED);
+    WAIT_FOR(key_set_source_may_ask(source, 1) == KEY_SET_ASKED);
     assert_int_equal(ask(source, &waiter), KEY_SET_ASKED);
     WAIT_FOR(atomic_load(&waiter.answers) >= 1);
     WAIT_FOR(key_set_source_version(source) != first);
