@@ -256,14 +256,6 @@ struct chain *chain_create(const struct policy_registry *registry, const struct 
     return NULL;
 }
 
-void chain_retire(struct chain *chain)
-{
-    for (uint32_t i = 0; i < chain->count; i++) {
-        const struct chain_link *link = &chain->links[i];
-        if (link->filter->retire) link->filter->retire((void *)(uintptr_t)link->compiled);
-    }
-}
-
 void chain_destroy(struct chain *chain)
 {
     if (!chain) return;
@@ -276,4 +268,12 @@ void chain_destroy(struct chain *chain)
         }
     }
     free(chain);
+}
+
+void chain_retire(struct chain *chain)
+{
+    for (uint32_t i = 0; i < chain->count; i++) {
+        const struct chain_link *link = &chain->links[i];
+        if (link->filter->retire) link->filter->retire((void *)(uintptr_t)link->compiled);
+    }
 }

@@ -45,8 +45,8 @@ struct chain {
  * NULL where a problem was added. */
 struct chain *chain_create(const struct policy_registry *, const struct filter_config *const *configs, size_t count,
                            const struct filter_compile *);
+void chain_destroy(struct chain *);
 /* Its route goes out of force, while requests may go on with it (filter->retire). Once, before it is destroyed. */
 void chain_retire(struct chain *);
-void chain_destroy(struct chain *);
 
 #endif
