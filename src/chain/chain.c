@@ -279,14 +279,6 @@ void chain_comes_into_force(const struct chain *chain)
     }
 }
 
-void chain_retire(struct chain *chain)
-{
-    for (uint32_t i = 0; i < chain->count; i++) {
-        const struct chain_link *link = &chain->links[i];
-        if (link->filter->retire) link->filter->retire((void *)(uintptr_t)link->compiled);
-    }
-}
-
 void chain_destroy(struct chain *chain)
 {
     if (!chain) return;
@@ -299,4 +291,12 @@ void chain_destroy(struct chain *chain)
         }
     }
     free(chain);
+}
+
+void chain_retire(struct chain *chain)
+{
+    for (uint32_t i = 0; i < chain->count; i++) {
+        const struct chain_link *link = &chain->links[i];
+        if (link->filter->retire) link->filter->retire((void *)(uintptr_t)link->compiled);
+    }
 }

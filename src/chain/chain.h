@@ -47,8 +47,8 @@ struct chain *chain_create(const struct policy_registry *, const struct filter_c
                            const struct filter_compile *);
 /* Its route comes into force, once. */
 void chain_comes_into_force(const struct chain *);
+void chain_destroy(struct chain *);
 /* Its route goes out of force, while requests may go on with it (filter->retire). Once, before it is destroyed. */
 void chain_retire(struct chain *);
-void chain_destroy(struct chain *);
 
 #endif

@@ -651,6 +651,36 @@ static void a_queue_that_all_have_left_is_as_if_nobody_had_come(void **state)
     testbed_stop(&bed);
 }
 
+/* Also where each rule is looked at before it is taken of. */
+static void who_leaves_several_queues_gives_back_no_more_than_the_place(void **state)
+{
+    struct testbed bed;
+    struct client first, staying, leaving, next;
+    testbed_start(&bed,
+                  "routes: [{ name: a, path: /a, serviceId: one }]\n"
+                  "rateLimits: [{ name: r, limit: 1, window: 1, key: global, action: queue, queueMaxWaitMs: 60000 },"
+                  " { name: s, limit: 1, window: 1, key: ip, action: queue, queueMaxWaitMs: 60000 }]\n");
+    begin_asking(&bed, &first);
+    assert_int_equal(first.status, 200);
+    begin_asking(&bed, &staying);
+    begin_asking(&bed, &leaving);
+    client_leave(&leaving);
+    testbed_run(&bed);
+    client_release(&leaving);
+    begin_asking(&bed, &next);
+    assert_int_equal(staying.status, 0);
+    assert_int_equal(next.status, 0);
+    run_until_answered(&bed, &staying);
+    assert_int_equal(staying.status, 200);
+    assert_int_equal(next.status, 0);
+    client_leave(&next);
+    testbed_run(&bed);
+    client_release(&next);
+    client_release(&staying);
+    client_release(&first);
+    testbed_stop(&bed);
+}
+
 /* The answer has to be there in 100 ms, so nobody is made to wait for ten seconds. */
 static void nobody_waits_beyond_the_routes_timeout(void **state)
 {
@@ -1069,6 +1099,7 @@ int main(void)
         TEST(a_throttled_request_waits_for_its_turn),
         TEST(who_leaves_the_queue_gives_the_place_back),
         TEST(a_queue_that_all_have_left_is_as_if_nobody_had_come),
+        TEST(who_leaves_several_queues_gives_back_no_more_than_the_place),
         TEST(nobody_waits_beyond_the_routes_timeout),
         TEST(a_limiter_may_answer_later),
         TEST(a_late_refusal_gives_back_what_others_gave),

@@ -127,6 +127,7 @@ static void the_own_table_answers_at_once(void **state)
 {
     struct limit_counters *counters = new_counters();
     struct limit_rule *rule = limit_counters_rule(counters, SLICE("r"));
+    limit_counters_retire_rule(counters, rule);
     struct limit limit;
     assert_true(limit_init(&limit, &(struct limit_options){ .algorithm = LIMIT_CONCURRENCY, .quota = 1 }));
     struct limiter_call calls[2];
