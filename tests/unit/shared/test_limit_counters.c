@@ -144,7 +144,7 @@ static void the_own_table_answers_at_once(void **state)
     counters->limiter->refund(counters->limiter, &calls[0], 1000000000);
     counters->limiter->look(counters->limiter, &calls[1]);
     assert_int_equal(calls[1].outcome.verdict, LIMIT_PASS);
-    drop(counters, rule);
+    limit_counters_drop_rule(counters, rule);
     limit_counters_destroy(counters);
 }
 
