@@ -208,7 +208,9 @@ static void what_would_split_a_message_is_stopped_where_it_is_written(void **sta
     static const struct added_row rows[] = {
         { SLICE("X-New"), SLICE("a"), true },
         { SLICE("X-New"), SLICE(""), true },
-        { SLICE("X-New"), SLICE("a\x01\x7f\xff"), true },
+        { SLICE("X-New"), SLICE("a\t\x80\xff"), true },
+        { SLICE("X-New"), SLICE("a\x01"), false },
+        { SLICE("X-New"), SLICE("a\x7f"), false },
         { SLICE("X-New"), SLICE("a\r\nX: b"), false },
         { SLICE("X-New"), SLICE("a\nX: b"), false },
         { SLICE("X-New"), SLICE("a\r"), false },
