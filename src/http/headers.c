@@ -268,6 +268,7 @@ struct header *headers_find_next(const struct headers *headers, const struct hea
 
 struct header *headers_next(const struct headers *headers, const struct header *previous)
 {
+    if (UNLIKELY(headers->count == 0)) return NULL; /* there may be no array: nothing is added to its address */
     struct header *item = previous ? item_behind(headers, previous) : headers->items;
     for (const struct header *end = headers->items + headers->count; item < end; item++) {
         if (item->name.at) return item;
