@@ -446,7 +446,8 @@ static bool check_header(struct schema_reading *reading, const struct node *node
         return false;
     }
     if (!header_value_is_valid(header->value))
-        return refuse_text(reading, node, NULL, "a header's value holds no line breaks or other control characters", header->value);
+        return refuse_text(reading, node, NULL, "a header's value holds no line breaks or other control characters",
+                           header->value);
     return refuse_name_twice(reading, node);
 }
 

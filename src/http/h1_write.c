@@ -140,7 +140,8 @@ bool http_check_field_to_send(const struct header *item, struct error *error)
     bool name_is_good = item->name_checked || header_name_is_valid(item->name);
     if (name_is_good && (item->value_checked || header_value_is_valid(item->value))) return true;
     return error_set(error, BLAME_US, RETRY_NEVER, 500, "bad-field",
-                     "field \"%.*s\" to send has a bad name, or a control character in its value", SLICE_PRINT(item->name));
+                     "field \"%.*s\" to send has a bad name, or a control character in its value",
+                     SLICE_PRINT(item->name));
 }
 
 static char *put_fields(char *into, const struct headers *headers, uint64_t skipped, struct error *error)
