@@ -12,14 +12,20 @@ static struct identity *memory_of(const struct exchange *exchange)
     return &((struct exchange *)(uintptr_t)exchange)->identity;
 }
 
-void identity_set_role_claims(struct exchange *exchange, const struct role_claims *claims)
+void identity_forget_roles(struct exchange *exchange)
 {
     struct identity *identity = &exchange->identity;
-    if (identity->role_claims == claims) return;
-    identity->role_claims = claims;
     identity->role_bits = NULL;
     identity->role_sources = 0;
     identity->role_names = NULL;
+    identity->role_name_count = 0;
+}
+
+void identity_set_role_claims(struct exchange *exchange, const struct role_claims *claims)
+{
+    if (exchange->identity.role_claims == claims) return;
+    exchange->identity.role_claims = claims;
+    identity_forget_roles(exchange);
 }
 
 /* --- claims --- */

@@ -134,6 +134,8 @@ struct role_claims {
 
 /* For who asks from now on. NULL, as at first: "roles". */
 void identity_set_role_claims(struct exchange *, const struct role_claims *);
+/* By whoever writes who asks: an expression may have asked for the roles of before. */
+void identity_forget_roles(struct exchange *);
 /* Roles of the set that the caller has: by its scopes, as a client, by its claims (chain/roles.h). Found once. NULL: memory is short. */
 const uint64_t *identity_role_bits(const struct exchange *);
 /* Does a role of the set that the caller has allow this? Looks no farther than the first that does: scopes, which most have theirs by, are asked

@@ -251,7 +251,7 @@ static bool takes_other_version(const struct route_judging *judging, const struc
                                 struct slice unknown, const struct compiled_route *passed_by, unsigned *tries)
 {
     const struct api_version_config *versions = api->versions.items;
-    for (size_t i = 0; i<api->versions.count && * tries> 0; i++, --*tries) {
+    for (size_t i = 0; i < api->versions.count && *tries != 0; i++, --*tries) {
         if (!slice_is_absent(version_taken_with(judging, api, unknown, versions[i].version, passed_by))) return true;
     }
     return false;
@@ -284,24 +284,30 @@ static bool find_unknown_in_path(struct route_judging *judging, enum route_resul
     return false;
 }
 
-/* No route takes the path: the version that it says is there, so the answer says of it what there is to say. True: others have a route here. */
+/* No route takes the path: the version that it says is there, so the answer says of it what there is to say. True: others have a route here. Of
+ * several APIs that the path may be of, it is of the first where that is so, else of the first. */
 static bool find_known_in_path(struct route_judging *judging)
 {
     const struct object_list *apis = apis_of(judging->exchange);
+    const struct api_versions_config *first = NULL;
+    struct slice path = judging->exchange->request->target.path;
     unsigned tries = PATHS_TRIED_MAX;
     for (size_t i = 0; i < apis->count; i++) {
         const struct api_versions_config *api = &((const struct api_versions_config *)apis->items)[i];
         const struct api_version_config *versions = api->versions.items;
-        struct slice asked = in_path(api, judging->exchange->request->target.path);
+        struct slice asked = in_path(api, path);
         if (slice_is_absent(asked) || !api_versions_get(api, asked)) continue;
+        if (!first) first = api;
         ask_in_path(judging, api, asked);
         for (size_t j = 0; j < api->versions.count && tries > 0; j++, tries--) {
             struct slice taken = version_taken_with(judging, api, asked, versions[j].version, NULL);
             if (!slice_is_absent(taken)) note_offer(judging, taken);
         }
-        if (judging->offered_count > 0) judging->refused_api = api;
-        return judging->offered_count > 0;
+        if (judging->offered_count == 0) continue;
+        judging->refused_api = api;
+        return true;
     }
+    if (first) ask_in_path(judging, first, in_path(first, path));
     return false;
 }
 

@@ -321,6 +321,7 @@ static bool take_identity(struct exchange *exchange, const struct api_key *key)
     identity->tier = (int8_t)key->tier;
     identity->key_id = api_key_id(key, at); /* the farthest away: last */
     identity->method = IDENTITY_API_KEY;
+    identity_forget_roles(exchange);
     return true;
 }
 

@@ -65,6 +65,7 @@ static void identify(struct exchange *exchange, const struct decision_header *he
     if (header->uses & USE_USER_ID) identity->user_id = header->value;
     if (header->uses & USE_CLIENT_ID) identity->client_id = header->value;
     identity->method = IDENTITY_EXTERNAL;
+    identity_forget_roles(exchange);
 }
 
 static bool take_header(struct exchange *exchange, const struct decision_header *from, bool identifies,

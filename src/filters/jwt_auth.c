@@ -249,6 +249,7 @@ static enum filter_result let_in(struct exchange *exchange, const struct jwt_pol
     identity->client_issuer = issuer->rules.issuer;
     identity->claims = claims;
     identity->method = IDENTITY_JWT;
+    identity_forget_roles(exchange);
     return go_on(exchange, policy, state->place);
 }
 

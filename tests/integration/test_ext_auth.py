@@ -131,6 +131,17 @@ def test_who_asks_may_come_from_the_decision(gateway, backend, auth):
     assert (line["userId"], line["clientId"]) == ("alice", "web")
 
 
+def test_roles_are_those_of_whom_the_decision_names(gateway, backend, auth):
+    auth.by_default(answer(200, {"X-App": "svc"}))
+    told = "${auth.roles.join(',')}"
+    config = guarded(backend, auth, clientIdHeader="X-App", setHeaders={"X-Roles": told})  # asked for when nobody is known yet
+    config["roles"] = [{"name": "ops", "clients": ["svc"], "permissions": [{}]}]
+    config["routes"][0]["filters"].append({"type": "set-header", "name": "X-Seen", "value": told})
+    running = gateway(config)
+    assert running.get("/a").status == 200
+    assert auth.requests[0].headers.all("X-Roles") == [""] and backend.requests[0].headers.all("X-Seen") == ["ops"]
+
+
 def test_a_decision_without_a_name_lets_in_nobody_in_particular(gateway, backend, auth):
     running = gateway(guarded(backend, auth, userIdHeader="X-User"))
     assert running.get("/a", {"X-Authenticated-User": "root"}).status == 200

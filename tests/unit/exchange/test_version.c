@@ -85,6 +85,13 @@ static void a_version_in_the_path_that_has_nothing_here_is_told_which_have(void 
     says(&bed, "GET /api/v1/groups", NULL, 404, "version \\\"1\\\" has nothing here; it is in 2");
     says(&bed, "GET /api/v1/a/b", NULL, 404, "no route matches");
     says(&bed, "GET /api/v3", NULL, 404, "no route matches");
+    /* Of two APIs that the path may be of, the one whose versions have something there. */
+    testbed_reload(
+        &bed,
+        "apiVersions: [{ name: one, pathPrefix: '/api/v{version}', versions: [{ version: '1' }, { version: '2' }] },"
+        " { name: two, pathPrefix: '/api/{version}', versions: [{ version: v1 }, { version: v2 }] }]\n"
+        "routes: [{ path: '/api/v2/users', version: two/v2, respond: { body: '2' } }]\n");
+    says(&bed, "GET /api/v1/users", NULL, 404, "version \\\"v1\\\" has nothing here; it is in v2");
     /* A route without version serves it. */
     testbed_reload(&bed, API VERSIONS "routes: [{ path: '/api/v1/users', version: '1', respond: { body: '1' } },"
                                       " { path: '/*', respond: { body: rest } }]\n");
