@@ -3,7 +3,6 @@
 #ifndef SLUICE_KEYS_KEY_SETS_PRIVATE_H
 #define SLUICE_KEYS_KEY_SETS_PRIVATE_H
 
-#include "base/list.h"
 #include "base/random.h"
 #include "keys/key_sets.h"
 #include "shared/counter.h"
@@ -81,12 +80,13 @@ struct key_set_source {
     char *url;  /* NULL: a file */
     char *path; /* NULL: a URL */
     char *authorities;
-    char *name; /* for people and labels: no two have the same */
-    _Atomic uint64_t age_ms_max;
+    char *name;                  /* for people and labels: no two have the same */
+    _Atomic uint64_t age_ms_max; /* the least of `bounds`; 0: as the answers say */
 
     /* Of the builder's thread. */
     struct list_link used;
     uint32_t uses;
+    struct list_link bounds; /* struct key_set_bound */
     struct key_set_order arrives, leaves;
 
     /* Any thread. */

@@ -467,24 +467,60 @@ static void keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears(void *
     struct key_sets *sets = start();
     struct error error;
     char *url = memory_format("http://127.0.0.1:%u/aging", issuer.port);
-    struct key_set_location location = { .url = slice_from_cstring(url) };
+    const struct key_set_location location = { .url = slice_from_cstring(url) };
+    struct key_set_bound bound = { .age_ms_max = 0 };
     issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
     struct key_set_source *any = key_set_source_use(sets, &location, &error);
     WAIT_FOR(key_set_source_right_ms(any) != 0);
     unsigned before = issuer_was_asked();
     uint64_t right_ms = key_set_source_right_ms(any);
-    location.age_ms_max = 400;
     struct key_set_source *young = key_set_source_use(sets, &location, &error);
     assert_ptr_equal(any, young);
+    key_set_source_bind(young, &bound, 400);
     WAIT_FOR(key_set_source_right_ms(young) > right_ms);
     WAIT_FOR(issuer_was_asked() >= before + 2);
     assert_true(key_sets_now_ms() - right_ms >= 2 * 300); /* three quarters of it, twice */
     assert_false(key_set_source_is_failing(young));
+    key_set_source_unbind(young, &bound);
     key_set_source_drop(young);
     key_set_source_drop(any);
     key_sets_stop(sets);
     key_sets_destroy(sets);
     free(url);
+    signer_release(&signer);
+}
+
+/* The least of those that count counts, and when it goes the least of the others: also of what was raised. */
+static void an_age_counts_as_long_as_somebody_bears_no_more(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "one");
+    struct key_sets *sets = start();
+    struct key_set_bound first = { .age_ms_max = 0 }, second = first, never = first;
+    issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
+    struct key_set_source *source = use_url(sets, "/bounds");
+    assert_true(source->age_ms_max == 0);
+    key_set_source_bind(source, &first, 60000);
+    key_set_source_bind(source, &second, 300);
+    assert_true(source->age_ms_max == 300);
+    WAIT_FOR(key_set_source_right_ms(source) != 0);
+    unsigned before = issuer_was_asked();
+    WAIT_FOR(issuer_was_asked() >= before + 2);
+    key_set_source_unbind(source, &never);
+    assert_true(source->age_ms_max == 300);
+    key_set_source_unbind(source, &second);
+    assert_true(source->age_ms_max == 60000);
+    WAIT_FOR(!source->is_fetching);
+    before = issuer_was_asked();
+    usleep(900000);
+    assert_true(issuer_was_asked() <= before + 1); /* one may have been on its way */
+    key_set_source_bind(source, &second, 90000);
+    assert_true(source->age_ms_max == 60000);
+    key_set_source_unbind(source, &first);
+    assert_true(source->age_ms_max == 90000);
+    key_set_source_unbind(source, &second);
+    assert_true(source->age_ms_max == 0);
+    key_set_source_drop(source);
+    key_sets_destroy(sets);
     signer_release(&signer);
 }
 
@@ -607,6 +643,7 @@ int main(void)
         cmocka_unit_test(what_has_not_changed_stays_with_a_304),
         cmocka_unit_test(a_set_stays_while_its_issuer_is_not_well),
         cmocka_unit_test(keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears),
+        cmocka_unit_test(an_age_counts_as_long_as_somebody_bears_no_more),
         cmocka_unit_test(an_answer_without_end_is_cut_at_its_bound),
         cmocka_unit_test(whoever_waits_is_answered_when_all_ends),
         cmocka_unit_test(a_file_is_read_at_once_and_again_when_it_changes),
