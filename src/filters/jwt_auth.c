@@ -267,7 +267,7 @@ static enum filter_result let_in_by_entry(struct exchange *exchange, const struc
 static bool are_too_old(const struct exchange *exchange, const struct jwt_issuer *issuer)
 {
     if (LIKELY(issuer->age_ms_max == 0) || !issuer->source) return false;
-    return key_set_source_right_ms(issuer->source) + issuer->age_ms_max < exchange->worker->loop->now_ms;
+    return key_set_source_is_older(issuer->source, issuer->age_ms_max, exchange->worker->loop->now_ms);
 }
 
 /* 0: there are none to be used. */

@@ -81,6 +81,12 @@ uint64_t key_set_source_right_ms(const struct key_set_source *source)
     return atomic_load_explicit(&((struct key_set_source *)(uintptr_t)source)->right_ms, memory_order_acquire);
 }
 
+/* A loop's time may be some milliseconds behind that of the key sets' thread. */
+bool key_set_source_is_older(const struct key_set_source *source, uint64_t age_ms, uint64_t now_ms)
+{
+    return (int64_t)(now_ms - key_set_source_right_ms(source)) > (int64_t)age_ms;
+}
+
 bool key_set_source_is_failing(const struct key_set_source *source)
 {
     return atomic_load_explicit(&((struct key_set_source *)(uintptr_t)source)->is_failing, memory_order_relaxed) ||

@@ -3,7 +3,7 @@
  * A URL's set is fetched when it is first used, then ahead of its end by HTTP's rules (Cache-Control max-age and Age, ETag; RFC 9111 5.2), and when a token
  * names a key that it doesn't hold, though after such a look not again for the cool-down of who asks. An issuer that doesn't answer, or not with keys,
  * is tried again with growing pauses (1 s to 60 s), and its last set stays. No answer is larger than KEY_SET_BYTES_MAX nor takes longer than 10 s, and no
- * other issuer waits for it; how long is too long, who uses it says for itself (key_set_source_right_ms()). A file is read when it is first used and
+ * other issuer waits for it; how long is too long, who uses it says for itself (key_set_source_is_older()). A file is read when it is first used and
  * again when it has changed (looked at every 2 s).
  *
  * libcurl is loaded when the first URL is used. Sources of one location are one. Who verifies asks for the version (one load of an atomic),
@@ -58,8 +58,10 @@ struct key_set *key_set_read_file(struct slice path, struct error *) MUST_USE;
 uint64_t key_set_source_version(const struct key_set_source *);
 /* The set in force, retained; NULL: none yet. Takes a lock for the length of a pointer's copy. */
 struct key_set *key_set_source_take(struct key_set_source *);
-/* When the set in force was last known to be right, by the clock of a loop's now_ms; 0: never. */
+/* When the set in force was last known to be right, by the clock of a loop's now_ms, which may be before that began and then wraps; 0: never. */
 uint64_t key_set_source_right_ms(const struct key_set_source *);
+/* Was that longer ago than so? */
+bool key_set_source_is_older(const struct key_set_source *, uint64_t age_ms, uint64_t now_ms);
 /* The last fetch failed, or there was none yet. */
 bool key_set_source_is_failing(const struct key_set_source *);
 

@@ -30,6 +30,8 @@ struct key_set_freshness {
 };
 /* How long it still is fresh when it comes, within the bounds. */
 uint64_t key_set_lifetime_ms(const struct key_set_freshness *);
+/* How long ago the issuer gave it when it comes: a cache in between may have had it. */
+uint64_t key_set_age_ms(const struct key_set_freshness *);
 /* When it is fetched again: at a time between three quarters and nine tenths of it. */
 uint64_t key_set_refresh_after_ms(uint64_t lifetime_ms, struct random *);
 /* After so many failures in a row, at least one. */
@@ -43,7 +45,7 @@ struct key_set_fetch;   /* one under way */
 struct key_set_answer {
     long status; /* 0: none, and `failure` says why */
     struct slice body, etag;
-    uint64_t lifetime_ms;
+    uint64_t lifetime_ms, age_ms;
     const char *failure;
 };
 
@@ -103,6 +105,7 @@ struct key_set_source {
     struct key_set_fetch *fetch;
     uint64_t next_ms;          /* when it is fetched or looked at again */
     _Atomic uint64_t right_ms; /* when it was last known to be right; 0: never */
+    uint64_t came_ms, age_ms;  /* when the answer that says so came, and how old it was */
     unsigned failures;
     char etag[KEY_SET_ETAG_BYTES];
     struct key_set_file_stamp {

@@ -370,6 +370,20 @@ def test_keys_are_given_up_once_nobody_could_confirm_them_for_too_long(gateway, 
     wait_until(lambda: running.get("/a", token).status == 200, timeout=15)
 
 
+def test_keys_out_of_a_cache_are_as_old_as_that_says(gateway, backend, key_server):
+    keys = Keys("one")
+    key_server.document, key_server.headers = keys.jwks(), {"Cache-Control": "max-age=86400", "Age": "3600"}
+    config = guarded(backend, jwksUrl=key_server.url, jwksMaxAge=60)
+    config["routes"].insert(0, {"name": "kept", "path": "/kept", "serviceId": "backend",
+                                "filters": [{"type": "jwt-auth", "jwksUrl": key_server.url, "jwksMaxAge": 7200}]})
+    running, token = gateway(config), bearer(keys.token("one"))
+    assert running.get("/kept", token).status == 200
+    assert running.get("/a", token).status == 503
+    key_server.headers = {"Cache-Control": "max-age=86400"}
+    wait_until(lambda: running.get("/a", token).status == 200, timeout=15)  # it asks again, and not all the time
+    assert len(key_server.asked) <= 4
+
+
 def test_an_issuer_is_asked_as_often_as_what_is_in_force_wants_it(gateway, backend, key_server):
     keys = Keys("one")
     key_server.document, key_server.headers = keys.jwks(), {"Cache-Control": "max-age=3600"}
