@@ -11,7 +11,6 @@
 #include <openssl/param_build.h>
 
 #define MODULUS_BITS_MAX 8192
-#define EXPONENT_BITS_MAX 32 /* as key_set_judge.c judges it */
 /* The largest modulus with some zeros in front; an exponent may be filled up to its width. */
 #define WRITTEN_BYTES_MAX 1032
 #define SECRET_BYTES_MAX 4096
@@ -73,9 +72,9 @@ static EVP_PKEY *make_rsa(const BIGNUM *modulus, const BIGNUM *exponent)
 static enum jwk_outcome read_rsa(const struct json_value *jwk, struct jwt_key *key, struct error *error)
 {
     BIGNUM *modulus = read_number(jwk, SLICE("n"), MODULUS_BITS_MAX);
-    BIGNUM *exponent = read_number(jwk, SLICE("e"), EXPONENT_BITS_MAX);
+    BIGNUM *exponent = read_number(jwk, SLICE("e"), RSA_EXPONENT_BITS_MAX);
     const char *why = !modulus ? "its modulus (n) is not base64url of up to 8,192 bits"
-                               : "its exponent (e) is not base64url of up to 32 bits";
+                               : "its exponent (e) is not base64url of up to 64 bits";
     if (modulus && exponent) {
         key->public_key = make_rsa(modulus, exponent);
         why = "its numbers are none of RSA's";

@@ -111,7 +111,7 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     char *one = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQ\"}", big_n);
     char *padded_one = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AAAAAQ\"}", big_n);
     char *even = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAA\"}", big_n);
-    char *large = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAAAAAB\"}", big_n);
+    char *large = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAAAAAAAAAB\"}", big_n);
     char *x = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_X, 32),
          *y = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_Y, 32);
     char *wrong_point = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, x);
@@ -126,7 +126,7 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
         { padded_one, "at least 3" },
         { "{\"kty\":\"RSA\",\"n\":\"AP__\",\"e\":\"AQAB\"}", "at least 2048 bits, this one 16" },
         { even, "exponent (e) is odd" },
-        { large, "up to 32 bits" },
+        { large, "up to 64 bits" },
         { wrong_point, "not on its curve" },
         { wrong_curve, "not their curve's size" },
         { private_one, "private key" },
@@ -161,13 +161,14 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     EVP_PKEY_free(small);
 }
 
-static EVP_PKEY *rsa_of_numbers(const BIGNUM *n, unsigned long exponent)
+/* The exponent in hexadecimal. */
+static EVP_PKEY *rsa_of_numbers(const BIGNUM *n, const char *exponent)
 {
     EVP_PKEY *key = NULL;
-    BIGNUM *e = BN_new();
+    BIGNUM *e = NULL;
     OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
     EVP_PKEY_CTX *making = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    PROMISE(BN_set_word(e, exponent) == 1);
+    PROMISE(BN_hex2bn(&e, exponent) > 0);
     PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1);
     PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1);
     OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(builder);
@@ -192,7 +193,7 @@ static void zeros_in_front_of_an_rsa_keys_numbers_dont_count(void **state)
         struct error error = { .text = "" };
         const BIGNUM *modulus = moduli[i % COUNT_OF(moduli)];
         int width = BN_num_bytes(modulus) + zeros[i / COUNT_OF(moduli)];
-        EVP_PKEY *key = rsa_of_numbers(modulus, 65537);
+        EVP_PKEY *key = rsa_of_numbers(modulus, "10001");
         char *wide_n = signer_number(key, OSSL_PKEY_PARAM_RSA_N, width);
         char *wide_e = signer_number(key, OSSL_PKEY_PARAM_RSA_E, i / COUNT_OF(moduli) ? width : 0);
         char *text = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", wide_n, wide_e);
@@ -381,23 +382,25 @@ static void rsa_numbers_by_which_anybody_signs_are_refused_in_every_form(void **
     PROMISE(BN_sub_word(even, 1) == 1);
     const struct {
         const BIGNUM *n;
-        unsigned long e;
+        const char *e;
         const char *why; /* NULL: it is a good key */
     } rows[] = {
-        { n, 0, "exponent (e) is odd and at least 3" },
-        { n, 1, "exponent (e) is odd and at least 3" },
-        { n, 2, "exponent (e) is odd and at least 3" },
-        { n, 65536, "exponent (e) is odd and at least 3" },
-        { n, 0x100000001, "of up to 32 bits" },
-        { even, 65537, "modulus (n) is odd" },
-        { n, 3, NULL },
-        { n, 0xffffffff, NULL },
+        { n, "0", "exponent (e) is odd and at least 3" },
+        { n, "1", "exponent (e) is odd and at least 3" },
+        { n, "2", "exponent (e) is odd and at least 3" },
+        { n, "10000", "exponent (e) is odd and at least 3" },
+        { n, "10000000000000001", "of up to 64 bits" },
+        { even, "10001", "modulus (n) is odd" },
+        { n, "3", NULL },
+        { n, "FFFFFFFF", NULL },
+        { n, "100000001", NULL },
+        { n, "FFFFFFFFFFFFFFFF", NULL },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct error error;
         EVP_PKEY *key = rsa_of_numbers(rows[i].n, rows[i].e);
         char *modulus = signer_number(key, OSSL_PKEY_PARAM_RSA_N, 0);
-        char *exponent = rows[i].e ? signer_number(key, OSSL_PKEY_PARAM_RSA_E, 0) : memory_copy_slice(SLICE("AA"));
+        char *exponent = signer_number(key, OSSL_PKEY_PARAM_RSA_E, strcmp(rows[i].e, "0") ? 0 : 1);
         char *jwk = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", modulus, exponent);
         char *pem = write_pem(key, false);
         if (rows[i].why) {
