@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "cli/private.h"
 #include "config/path_warning.h"
+#include "filters/filters.h"
 #include "gateway/entrance.h"
 #include "snapshot/snapshot.h"
 
@@ -55,7 +56,10 @@ static int check(const struct command_line *line, const struct registries *regis
     struct configuration *configuration = configuration_load_file(line->file, kinds, problems);
     bool good = configuration && can_be_entered(configuration, problems);
     bool in_store = configuration && configuration->store != STORE_FILE;
-    if (configuration) path_warnings_add(configuration, &warnings);
+    if (configuration) {
+        path_warnings_add(configuration, &warnings);
+        ext_auth_warnings_add(configuration, &warnings);
+    }
     if (configuration) good &= compiles(configuration, registries->policies, problems, &routes);
     if (good && warnings.count > 0) print_problems(&warnings);
     problems_release(&warnings);

@@ -53,6 +53,7 @@ struct route_judging {
     const struct api_versions_config *api;         /* whose version `asked` is; NULL: none was asked for yet */
     const struct api_versions_config *refused_api; /* NULL: no route was refused for its version */
     struct slice asked;                            /* absent: none, and there is no default */
+    struct slice written;                          /* VERSION_IN_QUERY: `asked` before it was decoded */
     uint8_t source;                                /* enum version_source */
     bool differs;                                  /* the place names several versions; `asked` is one of them */
     bool is_preflight;                             /* of a CORS preflight */

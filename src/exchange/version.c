@@ -61,7 +61,8 @@ static struct slice in_media_type(const struct api_versions_config *api, const s
 }
 
 /* Where memory is too short to decode a value, it stays as it is written, which no version's name is. */
-static struct slice in_query(const struct api_versions_config *api, const struct exchange *exchange, bool *differs)
+static struct slice in_query(const struct api_versions_config *api, const struct exchange *exchange,
+                             struct slice *written, bool *differs)
 {
     struct slice rest = exchange->request->target.query, version = SLICE_ABSENT;
     struct form_pair pair;
@@ -70,6 +71,7 @@ static struct slice in_query(const struct api_versions_config *api, const struct
         if (!form_reads_as(pair.name, api->query)) continue;
         struct slice value = form_decode(pair.value, exchange->arena);
         if (slice_is_absent(value)) value = pair.value;
+        if (slice_is_absent(version)) *written = pair.value;
         if (slice_is_absent(version)) version = value;
         *differs |= !slice_equal(version, value);
     }
@@ -84,7 +86,7 @@ static struct slice asked_in(struct route_judging *judging, enum version_source 
     case VERSION_IN_PATH: return in_path(api, request->target.path);
     case VERSION_IN_HEADER: return in_header(api, request, &judging->differs);
     case VERSION_IN_MEDIA_TYPE: return in_media_type(api, request, judging->buffer);
-    case VERSION_IN_QUERY: return in_query(api, judging->exchange, &judging->differs);
+    case VERSION_IN_QUERY: return in_query(api, judging->exchange, &judging->written, &judging->differs);
     case VERSION_BY_DEFAULT: break;
     }
     return api->default_version;
@@ -202,6 +204,12 @@ static void respond_differs(const struct route_judging *judging)
                              is_header ? "header" : "query parameter", SLICE_PRINT(name));
 }
 
+/* As the request writes it: what a query holds may be any byte once it is decoded, also NUL, where a text would end. */
+static struct slice written_of(const struct route_judging *judging)
+{
+    return judging->source == VERSION_IN_QUERY ? judging->written : judging->asked;
+}
+
 static void respond(const struct route_judging *judging)
 {
     struct exchange *exchange = judging->exchange;
@@ -209,7 +217,7 @@ static void respond(const struct route_judging *judging)
                                              : offered_names(judging);
     if (slice_is_absent(known)) known = SLICE("others");
     unsigned status = status_of(judging);
-    struct slice asked = slice_before(judging->asked, SHOWN_BYTES_MAX);
+    struct slice asked = slice_before(written_of(judging), SHOWN_BYTES_MAX);
     if (judging->differs)
         respond_differs(judging);
     else if (slice_is_absent(judging->asked))

@@ -10,8 +10,6 @@
 #define NAMES_MAX 64
 
 static bool check_target(struct schema_reading *, const struct node *, const void *value);
-static bool check_answers_item(struct schema_reading *, const struct node *, const void *value);
-static bool check_foreign_answers_item(struct schema_reading *, const struct node *, const void *value);
 static bool check_set_header(struct schema_reading *, const struct node *, const void *value);
 
 const char *const ext_auth_mode_words[] = { "auth-request", "ext-authz", NULL };
@@ -153,7 +151,7 @@ const struct field ext_auth_fields[] = {
       .into = offsetof(struct ext_auth_config, client_headers),
       .one_or_many = true,
       .maximum = NAMES_MAX,
-      .check = check_foreign_answers_item,
+      .check = check_header_names_item,
       .summary = "Headers of an answer that lets through which the client's answer gets." },
     { .name = "deniedHeaders",
       .type = FIELD_STRING_LIST,
@@ -161,7 +159,7 @@ const struct field ext_auth_fields[] = {
       .present = offsetof(struct ext_auth_config, has_denied_headers),
       .one_or_many = true,
       .maximum = NAMES_MAX,
-      .check = check_answers_item,
+      .check = check_header_names_item,
       .summary =
           "Headers of an answer that refuses which the client gets, beside WWW-Authenticate (and in ext-authz Location). Absent: none in auth-request, all in ext-authz." },
     { .name = "userIdHeader",
@@ -205,34 +203,6 @@ static bool check_target(struct schema_reading *reading, const struct node *node
     return false;
 }
 
-/* Into an answer of the client's: what every answer gets from us is nobody's to bring. */
-static bool check_answers_item(struct schema_reading *reading, const struct node *node, const void *value)
-{
-    const struct slice *text = value;
-    if (!check_header_names_item(reading, node, value)) return false;
-    enum header_id id = header_id_find(*text);
-    if (id != HEADER_DATE && id != HEADER_SERVER) return true;
-    problems_add(reading->problems, node, NULL, "header \"%s\" of a decision reaches no client", header_id_name(id).at);
-    return false;
-}
-
-static bool refuse_body_field(struct schema_reading *reading, const struct node *node, struct slice name)
-{
-    problems_add(reading->problems, node, NULL,
-                 "header \"%s\" speaks of the decision's body, and the client gets another one",
-                 problems_excerpt(name).text);
-    return false;
-}
-
-/* The same where the body isn't the decision's. */
-static bool check_foreign_answers_item(struct schema_reading *reading, const struct node *node, const void *value)
-{
-    const struct slice *text = value;
-    if (!check_answers_item(reading, node, value)) return false;
-    bool is_beginning = slice_ends_with(*text, SLICE("*"));
-    return is_beginning || !ext_auth_speaks_of_body(*text) || refuse_body_field(reading, node, *text);
-}
-
 static bool check_set_header(struct schema_reading *reading, const struct node *node, const void *value)
 {
     const struct pair *pair = value;
@@ -245,19 +215,6 @@ static bool refuse(struct schema_reading *reading, const struct node *map, const
     const struct node *node = node_find(map, field);
     problems_add(reading->problems, node ? node : map, hint, "%s", words);
     return false;
-}
-
-/* In auth-request the client gets a problem document of ours. */
-static bool check_denied_headers(struct schema_reading *reading, const struct node *map,
-                                 const struct ext_auth_config *config)
-{
-    const struct node *node = node_find(map, "deniedHeaders");
-    for (size_t i = 0; i < config->denied_headers.count && config->mode == EXT_AUTH_REQUEST; i++) {
-        struct slice name = config->denied_headers.items[i];
-        if (!slice_ends_with(name, SLICE("*")) && ext_auth_speaks_of_body(name))
-            return refuse_body_field(reading, node ? node : map, name);
-    }
-    return true;
 }
 
 static bool finds_identity(const struct ext_auth_config *config)
@@ -279,7 +236,7 @@ bool ext_auth_check(struct schema_reading *reading, const struct node *node, con
     if (finds_identity(config) && config->on_failure != 0)
         good = refuse(reading, node, "onFailure", "deny, or leave out userIdHeader and clientIdHeader",
                       "who asks would not be known where the service fails");
-    return check_denied_headers(reading, node, config) && good;
+    return good;
 }
 
 /* Where it finds out who asks it is one of identity's methods, behind those that look at credentials themselves. */

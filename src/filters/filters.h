@@ -18,4 +18,8 @@ extern const struct filter filter_identity_gate;
 /* NULL-ended. */
 extern const struct filter *const filters_all[];
 
+/* Of all ext-auth policies, each header that is listed for the client's answer and never gets there, at its place: "warning: ...". */
+struct configuration;
+void ext_auth_warnings_add(const struct configuration *, struct problems *);
+
 #endif

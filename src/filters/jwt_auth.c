@@ -49,7 +49,9 @@ const struct filter filter_jwt_auth = {
     .check = jwt_auth_check,
     .takes_header = jwt_auth_takes_header,
     .compile = jwt_auth_compile,
+    .comes_into_force = jwt_auth_comes_into_force,
     .release = jwt_auth_release,
+    .retire = jwt_auth_retire,
     .worker_start = jwt_auth_worker_start,
     .worker_stop = jwt_auth_worker_stop,
     .request = jwt_auth_request,
@@ -266,7 +268,7 @@ static enum filter_result let_in_by_entry(struct exchange *exchange, const struc
 static bool are_too_old(const struct exchange *exchange, const struct jwt_issuer *issuer)
 {
     if (LIKELY(issuer->age_ms_max == 0) || !issuer->source) return false;
-    return key_set_source_right_ms(issuer->source) + issuer->age_ms_max < exchange->worker->loop->now_ms;
+    return key_set_source_is_older(issuer->source, issuer->age_ms_max, exchange->worker->loop->now_ms);
 }
 
 /* 0: there are none to be used. */

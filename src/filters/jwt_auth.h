@@ -25,6 +25,7 @@ struct jwt_issuer {
     uint64_t cool_down_ms;         /* of a source that others may use, too, with another one */
     struct jwt_keys_seen *seen;    /* a worker; with a source */
     uint64_t age_ms_max;           /* of a source's keys since they were known to be right; 0: any */
+    struct key_set_bound bound; /* the same, told to the source while the policy is in force; of the builder's thread */
 };
 
 /* Where a token may stand, in order. */
@@ -33,7 +34,7 @@ struct jwt_place {
     bool has_scheme; /* Authorization: behind "Bearer" */
 };
 
-/* Immutable but for issuers[].seen, of which each worker has its own. */
+/* Immutable but for issuers[].seen, of which each worker has its own, and issuers[].bound. */
 struct jwt_policy {
     struct arena arena; /* of all texts */
     struct key_sets *key_sets;
@@ -83,6 +84,8 @@ bool jwt_auth_check_issuer(struct schema_reading *, const struct node *, const v
 bool jwt_auth_check(struct schema_reading *, const struct node *, const void *settings);
 const char *jwt_auth_takes_header(const void *settings, struct slice name);
 bool jwt_auth_compile(const struct filter_compile *, const void *settings, void **compiled);
+void jwt_auth_comes_into_force(const void *compiled);
+void jwt_auth_retire(void *compiled);
 void jwt_auth_release(void *compiled);
 
 #endif

@@ -284,7 +284,6 @@ static bool use_source(const struct jwt_policy *policy, struct jwt_issuer *issue
         .url = settings->jwks_url,
         .path = settings->jwks_file,
         .authorities = settings->jwks_authorities,
-        .age_ms_max = settings->age_ms_max,
     };
     struct arena arena;
     issuer->cool_down_ms = settings->cool_down_ms;
@@ -465,9 +464,31 @@ bool jwt_auth_compile(const struct filter_compile *compile, const void *value, v
     return true;
 }
 
+/* A dry run or a change that is refused makes no issuer be asked more often. */
+void jwt_auth_comes_into_force(const void *compiled)
+{
+    const struct jwt_policy *policy = compiled;
+    for (size_t i = 0; i < policy->issuer_count; i++) {
+        struct jwt_issuer *issuer = &policy->issuers[i];
+        if (issuer->source && issuer->age_ms_max > 0)
+            key_set_source_bind(issuer->source, &issuer->bound, issuer->age_ms_max);
+    }
+}
+
+/* Requests that have begun may outlive it for long, and go by its age all the same. */
+void jwt_auth_retire(void *compiled)
+{
+    const struct jwt_policy *policy = compiled;
+    for (size_t i = 0; i < policy->issuer_count; i++) {
+        struct jwt_issuer *issuer = &policy->issuers[i];
+        if (issuer->source) key_set_source_unbind(issuer->source, &issuer->bound);
+    }
+}
+
 void jwt_auth_release(void *compiled)
 {
     struct jwt_policy *policy = compiled;
+    jwt_auth_retire(policy);
     for (size_t i = 0; i < policy->issuer_count; i++) {
         struct jwt_issuer *issuer = &policy->issuers[i];
         for (unsigned worker = 0; issuer->seen && worker < policy->workers; worker++)

@@ -116,7 +116,8 @@ static uint64_t longest_wait_ns(const struct exchange *exchange, const struct li
     return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
 
-static void prepare(const struct exchange *exchange, const struct rate_limits *limits, struct rate_take *takes,
+/* False: memory is short. */
+static bool prepare(const struct exchange *exchange, const struct rate_limits *limits, struct rate_take *takes,
                     struct exchange_wait *wait)
 {
     struct limit_counters *counters = limits->counters;
@@ -131,13 +132,14 @@ static void prepare(const struct exchange *exchange, const struct rate_limits *l
         takes[i].is_taken = false;
         call->limit = &value->limit;
         call->place = limit_table_place(counters->table, rate_rule_hash(rule, exchange), &rule->state->share);
-        call->cost = rate_rule_cost(rule, exchange, &takes[i].cost_mistake);
+        if (!rate_rule_cost(rule, exchange, &call->cost, &takes[i].cost_mistake)) return false;
         call->now_ns = now_ns;
         call->wait_max_ns = rule->wait_max_ns < wait_max_ns ? rule->wait_max_ns : wait_max_ns;
         call->ready = answered;
         call->plan.entry = NULL;
         call->note = NULL;
     }
+    return true;
 }
 
 static void report(const struct exchange *exchange, struct rate_limit_state *state, size_t at)
@@ -284,11 +286,10 @@ static enum filter_result begin(struct exchange *exchange, const struct rate_lim
     if (UNLIKELY(!limits->counters)) return FILTER_NEXT;
     state->limits = limits;
     state->takes = arena_allocate(exchange->arena, limits->count * sizeof *state->takes);
-    if (!state->takes) {
+    if (!state->takes || !prepare(exchange, limits, state->takes, &state->wait)) {
         respond_no_memory(exchange);
         return FILTER_RESPOND;
     }
-    prepare(exchange, limits, state->takes, &state->wait);
     count_cost_mistakes(exchange, state);
     if (!look_at_all(state, &refusing)) return refuse(exchange, state, refusing);
     return take_from_next_on(exchange, state);
@@ -419,8 +420,10 @@ static void rate_limit_explain(struct exchange *exchange, const void *compiled, 
     }
     struct rate_take *takes = arena_allocate(exchange->arena, limits->count * sizeof *takes);
     struct limiter *limiter = limits->counters->limiter;
-    if (!takes) return;
-    prepare(exchange, limits, takes, NULL);
+    if (!takes || !prepare(exchange, limits, takes, NULL)) {
+        explanation_add(explanation, "is short of memory");
+        return;
+    }
     for (size_t i = 0; i < limits->count; i++) {
         takes[i].call.outcome = (struct limit_outcome){ .verdict = LIMIT_PASS,
                                                         .remaining = limits->rules[i].values->limit.burst };

@@ -57,8 +57,8 @@ void rate_limit_retire(void *compiled);
 const struct rate_value *rate_rule_value(const struct rate_rule *, const struct exchange *);
 /* What the request is counted by. */
 uint64_t rate_rule_hash(const struct rate_rule *, const struct exchange *);
-/* *mistake: the error to be counted, of who wrote an expression that came out negative or met a bound; NULL: none. */
-uint64_t rate_rule_cost(const struct rate_rule *, const struct exchange *, const char **mistake);
+/* *mistake: the error to be counted, of who wrote an expression that came out negative or met a bound; NULL: none. False: memory is short. */
+bool rate_rule_cost(const struct rate_rule *, const struct exchange *, uint64_t *cost, const char **mistake) MUST_USE;
 /* Is it more than there ever is of the limit? */
 static inline bool rate_cost_is_beyond(const struct rate_value *value, uint64_t cost)
 {

@@ -321,23 +321,32 @@ uint64_t rate_rule_hash(const struct rate_rule *rule, const struct exchange *exc
     return hash_of_caller(&rule->state->keys[0], is_caller ? exchange->identity.issuer : SLICE_ABSENT, value);
 }
 
-/* What comes to nothing counts as one, and so does what can't be one: it must not be free. That a bound was met says nothing of the request, and a
- * stranger could meet it on purpose to pay less than he owes: it counts as the most there is to pay. */
-uint64_t rate_rule_cost(const struct rate_rule *rule, const struct exchange *exchange, const char **mistake)
+static uint64_t within_costs(int64_t cost, const char **mistake)
 {
-    struct expression_value value;
-    *mistake = NULL;
-    if (LIKELY(!rule->cost_expression)) return rule->cost;
-    switch (exchange_try(exchange, rule->cost_expression, &value, NULL)) {
-    case EXPRESSION_DONE: break;
-    case EXPRESSION_FAILED:
-    case EXPRESSION_ABSENT: return 1;
-    case EXPRESSION_TOO_COSTLY:
-    case EXPRESSION_OUT_OF_MEMORY: *mistake = "rate-limit-unknown-cost"; return LIMIT_COST_MAX;
-    }
-    if (value.integer < 0) {
+    if (cost < 0) {
         *mistake = "rate-limit-negative-cost";
         return 1;
     }
-    return (uint64_t)value.integer < LIMIT_COST_MAX ? (uint64_t)value.integer : LIMIT_COST_MAX;
+    return (uint64_t)cost < LIMIT_COST_MAX ? (uint64_t)cost : LIMIT_COST_MAX;
+}
+
+/* What comes to nothing counts as one, and so does what can't be one: it must not be free. That a bound was met says nothing of the request, and a
+ * stranger could meet it on purpose to pay less than he owes: it counts as the most there is to pay. That our memory is short is no doing of his. */
+bool rate_rule_cost(const struct rate_rule *rule, const struct exchange *exchange, uint64_t *cost, const char **mistake)
+{
+    struct expression_value value;
+    *mistake = NULL;
+    *cost = rule->cost;
+    if (LIKELY(!rule->cost_expression)) return true;
+    switch (exchange_try(exchange, rule->cost_expression, &value, NULL)) {
+    case EXPRESSION_DONE: *cost = within_costs(value.integer, mistake); return true;
+    case EXPRESSION_FAILED:
+    case EXPRESSION_ABSENT: *cost = 1; return true;
+    case EXPRESSION_TOO_COSTLY:
+        *mistake = "rate-limit-unknown-cost";
+        *cost = LIMIT_COST_MAX;
+        return true;
+    case EXPRESSION_OUT_OF_MEMORY: break;
+    }
+    return false;
 }

@@ -8,7 +8,6 @@
 
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192
-#define RSA_EXPONENT_BITS_MAX 32 /* a larger one makes each signature dear */
 #define EDWARDS_BYTES_MAX 57
 #define EDWARDS_SIGN 0x80 /* of x, in the last byte */
 

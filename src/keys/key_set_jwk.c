@@ -1,7 +1,7 @@
 /* keys/key_set_jwk.c: one JSON Web Key to a key of OpenSSL's: RSA and EC (RFC 7518 6), OKP (RFC 8037), oct.
  *
- * Members are taken as the RFCs write them and not otherwise: coordinates have their curve's full size, numbers no leading zeros' worth of doubt.
- * OpenSSL sees that a point is on its curve. */
+ * Coordinates have their curve's full size and nothing else. RSA's numbers may have zeros in front: RFC 7518 2 writes none, but its 6.3.1.1 knows of
+ * libraries that do, and who publishes such a key isn't ours to teach. OpenSSL sees that a point is on its curve. */
 #include "base/memory.h"
 #include "keys/jwt_private.h"
 #include "keys/key_set_private.h"
@@ -10,8 +10,9 @@
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 
-#define NUMBER_BYTES_MAX 1024 /* RSA of 8,192 bits */
-#define EXPONENT_BYTES_MAX 4  /* as key_set_judge.c judges it */
+#define MODULUS_BITS_MAX 8192
+/* The largest modulus with some zeros in front; an exponent may be filled up to its width. */
+#define WRITTEN_BYTES_MAX 1032
 #define SECRET_BYTES_MAX 4096
 
 static enum jwk_outcome broken(struct error *error, const char *why)
@@ -47,37 +48,40 @@ static EVP_PKEY *make_key(const char *type, OSSL_PARAM_BLD *builder)
     return key;
 }
 
-static EVP_PKEY *make_rsa(const uint8_t *modulus, size_t modulus_length, const uint8_t *exponent,
-                          size_t exponent_length)
+/* Zeros in front don't count. NULL: it isn't there, or not that. */
+static BIGNUM *read_number(const struct json_value *jwk, struct slice name, int bits_max)
 {
-    BIGNUM *n = BN_bin2bn(modulus, (int)modulus_length, NULL), *e = BN_bin2bn(exponent, (int)exponent_length, NULL);
-    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
-    EVP_PKEY *key = NULL;
-    if (n && e && builder && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1) {
-        key = make_key("RSA", builder);
-    } else {
-        OSSL_PARAM_BLD_free(builder);
-    }
-    BN_free(n);
-    BN_free(e);
-    return key;
+    uint8_t bytes[WRITTEN_BYTES_MAX];
+    size_t length = read_bytes(jwk, name, bytes, sizeof bytes);
+    BIGNUM *number = length > 0 ? BN_bin2bn(bytes, (int)length, NULL) : NULL;
+    if (!number || BN_num_bits(number) <= bits_max) return number;
+    BN_free(number);
+    return NULL;
 }
 
-/* RFC 7518 2, Base64urlUInt: as few octets as it takes; zero is one. */
-static bool has_zero_in_front(const uint8_t *number, size_t length) { return length > 1 && number[0] == 0; }
+static EVP_PKEY *make_rsa(const BIGNUM *modulus, const BIGNUM *exponent)
+{
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    if (builder && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, modulus) == 1 &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, exponent) == 1)
+        return make_key("RSA", builder);
+    OSSL_PARAM_BLD_free(builder);
+    return NULL;
+}
 
 static enum jwk_outcome read_rsa(const struct json_value *jwk, struct jwt_key *key, struct error *error)
 {
-    uint8_t modulus[NUMBER_BYTES_MAX], exponent[EXPONENT_BYTES_MAX];
-    size_t modulus_length = read_bytes(jwk, SLICE("n"), modulus, sizeof modulus);
-    size_t exponent_length = read_bytes(jwk, SLICE("e"), exponent, sizeof exponent);
-    if (modulus_length == 0) return broken(error, "its modulus (n) is not base64url of up to 8,192 bits");
-    if (exponent_length == 0) return broken(error, "its exponent (e) is not base64url of up to 32 bits");
-    if (has_zero_in_front(modulus, modulus_length) || has_zero_in_front(exponent, exponent_length))
-        return broken(error, "its numbers (n, e) are written with a zero in front");
-    key->public_key = make_rsa(modulus, modulus_length, exponent, exponent_length);
-    return key->public_key ? JWK_READ : broken(error, "its numbers are none of RSA's");
+    BIGNUM *modulus = read_number(jwk, SLICE("n"), MODULUS_BITS_MAX);
+    BIGNUM *exponent = read_number(jwk, SLICE("e"), RSA_EXPONENT_BITS_MAX);
+    const char *why = !modulus ? "its modulus (n) is not base64url of up to 8,192 bits"
+                               : "its exponent (e) is not base64url of up to 64 bits";
+    if (modulus && exponent) {
+        key->public_key = make_rsa(modulus, exponent);
+        why = "its numbers are none of RSA's";
+    }
+    BN_free(modulus);
+    BN_free(exponent);
+    return key->public_key ? JWK_READ : broken(error, why);
 }
 
 static const struct curve {

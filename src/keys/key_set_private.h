@@ -12,6 +12,9 @@ struct key_set {
     struct jwt_key keys[];
 };
 
+/* The longer it is, the dearer is each signature. Where the modulus has more than 3,072 bits OpenSSL itself verifies nothing by a longer one. */
+#define RSA_EXPONENT_BITS_MAX 64
+
 /* Settles from the key itself what it can verify (`algorithms` 0 where it was not narrowed before) and how long signatures are. False: *error,
  * "its modulus is too short". */
 bool key_set_judge_public_key(struct jwt_key *, struct error *) MUST_USE;

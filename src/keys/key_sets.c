@@ -81,6 +81,12 @@ uint64_t key_set_source_right_ms(const struct key_set_source *source)
     return atomic_load_explicit(&((struct key_set_source *)(uintptr_t)source)->right_ms, memory_order_acquire);
 }
 
+/* A loop's time may be some milliseconds behind that of the key sets' thread. */
+bool key_set_source_is_older(const struct key_set_source *source, uint64_t age_ms, uint64_t now_ms)
+{
+    return (int64_t)(now_ms - key_set_source_right_ms(source)) > (int64_t)age_ms;
+}
+
 bool key_set_source_is_failing(const struct key_set_source *source)
 {
     return atomic_load_explicit(&((struct key_set_source *)(uintptr_t)source)->is_failing, memory_order_relaxed) ||
@@ -243,6 +249,7 @@ static struct key_set_source *create_source(struct key_sets *sets, const struct 
     source->leaves = (struct key_set_order){ .source = source, .kind = KEY_SET_LEAVES };
     pthread_mutex_init(&source->lock, NULL);
     list_init(&source->used);
+    list_init(&source->bounds);
     list_init(&source->link);
     return source;
 }
@@ -256,15 +263,6 @@ void key_set_source_destroy(struct key_set_source *source)
     free(source->authorities);
     free(source->name);
     free(source);
-}
-
-/* The thread may be resting for longer than that. */
-static void bound_age(struct key_set_source *source, uint64_t age_ms_max)
-{
-    uint64_t known_ms = atomic_load_explicit(&source->age_ms_max, memory_order_relaxed);
-    if (age_ms_max == 0 || (known_ms > 0 && known_ms <= age_ms_max)) return;
-    atomic_store_explicit(&source->age_ms_max, age_ms_max, memory_order_relaxed);
-    wake(source->sets);
 }
 
 struct key_set_source *key_set_source_use(struct key_sets *sets, const struct key_set_location *location,
@@ -285,7 +283,6 @@ struct key_set_source *key_set_source_use(struct key_sets *sets, const struct ke
         list_push_back(&sets->used, &source->used);
         key_sets_order(sets, &source->arrives);
     }
-    bound_age(source, location->age_ms_max);
     source->uses++;
     return source;
 }
@@ -293,8 +290,36 @@ struct key_set_source *key_set_source_use(struct key_sets *sets, const struct ke
 void key_set_source_drop(struct key_set_source *source)
 {
     if (--source->uses > 0) return;
+    PROMISE(list_is_empty(&source->bounds));
     list_remove(&source->used);
     key_sets_order(source->sets, &source->leaves);
+}
+
+static void take_least_age(struct key_set_source *source)
+{
+    uint64_t least_ms = 0;
+    for (struct list_link *link = source->bounds.next; link != &source->bounds; link = link->next) {
+        uint64_t age_ms = CONTAINER_OF(link, struct key_set_bound, link)->age_ms_max;
+        if (least_ms == 0 || age_ms < least_ms) least_ms = age_ms;
+    }
+    atomic_store_explicit(&source->age_ms_max, least_ms, memory_order_relaxed);
+}
+
+void key_set_source_bind(struct key_set_source *source, struct key_set_bound *bound, uint64_t age_ms_max)
+{
+    PROMISE(bound->age_ms_max == 0 && age_ms_max > 0);
+    bound->age_ms_max = age_ms_max;
+    list_push_back(&source->bounds, &bound->link);
+    take_least_age(source);
+    wake(source->sets); /* the thread may be resting for longer than that */
+}
+
+void key_set_source_unbind(struct key_set_source *source, struct key_set_bound *bound)
+{
+    if (bound->age_ms_max == 0) return;
+    list_remove(&bound->link);
+    bound->age_ms_max = 0;
+    take_least_age(source);
 }
 
 /* --- asking --- */

@@ -3,7 +3,7 @@
  * A URL's set is fetched when it is first used, then ahead of its end by HTTP's rules (Cache-Control max-age and Age, ETag; RFC 9111 5.2), and when a token
  * names a key that it doesn't hold, though after such a look not again for the cool-down of who asks. An issuer that doesn't answer, or not with keys,
  * is tried again with growing pauses (1 s to 60 s), and its last set stays. No answer is larger than KEY_SET_BYTES_MAX nor takes longer than 10 s, and no
- * other issuer waits for it; how long is too long, who uses it says for itself (key_set_source_right_ms()). A file is read when it is first used and
+ * other issuer waits for it; how long is too long, who uses it says for itself (key_set_source_is_older()). A file is read when it is first used and
  * again when it has changed (looked at every 2 s).
  *
  * libcurl is loaded when the first URL is used. Sources of one location are one. Who verifies asks for the version (one load of an atomic),
@@ -11,6 +11,7 @@
 #ifndef SLUICE_KEYS_KEY_SETS_H
 #define SLUICE_KEYS_KEY_SETS_H
 
+#include "base/list.h"
 #include "keys/key_set.h"
 #include "shared/counter.h"
 
@@ -31,15 +32,23 @@ struct key_set_location {
     struct slice url;         /* http or https; absent: a file */
     struct slice path;        /* of the file, absolute */
     struct slice authorities; /* of a URL: file with the CAs that are believed; absent: the system's */
-    /* Somebody doesn't believe it any longer than so: a URL is asked again ahead of that, whatever its answer says. The least of all uses counts;
-     * 0: as the answer says. */
-    uint64_t age_ms_max;
+};
+
+/* Somebody doesn't believe a URL's set for longer than so. Of who uses the source, zeroed, and in its place while it counts. */
+struct key_set_bound {
+    struct list_link link;
+    uint64_t age_ms_max; /* 0: it doesn't count */
 };
 
 /* One more use of the location's source. A file is read at once. NULL: *error; only a file can fail. */
 struct key_set_source *key_set_source_use(struct key_sets *, const struct key_set_location *, struct error *) MUST_USE;
-/* One use less; with the last one it goes. */
+/* One use less, whose bound counts no longer; with the last one it goes. */
 void key_set_source_drop(struct key_set_source *);
+/* From now on the URL is asked again ahead of the least age of all bounds that count, whatever its answers say. The age is above 0. For who is in
+ * force: much is compiled that never is, and to ask a stranger more often on its account would be wrong. */
+void key_set_source_bind(struct key_set_source *, struct key_set_bound *, uint64_t age_ms_max);
+/* It counts no longer; if it did. */
+void key_set_source_unbind(struct key_set_source *, struct key_set_bound *);
 /* A file's keys without a source, for who only checks. */
 struct key_set *key_set_read_file(struct slice path, struct error *) MUST_USE;
 
@@ -49,8 +58,10 @@ struct key_set *key_set_read_file(struct slice path, struct error *) MUST_USE;
 uint64_t key_set_source_version(const struct key_set_source *);
 /* The set in force, retained; NULL: none yet. Takes a lock for the length of a pointer's copy. */
 struct key_set *key_set_source_take(struct key_set_source *);
-/* When the set in force was last known to be right, by the clock of a loop's now_ms; 0: never. */
+/* When the set in force was last known to be right, by the clock of a loop's now_ms, which may be before that began and then wraps; 0: never. */
 uint64_t key_set_source_right_ms(const struct key_set_source *);
+/* Was that longer ago than so? */
+bool key_set_source_is_older(const struct key_set_source *, uint64_t age_ms, uint64_t now_ms);
 /* The last fetch failed, or there was none yet. */
 bool key_set_source_is_failing(const struct key_set_source *);
 

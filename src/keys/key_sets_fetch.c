@@ -247,6 +247,7 @@ static void fill_answer(struct key_set_fetch *fetch, CURLcode code, struct key_s
         .body = slice_of(fetch->body ? fetch->body : "", fetch->length),
         .etag = value_of(&fetch->etag),
         .lifetime_ms = key_set_lifetime_ms(&freshness),
+        .age_ms = key_set_age_ms(&freshness),
     };
     if (code == CURLE_OK)
         libcurl.curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &answer->status);

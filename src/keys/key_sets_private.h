@@ -3,7 +3,6 @@
 #ifndef SLUICE_KEYS_KEY_SETS_PRIVATE_H
 #define SLUICE_KEYS_KEY_SETS_PRIVATE_H
 
-#include "base/list.h"
 #include "base/random.h"
 #include "keys/key_sets.h"
 #include "shared/counter.h"
@@ -31,6 +30,8 @@ struct key_set_freshness {
 };
 /* How long it still is fresh when it comes, within the bounds. */
 uint64_t key_set_lifetime_ms(const struct key_set_freshness *);
+/* How long ago the issuer gave it when it comes: a cache in between may have had it. */
+uint64_t key_set_age_ms(const struct key_set_freshness *);
 /* When it is fetched again: at a time between three quarters and nine tenths of it. */
 uint64_t key_set_refresh_after_ms(uint64_t lifetime_ms, struct random *);
 /* After so many failures in a row, at least one. */
@@ -44,7 +45,7 @@ struct key_set_fetch;   /* one under way */
 struct key_set_answer {
     long status; /* 0: none, and `failure` says why */
     struct slice body, etag;
-    uint64_t lifetime_ms;
+    uint64_t lifetime_ms, age_ms;
     const char *failure;
 };
 
@@ -81,12 +82,13 @@ struct key_set_source {
     char *url;  /* NULL: a file */
     char *path; /* NULL: a URL */
     char *authorities;
-    char *name; /* for people and labels: no two have the same */
-    _Atomic uint64_t age_ms_max;
+    char *name;                  /* for people and labels: no two have the same */
+    _Atomic uint64_t age_ms_max; /* the least of `bounds`; 0: as the answers say */
 
     /* Of the builder's thread. */
     struct list_link used;
     uint32_t uses;
+    struct list_link bounds; /* struct key_set_bound */
     struct key_set_order arrives, leaves;
 
     /* Any thread. */
@@ -103,6 +105,7 @@ struct key_set_source {
     struct key_set_fetch *fetch;
     uint64_t next_ms;          /* when it is fetched or looked at again */
     _Atomic uint64_t right_ms; /* when it was last known to be right; 0: never */
+    uint64_t came_ms, age_ms;  /* when the answer that says so came, and how old it was */
     unsigned failures;
     char etag[KEY_SET_ETAG_BYTES];
     struct key_set_file_stamp {

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "keys/key_sets_private.h"
 
+#define SECONDS_MAX (UINT64_C(1) << 31) /* RFC 9111 1.2.2 */
 #define RETRY_MS_MIN 1000
 #define RETRY_MS_MAX 60000
 
@@ -14,8 +15,7 @@ static bool read_seconds(struct slice text, uint64_t *seconds)
         if (text.at[i] < '0' || text.at[i] > '9') return false;
     }
     if (text.length == 0) return false;
-    if (!slice_parse_uint64(text, seconds) || *seconds > KEY_SET_LIFETIME_MS_MAX / 1000)
-        *seconds = KEY_SET_LIFETIME_MS_MAX / 1000;
+    if (!slice_parse_uint64(text, seconds) || *seconds > SECONDS_MAX) *seconds = SECONDS_MAX;
     return true;
 }
 
@@ -60,11 +60,20 @@ static uint64_t age_of(const struct key_set_freshness *answer, uint64_t made_s)
     return told_s > by_date_s ? told_s : by_date_s;
 }
 
+/* As its Date says; without one that can be read, when it came. */
+static uint64_t made_at(const struct key_set_freshness *answer)
+{
+    uint64_t made_s;
+    bool is_told = !slice_is_absent(answer->date) &&
+                   clock_read_http_date(slice_trim(answer->date), answer->came_s, &made_s);
+    return is_told ? made_s : answer->came_s;
+}
+
+uint64_t key_set_age_ms(const struct key_set_freshness *answer) { return age_of(answer, made_at(answer)) * 1000; }
+
 uint64_t key_set_lifetime_ms(const struct key_set_freshness *answer)
 {
-    uint64_t lifetime_s = 0, made_s;
-    if (slice_is_absent(answer->date) || !clock_read_http_date(slice_trim(answer->date), answer->came_s, &made_s))
-        made_s = answer->came_s;
+    uint64_t lifetime_s = 0, made_s = made_at(answer);
     switch (read_cache_control(answer->cache_control, &lifetime_s)) {
     case TOLD_LIFETIME: break;
     case TOLD_NONE: return KEY_SET_LIFETIME_MS_MIN;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define WAIT_MS_MAX 60000
+#define AGED_PAUSE_MS_MIN (KEY_SET_LIFETIME_MS_MIN * 3 / 4) /* as after an answer that is over */
 
 /* --- what came of it --- */
 
@@ -39,12 +40,21 @@ static void failed(struct key_set_source *source, const char *why)
     settle(source, pause_ms);
 }
 
-static void succeeded(struct key_set_source *source, uint64_t pause_ms)
+/* What comes out of a cache was right when the issuer gave it, which may be before this machine's clock began. */
+static void note_right(struct key_set_source *source, uint64_t age_ms)
+{
+    source->came_ms = key_sets_now_ms();
+    source->age_ms = age_ms;
+    uint64_t right_ms = source->came_ms - age_ms;
+    atomic_store_explicit(&source->right_ms, right_ms ? right_ms : 1, memory_order_release);
+}
+
+static void succeeded(struct key_set_source *source, uint64_t age_ms, uint64_t pause_ms)
 {
     if (source->failures > 0) log_info("keys from %s are to be had again", source->name);
     source->failures = 0;
     atomic_store_explicit(&source->is_failing, false, memory_order_relaxed);
-    atomic_store_explicit(&source->right_ms, key_sets_now_ms(), memory_order_release);
+    note_right(source, age_ms);
     settle(source, pause_ms);
 }
 
@@ -71,7 +81,7 @@ static void take_set(struct key_set_source *source, const struct key_set_answer 
     if (key_set_source_put(source, set))
         log_info("keys from %s: %zu in force, %zu of no use here", source->name, count, left_out);
     keep_etag(source, answer->etag);
-    succeeded(source, key_set_refresh_after_ms(answer->lifetime_ms, &sets->random));
+    succeeded(source, answer->age_ms, key_set_refresh_after_ms(answer->lifetime_ms, &sets->random));
 }
 
 static void answered(struct key_set_source *source, const struct key_set_answer *answer)
@@ -81,7 +91,7 @@ static void answered(struct key_set_source *source, const struct key_set_answer 
         take_set(source, answer);
     } else if (answer->status == 304 && source->etag[0]) { /* RFC 9111 4.3.4 */
         counter_add(&sets->unchanged, 1);
-        succeeded(source, key_set_refresh_after_ms(answer->lifetime_ms, &sets->random));
+        succeeded(source, answer->age_ms, key_set_refresh_after_ms(answer->lifetime_ms, &sets->random));
     } else {
         char status[48];
         snprintf(status, sizeof status, "the answer has status %ld", answer->status);
@@ -101,7 +111,7 @@ static void look_at_file(struct key_set_source *source)
         return;
     }
     if (key_set_source_version(source) != before) log_info("keys from %s were read again", source->name);
-    succeeded(source, KEY_SET_FILE_EVERY_MS);
+    succeeded(source, 0, KEY_SET_FILE_EVERY_MS);
 }
 
 static bool has_fetcher(struct key_sets *sets, struct error *error)
@@ -208,12 +218,19 @@ void key_sets_follow_orders(struct key_sets *sets)
 
 /* --- turns --- */
 
+/* After an answer, so that its keys grow no older than `age_ms`. One that was older already, out of a cache, makes nobody ask without a pause. */
+static uint64_t pause_for_age_ms(const struct key_set_source *source, uint64_t age_ms)
+{
+    uint64_t least_ms = age_ms < AGED_PAUSE_MS_MIN ? age_ms : AGED_PAUSE_MS_MIN;
+    return age_ms > source->age_ms + least_ms ? age_ms - source->age_ms : least_ms;
+}
+
 /* While all is well, early enough that nobody has to give up keys for their age. */
 static uint64_t due_ms(const struct key_set_source *source)
 {
     struct key_set_source *read = (struct key_set_source *)(uintptr_t)source;
     uint64_t age_ms_max = atomic_load_explicit(&read->age_ms_max, memory_order_relaxed);
-    uint64_t latest_ms = key_set_source_right_ms(source) + age_ms_max * 3 / 4;
+    uint64_t latest_ms = source->came_ms + pause_for_age_ms(source, age_ms_max * 3 / 4);
     bool is_bounded = age_ms_max > 0 && source->failures == 0 && key_set_source_version(source) != 0;
     return is_bounded && latest_ms < source->next_ms ? latest_ms : source->next_ms;
 }

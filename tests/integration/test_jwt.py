@@ -370,6 +370,41 @@ def test_keys_are_given_up_once_nobody_could_confirm_them_for_too_long(gateway, 
     wait_until(lambda: running.get("/a", token).status == 200, timeout=15)
 
 
+def test_keys_out_of_a_cache_are_as_old_as_that_says(gateway, backend, key_server):
+    keys = Keys("one")
+    key_server.document, key_server.headers = keys.jwks(), {"Cache-Control": "max-age=86400", "Age": "3600"}
+    config = guarded(backend, jwksUrl=key_server.url, jwksMaxAge=60)
+    config["routes"].insert(0, {"name": "kept", "path": "/kept", "serviceId": "backend",
+                                "filters": [{"type": "jwt-auth", "jwksUrl": key_server.url, "jwksMaxAge": 7200}]})
+    running, token = gateway(config), bearer(keys.token("one"))
+    assert running.get("/kept", token).status == 200
+    assert running.get("/a", token).status == 503
+    key_server.headers = {"Cache-Control": "max-age=86400"}
+    wait_until(lambda: running.get("/a", token).status == 200, timeout=15)  # it asks again, and not all the time
+    assert len(key_server.asked) <= 4
+
+
+def test_an_issuer_is_asked_as_often_as_what_is_in_force_wants_it(gateway, backend, key_server):
+    keys = Keys("one")
+    key_server.document, key_server.headers = keys.jwks(), {"Cache-Control": "max-age=3600"}
+    running, token = start_live(gateway, guarded(backend, jwksUrl=key_server.url)), bearer(keys.token("one"))
+    name = running.admin.get("/routes")["items"][0]["name"]
+    limited = {"filters": [{"type": "jwt-auth", "jwksUrl": key_server.url, "jwksMaxAge": 5}]}
+    assert running.get("/a", token).status == 200 and len(key_server.asked) == 1
+    running.admin.ask("PATCH", f"/routes/{name}?dryRun=true", limited)
+    wrong = {"type": "ext-auth", "service": "backend", "cache": {"key": "${nonsense}"}}
+    refused = running.admin.ask("PATCH", f"/routes/{name}", {"filters": [*limited["filters"], wrong]}, expect=422)
+    assert "nonsense" in refused.text
+    time.sleep(5)
+    assert len(key_server.asked) == 1
+    running.admin.patch("routes", name, limited)
+    wait_until(lambda: len(key_server.asked) >= 2, timeout=10)
+    running.admin.patch("routes", name, {"filters": [{**limited["filters"][0], "jwksMaxAge": 3600}]})
+    asked = len(key_server.asked)
+    time.sleep(5)
+    assert len(key_server.asked) == asked and running.get("/a", token).status == 200
+
+
 def test_a_key_in_an_issuers_url_is_shown_to_nobody(gateway, backend, key_server, tmp_path):
     keys, url = Keys("one"), f"{key_server.url}?api_key=hush-hush"
     key_server.status, key_server.document = 500, keys.jwks()

@@ -62,8 +62,12 @@ static void a_version_that_is_not_there_is_refused_where_it_was_asked_for(void *
     testbed_start(&bed, API "default: '2', " VERSIONS ROUTES);
     says(&bed, "GET /users", "X-API-Version: 9\r\n", 400, "there is no version \\\"9\\\"; there are 1, 2 and 3");
     says(&bed, "GET /users", "X-API-Version: \r\n", 400, "there is no version");
-    says(&bed, "GET /users?version=%39", NULL, 400, "there is no version \\\"9\\\"");
-    says(&bed, "GET /users?version=%2531", NULL, 400, "there is no version \\\"%31\\\"");
+    says(&bed, "GET /users?version=%39", NULL, 400, "there is no version \\\"%39\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /users?version=%2531", NULL, 400, "there is no version \\\"%2531\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /users?version=%00", NULL, 400, "there is no version \\\"%00\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /users?version=1%00", NULL, 400, "there is no version \\\"1%00\\\"; there are 1, 2 and 3");
+    says(&bed, "GET /users?version=%33", NULL, 400, "version \\\"%33\\\" has nothing here; it is in 1 and 2");
+    says(&bed, "GET /users?version=", NULL, 400, "there is no version \\\"\\\"; there are 1, 2 and 3");
     says(&bed, "GET /users?%76ersion=9", NULL, 400, "there is no version");
     says(&bed, "GET /users", "Accept: a/b;version=9\r\n", 406, "there are 1, 2 and 3");
     says(&bed, "GET /api/v9/users", NULL, 404, "there is no version \\\"9\\\"; there are 1, 2 and 3");

@@ -325,6 +325,31 @@ static void a_cost_that_meets_a_bound_counts_as_the_highest(void **state)
     free(long_field);
 }
 
+/* It is no doing of the client's: it pays nothing, and is told of no limit. */
+static void a_cost_for_which_memory_is_short_is_503(void **state)
+{
+    struct testbed bed;
+    struct client client;
+    char *long_field = memory_format("X-A: %09000d\r\n", 0);
+    testbed_start(&bed, "routes: [{ name: a, path: /a, serviceId: one, filters: [{ type: rate-limit, limit: 40000, "
+                        "window: 6000, key: global,\n"
+                        "  cost: '${size(request.headers[\"x-a\"] + request.headers[\"x-a\"])}' }] }]\n");
+    assert_int_equal(ask_from(&bed, &client, "192.0.2.1", "GET /a", long_field), 200);
+    assert_int_equal(header_number(&client, "X-RateLimit-Remaining"), 22000);
+    client_release(&client);
+    bed.ceiling.bytes_max = 22 << 10; /* enough for its head */
+    assert_int_equal(ask_from(&bed, &client, "192.0.2.1", "GET /a", long_field), 503);
+    assert_non_null(strstr(client.body, "short of memory"));
+    assert_true(slice_is_absent(client_header(&client, "X-RateLimit-Limit")));
+    client_release(&client);
+    bed.ceiling.bytes_max = 0;
+    assert_int_equal(ask_from(&bed, &client, "192.0.2.1", "GET /a", "X-A: b\r\n"), 200);
+    assert_int_equal(header_number(&client, "X-RateLimit-Remaining"), 21998);
+    client_release(&client);
+    testbed_stop(&bed);
+    free(long_field);
+}
+
 /* Waiting is no use to it: neither words nor Retry-After may say so. */
 static void a_cost_beyond_the_limit_is_told_that_it_can_never_pass(void **state)
 {
@@ -1088,6 +1113,7 @@ int main(void)
         TEST(expressions_are_keys_and_costs),
         TEST(a_negative_cost_counts_as_one),
         TEST(a_cost_that_meets_a_bound_counts_as_the_highest),
+        TEST(a_cost_for_which_memory_is_short_is_503),
         TEST(a_cost_beyond_the_limit_is_told_that_it_can_never_pass),
         TEST(callers_are_told_apart_by_who_they_are),
         TEST(namesakes_of_other_issuers_count_by_themselves),

@@ -126,7 +126,7 @@ static inline char *signer_sign(const struct signer *signer, const char *claims)
 static inline char *signer_number(const EVP_PKEY *key, const char *name, int size)
 {
     BIGNUM *number = NULL;
-    unsigned char bytes[1024];
+    unsigned char bytes[1100];
     PROMISE(EVP_PKEY_get_bn_param(key, name, &number) == 1);
     int length = size ? BN_bn2binpad(number, bytes, size) : BN_bn2bin(number, bytes);
     BN_free(number);

@@ -111,12 +111,11 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     char *one = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQ\"}", big_n);
     char *padded_one = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AAAAAQ\"}", big_n);
     char *even = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAA\"}", big_n);
-    char *large = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAAAAAB\"}", big_n);
+    char *large = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AQAAAAAAAAAB\"}", big_n);
     char *x = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_X, 32),
          *y = signer_number(p256.key, OSSL_PKEY_PARAM_EC_PUB_Y, 32);
     char *wrong_point = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}", x, x);
     char *wrong_curve = memory_format("{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"%s\",\"y\":\"%s\"}", x, y);
-    char *zero_e = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"AAEAAQ\"}", big_n);
     char *private_one = memory_format("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\",\"d\":\"AA\"}", x,
                                       y);
     const struct {
@@ -124,11 +123,10 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     } rows[] = {
         { weak, "at least 2048 bits, this one 1024" },
         { one, "at least 3" },
-        { padded_one, "zero in front" },
-        { zero_e, "zero in front" },
-        { "{\"kty\":\"RSA\",\"n\":\"AP__\",\"e\":\"AQAB\"}", "zero in front" },
+        { padded_one, "at least 3" },
+        { "{\"kty\":\"RSA\",\"n\":\"AP__\",\"e\":\"AQAB\"}", "at least 2048 bits, this one 16" },
         { even, "exponent (e) is odd" },
-        { large, "up to 32 bits" },
+        { large, "up to 64 bits" },
         { wrong_point, "not on its curve" },
         { wrong_curve, "not their curve's size" },
         { private_one, "private key" },
@@ -157,10 +155,58 @@ static void weak_and_broken_keys_are_left_out_or_refused(void **state)
     assert_int_equal(key_set_left_out(set), 2);
     assert_int_equal(key_set_algorithms(set), JWT_BIT(JWT_ES384));
     key_set_drop(set);
-    char *all[] = { n, big_n, weak,        one,         padded_one,  zero_e, even, large,
-                    x, y,     wrong_point, wrong_curve, private_one, good,   text };
+    char *all[] = { n, big_n, weak,        one,         padded_one,  even, large,
+                    x, y,     wrong_point, wrong_curve, private_one, good, text };
     for (size_t i = 0; i < COUNT_OF(all); i++) free(all[i]);
     EVP_PKEY_free(small);
+}
+
+/* The exponent in hexadecimal. */
+static EVP_PKEY *rsa_of_numbers(const BIGNUM *n, const char *exponent)
+{
+    EVP_PKEY *key = NULL;
+    BIGNUM *e = NULL;
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *making = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    PROMISE(BN_hex2bn(&e, exponent) > 0);
+    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1);
+    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1);
+    OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(builder);
+    PROMISE(EVP_PKEY_fromdata_init(making) == 1);
+    PROMISE(EVP_PKEY_fromdata(making, &key, EVP_PKEY_PUBLIC_KEY, parameters) == 1);
+    OSSL_PARAM_free(parameters);
+    OSSL_PARAM_BLD_free(builder);
+    EVP_PKEY_CTX_free(making);
+    BN_free(e);
+    return key;
+}
+
+/* As libraries publish them that write a number's sign or fill it up (RFC 7518 6.3.1.1): it is the same key, and verifies. */
+static void zeros_in_front_of_an_rsa_keys_numbers_dont_count(void **state)
+{
+    static const int zeros[] = { 0, 1, 2, 3, 8 };
+    BIGNUM *n = NULL, *largest = BN_new();
+    PROMISE(EVP_PKEY_get_bn_param(rsa.key, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
+    PROMISE(BN_set_bit(largest, 8191) == 1 && BN_set_bit(largest, 0) == 1);
+    const BIGNUM *moduli[] = { n, largest };
+    for (size_t i = 0; i < COUNT_OF(zeros) * COUNT_OF(moduli); i++) {
+        struct error error = { .text = "" };
+        const BIGNUM *modulus = moduli[i % COUNT_OF(moduli)];
+        int width = BN_num_bytes(modulus) + zeros[i / COUNT_OF(moduli)];
+        EVP_PKEY *key = rsa_of_numbers(modulus, "10001");
+        char *wide_n = signer_number(key, OSSL_PKEY_PARAM_RSA_N, width);
+        char *wide_e = signer_number(key, OSSL_PKEY_PARAM_RSA_E, i / COUNT_OF(moduli) ? width : 0);
+        char *text = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", wide_n, wide_e);
+        struct key_set *set = key_set_read_jwks(slice_from_cstring(text), &lenient, &error);
+        if (!set) fail_msg("%d zeros: %s", zeros[i / COUNT_OF(moduli)], error.text);
+        assert_int_equal(EVP_PKEY_eq(key_set_at(set, 0)->public_key, key), 1);
+        assert_int_equal(key_set_at(set, 0)->signature_bytes, BN_num_bytes(modulus));
+        key_set_drop(set);
+        EVP_PKEY_free(key);
+        free(wide_n), free(wide_e), free(text);
+    }
+    BN_free(n);
+    BN_free(largest);
 }
 
 /* Whoever reads the set can sign with such a key, or the file holds more than it has to. */
@@ -328,25 +374,6 @@ static void expect_refused_everywhere(EVP_PKEY *key, const char *jwk, const char
     free(pem);
 }
 
-static EVP_PKEY *rsa_of_numbers(const BIGNUM *n, unsigned long exponent)
-{
-    EVP_PKEY *key = NULL;
-    BIGNUM *e = BN_new();
-    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
-    EVP_PKEY_CTX *making = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    PROMISE(BN_set_word(e, exponent) == 1);
-    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1);
-    PROMISE(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1);
-    OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(builder);
-    PROMISE(EVP_PKEY_fromdata_init(making) == 1);
-    PROMISE(EVP_PKEY_fromdata(making, &key, EVP_PKEY_PUBLIC_KEY, parameters) == 1);
-    OSSL_PARAM_free(parameters);
-    OSSL_PARAM_BLD_free(builder);
-    EVP_PKEY_CTX_free(making);
-    BN_free(e);
-    return key;
-}
-
 static void rsa_numbers_by_which_anybody_signs_are_refused_in_every_form(void **state)
 {
     BIGNUM *n = NULL, *even = NULL;
@@ -355,23 +382,25 @@ static void rsa_numbers_by_which_anybody_signs_are_refused_in_every_form(void **
     PROMISE(BN_sub_word(even, 1) == 1);
     const struct {
         const BIGNUM *n;
-        unsigned long e;
+        const char *e;
         const char *why; /* NULL: it is a good key */
     } rows[] = {
-        { n, 0, "exponent (e) is odd and at least 3" },
-        { n, 1, "exponent (e) is odd and at least 3" },
-        { n, 2, "exponent (e) is odd and at least 3" },
-        { n, 65536, "exponent (e) is odd and at least 3" },
-        { n, 0x100000001, "of up to 32 bits" },
-        { even, 65537, "modulus (n) is odd" },
-        { n, 3, NULL },
-        { n, 0xffffffff, NULL },
+        { n, "0", "exponent (e) is odd and at least 3" },
+        { n, "1", "exponent (e) is odd and at least 3" },
+        { n, "2", "exponent (e) is odd and at least 3" },
+        { n, "10000", "exponent (e) is odd and at least 3" },
+        { n, "10000000000000001", "of up to 64 bits" },
+        { even, "10001", "modulus (n) is odd" },
+        { n, "3", NULL },
+        { n, "FFFFFFFF", NULL },
+        { n, "100000001", NULL },
+        { n, "FFFFFFFFFFFFFFFF", NULL },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct error error;
         EVP_PKEY *key = rsa_of_numbers(rows[i].n, rows[i].e);
         char *modulus = signer_number(key, OSSL_PKEY_PARAM_RSA_N, 0);
-        char *exponent = rows[i].e ? signer_number(key, OSSL_PKEY_PARAM_RSA_E, 0) : memory_copy_slice(SLICE("AA"));
+        char *exponent = signer_number(key, OSSL_PKEY_PARAM_RSA_E, strcmp(rows[i].e, "0") ? 0 : 1);
         char *jwk = memory_format("{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}", modulus, exponent);
         char *pem = write_pem(key, false);
         if (rows[i].why) {
@@ -500,6 +529,7 @@ int main(void)
         cmocka_unit_test(a_key_verifies_what_its_type_its_curve_and_its_alg_say),
         cmocka_unit_test(secrets_count_only_where_nobody_else_reads),
         cmocka_unit_test(weak_and_broken_keys_are_left_out_or_refused),
+        cmocka_unit_test(zeros_in_front_of_an_rsa_keys_numbers_dont_count),
         cmocka_unit_test(a_key_with_private_members_counts_nowhere),
         cmocka_unit_test(foreign_kinds_are_no_error_but_no_keys),
         cmocka_unit_test(sets_are_bounded),

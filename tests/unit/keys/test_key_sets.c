@@ -78,6 +78,39 @@ static void an_answer_is_fresh_as_long_as_it_says(void **state)
     }
 }
 
+/* What a cache in between has had is as old as that says, or as its Date. */
+static void an_answer_is_as_old_as_it_says(void **state)
+{
+    static const char two_minutes_ago[] = "Sun, 06 Nov 1994 08:47:37 GMT",
+                      in_a_minute[] = "Sun, 06 Nov 1994 08:50:37 GMT";
+    static const struct {
+        const char *age, *date; /* NULL: none */
+        uint64_t took_s, age_ms;
+    } rows[] = {
+        { NULL, NULL, 0, 0 },
+        { "0", NULL, 0, 0 },
+        { "3600", NULL, 0, 3600000 },
+        { "soon", NULL, 0, 0 },
+        { "3600", NULL, 3, 3603000 },
+        { NULL, two_minutes_ago, 0, 120000 },
+        { "20", two_minutes_ago, 0, 120000 },
+        { "200", two_minutes_ago, 0, 200000 },
+        { "20", in_a_minute, 0, 20000 },
+        { NULL, "yesterday", 0, 0 },
+        { "864000", NULL, 0, 864000000 }, /* more than any answer is fresh */
+        { "99999999999999999999999", NULL, 0, UINT64_C(2147483648000) },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const struct key_set_freshness answer = { .cache_control = SLICE("max-age=3600"),
+                                                  .date = slice_from_cstring(rows[i].date),
+                                                  .age = slice_from_cstring(rows[i].age),
+                                                  .asked_s = CAME_S - rows[i].took_s,
+                                                  .came_s = CAME_S };
+        uint64_t got = key_set_age_ms(&answer);
+        if (got != rows[i].age_ms) fail_msg("row %zu: %llu", i, (unsigned long long)got);
+    }
+}
+
 static void it_is_fetched_ahead_of_its_end_and_again_with_growing_pauses(void **state)
 {
     static const uint64_t pauses_ms[] = { 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
@@ -467,24 +500,83 @@ static void keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears(void *
     struct key_sets *sets = start();
     struct error error;
     char *url = memory_format("http://127.0.0.1:%u/aging", issuer.port);
-    struct key_set_location location = { .url = slice_from_cstring(url) };
+    const struct key_set_location location = { .url = slice_from_cstring(url) };
+    struct key_set_bound bound = { .age_ms_max = 0 };
     issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
     struct key_set_source *any = key_set_source_use(sets, &location, &error);
     WAIT_FOR(key_set_source_right_ms(any) != 0);
     unsigned before = issuer_was_asked();
     uint64_t right_ms = key_set_source_right_ms(any);
-    location.age_ms_max = 400;
     struct key_set_source *young = key_set_source_use(sets, &location, &error);
     assert_ptr_equal(any, young);
+    key_set_source_bind(young, &bound, 400);
     WAIT_FOR(key_set_source_right_ms(young) > right_ms);
     WAIT_FOR(issuer_was_asked() >= before + 2);
     assert_true(key_sets_now_ms() - right_ms >= 2 * 300); /* three quarters of it, twice */
     assert_false(key_set_source_is_failing(young));
+    key_set_source_unbind(young, &bound);
     key_set_source_drop(young);
     key_set_source_drop(any);
     key_sets_stop(sets);
     key_sets_destroy(sets);
     free(url);
+    signer_release(&signer);
+}
+
+/* Right is what the issuer gave, at the time at which he gave it: here longer ago than this machine may have run. Nobody asks more often for that. */
+static void what_comes_out_of_a_cache_was_right_when_it_was_given(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "one");
+    struct key_sets *sets = start();
+    struct key_set_bound bound = { .age_ms_max = 0 };
+    const uint64_t age_ms = UINT64_C(1000000000) * 1000;
+    issuer_publishes("Age: 1000000000\r\nCache-Control: max-age=2000000000\r\n", &signer);
+    struct key_set_source *source = use_url(sets, "/cached");
+    key_set_source_bind(source, &bound, 8000);
+    WAIT_FOR(key_set_source_right_ms(source) != 0);
+    unsigned before = issuer_was_asked();
+    assert_true(key_set_source_is_older(source, age_ms - 1000, key_sets_now_ms()));
+    assert_false(key_set_source_is_older(source, age_ms + 60000, key_sets_now_ms()));
+    assert_false(key_set_source_is_older(source, age_ms + 60000, key_sets_now_ms() - 1000));
+    usleep(500000);
+    assert_int_equal(issuer_was_asked(), before);
+    key_set_source_unbind(source, &bound);
+    key_set_source_drop(source);
+    key_sets_destroy(sets);
+    signer_release(&signer);
+}
+
+/* The least of those that count counts, and when it goes the least of the others: also of what was raised. */
+static void an_age_counts_as_long_as_somebody_bears_no_more(void **state)
+{
+    struct signer signer = signer_make(JWT_ES256, "one");
+    struct key_sets *sets = start();
+    struct key_set_bound first = { .age_ms_max = 0 }, second = first, never = first;
+    issuer_publishes("Cache-Control: max-age=3600\r\n", &signer);
+    struct key_set_source *source = use_url(sets, "/bounds");
+    assert_true(source->age_ms_max == 0);
+    key_set_source_bind(source, &first, 60000);
+    key_set_source_bind(source, &second, 300);
+    assert_true(source->age_ms_max == 300);
+    WAIT_FOR(key_set_source_right_ms(source) != 0);
+    unsigned before = issuer_was_asked();
+    WAIT_FOR(issuer_was_asked() >= before + 2);
+    key_set_source_unbind(source, &never);
+    assert_true(source->age_ms_max == 300);
+    key_set_source_unbind(source, &second);
+    assert_true(source->age_ms_max == 60000);
+    WAIT_FOR(!source->is_fetching);
+    before = issuer_was_asked();
+    usleep(900000);
+    assert_true(issuer_was_asked() <= before + 1); /* one may have been on its way */
+    key_set_source_bind(source, &second, 90000);
+    assert_true(source->age_ms_max == 60000);
+    key_set_source_unbind(source, &first);
+    assert_true(source->age_ms_max == 90000);
+    key_set_source_unbind(source, &second);
+    assert_true(source->age_ms_max == 0);
+    key_set_source_drop(source);
+    key_sets_destroy(sets);
     signer_release(&signer);
 }
 
@@ -598,6 +690,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_is_fresh_as_long_as_it_says),
+        cmocka_unit_test(an_answer_is_as_old_as_it_says),
         cmocka_unit_test(it_is_fetched_ahead_of_its_end_and_again_with_growing_pauses),
         cmocka_unit_test(a_set_is_fetched_once_for_all_who_use_it),
         cmocka_unit_test(what_the_answers_head_says_of_its_end_is_followed),
@@ -607,6 +700,8 @@ int main(void)
         cmocka_unit_test(what_has_not_changed_stays_with_a_304),
         cmocka_unit_test(a_set_stays_while_its_issuer_is_not_well),
         cmocka_unit_test(keys_are_asked_for_again_ahead_of_the_age_that_somebody_bears),
+        cmocka_unit_test(what_comes_out_of_a_cache_was_right_when_it_was_given),
+        cmocka_unit_test(an_age_counts_as_long_as_somebody_bears_no_more),
         cmocka_unit_test(an_answer_without_end_is_cut_at_its_bound),
         cmocka_unit_test(whoever_waits_is_answered_when_all_ends),
         cmocka_unit_test(a_file_is_read_at_once_and_again_when_it_changes),
