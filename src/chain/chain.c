@@ -17,6 +17,7 @@ struct policy_kinds policy_registry_kinds(const struct policy_registry *registry
             .fields = filter->fields,
             .config_size = filter->config_size,
             .on_response_allowed = filter->on_response_allowed,
+            .all_scopes_apply = filter->all_scopes_apply,
             .check = filter->check,
         };
     }
@@ -105,50 +106,34 @@ const char *filter_compile_who_takes(const struct filter_compile *compile, struc
     return NULL;
 }
 
-/* Of a kind that does not add up, only the narrowest scope stays. */
+/* Of a kind that does not add up, only the last (narrowest) stays. Whoever writes two of one scope is refused before it comes to that
+ * (config/doubles.h). */
 static size_t replace_wider(struct candidate *candidates, size_t count)
 {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         bool replaced = false;
         for (size_t j = i + 1; j < count && !candidates[i].filter->all_scopes_apply; j++) {
-            replaced |= candidates[j].filter == candidates[i].filter &&
-                        candidates[j].config->scope > candidates[i].config->scope;
+            replaced |= candidates[j].filter == candidates[i].filter;
         }
         if (!replaced) candidates[kept++] = candidates[i];
     }
     return kept;
 }
 
-static void add_double(const struct filter_config *config, const struct filter_config *other,
-                       const struct filter_compile *compile)
-{
-    const char *kind = config->kind->name;
-    struct excerpt owner = problems_excerpt(other->owner_name), route = problems_excerpt(compile->route_name);
-    char whose[128] = "all routes", line[32] = "";
-    if (config->scope == FILTER_SCOPE_OWN) {
-        problems_add(compile->problems, config->node, "write one with all its fields", "\"%s\" is there already", kind);
-        return;
-    }
-    if (config->scope != FILTER_SCOPE_ALL) snprintf(whose, sizeof whose, "route \"%s\"", route.text);
-    if (other->node && other->node->line) snprintf(line, sizeof line, " (line %u)", other->node->line);
-    problems_add(compile->problems, config->node,
-                 "write one plugin with all its fields, or one in the route's own \"filters\", which stands for both",
-                 "\"%s\" is there for %s already, in the same scope, by plugin \"%s\"%s", kind, whose, owner.text,
-                 line);
-}
-
-/* Two of one scope: neither may silently stand for both. */
+/* Two in a route's own list: neither may silently stand for both. */
 static bool refuse_doubles(const struct candidate *candidates, size_t count, const struct filter_compile *compile)
 {
     bool good = true;
     for (size_t i = 0; i < count; i++) {
-        if (candidates[i].filter->all_scopes_apply) continue;
-        size_t first = 0;
-        while (candidates[first].filter != candidates[i].filter) first++;
-        if (first == i) continue;
-        add_double(candidates[i].config, candidates[first].config, compile);
-        good = false;
+        if (candidates[i].filter->all_scopes_apply || candidates[i].config->scope != FILTER_SCOPE_OWN) continue;
+        for (size_t j = 0; j < i; j++) {
+            if (candidates[j].filter != candidates[i].filter || candidates[j].config->scope != FILTER_SCOPE_OWN)
+                continue;
+            problems_add(compile->problems, candidates[i].config->node, "write one with all its fields",
+                         "\"%s\" is there already", candidates[i].filter->name);
+            good = false;
+        }
     }
     return good;
 }
@@ -250,8 +235,8 @@ struct chain *chain_create(const struct policy_registry *registry, const struct 
         candidates[i] = (struct candidate){ filter, configs[i], i,
                                             filter->phase_of ? filter->phase_of(configs[i]->config) : filter->phase };
     }
-    count = replace_wider(candidates, count);
     bool good = refuse_doubles(candidates, count, compile);
+    count = replace_wider(candidates, count);
     qsort(candidates, count, sizeof *candidates, compare_candidates);
     struct chain *chain = memory_allocate(sizeof *chain + (count + 1) * sizeof chain->links[0]); /* one for a gate */
     for (size_t i = 0, gathered = 0; i < count; i += gathered) {

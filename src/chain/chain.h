@@ -41,8 +41,8 @@ struct chain {
 
 /* Compiles the filters that apply to a route, widest scope first: global plugins, the service's, the route's plugins, the route's own
  * filters; the narrower scope replaces the same kind unless the filter's kind is one of which all scopes apply
- * (filter->all_scopes_apply). Two of such a kind in one scope are a problem. Sorted by phase, then rank, then priority (higher first), then scope, then order of writing.
- * NULL where a problem was added. */
+ * (filter->all_scopes_apply), and of two plugins in one scope the last one does. Two of such a kind in the route's own filters are a problem.
+ * Sorted by phase, then rank, then priority (higher first), then scope, then order of writing. NULL where a problem was added. */
 struct chain *chain_create(const struct policy_registry *, const struct filter_config *const *configs, size_t count,
                            const struct filter_compile *);
 /* Its route comes into force, once. */

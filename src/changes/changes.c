@@ -90,10 +90,12 @@ static bool is_all_in(struct changes *changes, struct draft *draft)
 
 bool changes_prepare(struct changes *changes, struct draft *draft, struct prepared_change **prepared)
 {
-    struct effect_options options = { .whole = changes->offline != NULL };
+    struct effect_options options = { .whole = changes->offline != NULL,
+                                      .doubles = draft->problems,
+                                      .refuses_doubles = true };
     if (!changes->is_behind && changes->left_out.count == 0) return changes_compile(changes, draft, &options, prepared);
     /* Something that others wrote can't be compiled here. */
-    if (!left_out_prepare(changes, draft, prepared)) return false;
+    if (!left_out_prepare(changes, draft, &options, prepared)) return false;
     if (is_all_in(changes, draft)) return true;
     if (*prepared) changes_abandon(changes, *prepared);
     *prepared = NULL;

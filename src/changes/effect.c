@@ -5,6 +5,7 @@
 #include "changes/private.h"
 
 #include "base/memory.h"
+#include "config/doubles.h"
 
 struct effect {
     struct draft *draft;
@@ -150,6 +151,59 @@ static bool brings_a_route(const struct draft *draft)
     return false;
 }
 
+/* --- plugins in each other's way --- */
+
+static bool names(const struct catalog_entry *entry, const struct catalog_reference *reference)
+{
+    for (uint32_t i = 0; entry && i < entry->reference_count; i++) {
+        const struct catalog_reference *known = &entry->references[i];
+        if (known->kind == reference->kind && strcmp(known->id, reference->id) == 0) return true;
+    }
+    return false;
+}
+
+/* Does the route end in services that it didn't end in before? A canary's share must change whoever guards its services. */
+static bool brings_a_service(const struct draft_item *route)
+{
+    for (uint32_t i = 0; i < route->after->reference_count; i++) {
+        const struct catalog_reference *reference = &route->after->references[i];
+        if (reference->kind == RESOURCE_SERVICE && !names(route->before, reference)) return true;
+    }
+    return false;
+}
+
+static bool is_new(const void *argument, enum resource_kind kind, struct slice id)
+{
+    const struct effect *effect = argument;
+    const struct draft_item *item = draft_find_item(effect->draft, kind, id);
+    if (!item || !item->after || !draft_item_differs(item)) return false;
+    if (effect->options->refuses_doubles && !item->written) return false;
+    return kind != RESOURCE_ROUTE || brings_a_service(item);
+}
+
+static bool brings_services_together(const struct effect *effect, const struct draft_item *item)
+{
+    unsigned count = 0;
+    if (item->kind != RESOURCE_ROUTE || !is_new(effect, RESOURCE_ROUTE, item->id)) return false;
+    for (uint32_t i = 0; i < item->after->reference_count; i++)
+        count += item->after->references[i].kind == RESOURCE_SERVICE;
+    return count > 1;
+}
+
+static void judge_doubles(struct effect *effect)
+{
+    struct problems *doubles = effect->options->doubles;
+    if (!doubles) return;
+    struct resource_directory directory = draft_directory(effect->draft);
+    size_t before = doubles->count;
+    doubles_judge(&(struct doubles_judging){ .configuration = effect->change->configuration,
+                                             .directory = &directory,
+                                             .is_new = is_new,
+                                             .argument = effect,
+                                             .problems = doubles });
+    if (effect->options->refuses_doubles && doubles->count > before) effect->failed = true;
+}
+
 static void touch_all(struct effect *effect)
 {
     struct draft *draft = effect->draft;
@@ -157,6 +211,7 @@ static void touch_all(struct effect *effect)
     for (size_t i = 0; i < draft->items.count; i++) {
         struct draft_item *item = draft_item_at(draft, i);
         if (!draft_item_is_same(item)) touch(effect, item);
+        if (effect->options->doubles && brings_services_together(effect, item)) effect->change->plugins_changed = true;
     }
     if (effect->options->whole) effect->change->whole = effect->concerns = true;
     if (effect->change->whole) {
@@ -268,6 +323,7 @@ struct configuration_change *effect_create(struct draft *draft, const struct eff
     }
     touch_all(&effect);
     if (effect.concerns) read_all(&effect);
+    if (effect.concerns && !effect.failed) judge_doubles(&effect);
     for (int kind = 0; kind < RESOURCE_KIND_COUNT; kind++) {
         map_release(&effect.included[kind]);
         draft_drop_all(&effect.entries[kind]);

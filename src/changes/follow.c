@@ -181,20 +181,35 @@ void follow_apply(struct changes *changes, struct draft *draft, uint64_t revisio
     local_copy_is_wanted(changes);
 }
 
-static bool prepare(struct changes *changes, struct draft *draft, struct prepared_change **prepared)
+static bool prepare(struct changes *changes, struct draft *draft, struct problems *doubles,
+                    struct prepared_change **prepared)
 {
-    struct effect_options options = { 0 };
+    struct effect_options options = { .doubles = doubles };
     bool is_whole_here = !changes->is_behind && changes->left_out.count == 0;
     if (is_whole_here && changes_compile(changes, draft, &options, prepared)) return true;
     changes->try_again_ms = changes->loop.now_ms + TRY_AGAIN_MS;
-    return left_out_prepare(changes, draft, prepared);
+    return left_out_prepare(changes, draft, &options, prepared);
+}
+
+/* Somebody who wrote them was not refused, an older version as like as not: as there, the last one acts. */
+static void warn_of_doubles(const struct problems *doubles)
+{
+    if (doubles->count == 0) return;
+    char *text = problems_to_text(doubles);
+    log_warning("others wrote plugins of which one alone acts, the last one:");
+    log_lines(LOG_LEVEL_WARNING, text);
+    free(text);
 }
 
 static void publish(struct changes *changes, struct draft *draft, uint64_t revision, uint64_t at_us)
 {
     struct prepared_change *prepared = NULL;
+    struct problems doubles;
     bool was_behind = changes->is_behind;
-    changes->is_behind = !prepare(changes, draft, &prepared);
+    problems_init(&doubles, NULL);
+    changes->is_behind = !prepare(changes, draft, &doubles, &prepared);
+    warn_of_doubles(&doubles);
+    problems_release(&doubles);
     if (changes->is_behind && !was_behind) {
         char *text = problems_to_text(draft->problems);
         log_error("revision %llu can't be put in force here; what was before it stays:", (unsigned long long)revision);

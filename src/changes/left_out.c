@@ -102,9 +102,12 @@ void left_out_take_back(struct changes *changes)
 }
 
 /* All anew, for what a plugin that is left out applies to may be another thing by now. */
-bool left_out_prepare(struct changes *changes, struct draft *draft, struct prepared_change **prepared)
+bool left_out_prepare(struct changes *changes, struct draft *draft, const struct effect_options *wanted,
+                      struct prepared_change **prepared)
 {
-    struct effect_options options = { .whole = true, .left_out = &changes->left_out };
+    struct effect_options options = *wanted;
+    options.whole = true;
+    options.left_out = &changes->left_out;
     changes->left_out_before = changes->left_out;
     map_init(&changes->left_out);
     changes->is_trying = true;

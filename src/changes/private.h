@@ -135,6 +135,10 @@ void keys_answer(struct changes *, struct change_question *);
 struct effect_options {
     bool whole;                 /* everything is compiled, whatever changed */
     const struct map *left_out; /* ids of what can't be compiled here; NULL: none */
+    /* Where is noted which plugins that the draft changes stand in others' way (config/doubles.h); NULL: nowhere. With refuses_doubles they are
+     * problems of the draft: what somebody writes, not what only follows from that, nor what a rollback brings back. */
+    struct problems *doubles;
+    bool refuses_doubles;
 };
 /* NULL: nothing that the gateway acts on, or (`*failed`) problems. The caller's. */
 struct configuration_change *effect_create(struct draft *, const struct effect_options *, bool *failed);
@@ -260,8 +264,9 @@ void follow_apply(struct changes *, struct draft *, uint64_t revision, uint64_t 
 
 /* left_out.c */
 /* Compiles all but what can't be compiled here, which is logged and noted, as is what must not be without it. False: it can't be done, and
- * the problems are in the draft. Else what is prepared is put in force (and what was noted kept) or given up (and taken back). */
-bool left_out_prepare(struct changes *, struct draft *, struct prepared_change **);
+ * the problems are in the draft. Else what is prepared is put in force (and what was noted kept) or given up (and taken back). Of the options
+ * those about doubles count. */
+bool left_out_prepare(struct changes *, struct draft *, const struct effect_options *, struct prepared_change **);
 void left_out_keep(struct changes *);
 void left_out_take_back(struct changes *);
 void left_out_forget(struct changes *);

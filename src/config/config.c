@@ -1,6 +1,7 @@
 #include "config/config.h"
 
 #include "base/memory.h"
+#include "config/doubles.h"
 #include "config/private.h"
 
 #include <errno.h>
@@ -61,6 +62,8 @@ static struct configuration *load_text(struct slice text, const char *name, cons
     };
     if (root) configuration_read_root(&reading, root, configuration);
     if (root && root->kind == NODE_MAP && purpose == TO_RUN) store_check_file(&reading, configuration);
+    if (problems->count == before)
+        doubles_judge(&(struct doubles_judging){ .configuration = configuration, .problems = problems });
     return complete_or_nothing(configuration, problems, before);
 }
 

@@ -113,6 +113,7 @@ struct policy_kind {
     const struct field *fields;
     size_t config_size;
     bool on_response_allowed; /* takes `on: response` */
+    bool all_scopes_apply;    /* several act on one route; of others one does, see doubles.h */
     /* Checks across fields, after all were read; NULL: none. False: a problem was added. */
     bool (*check)(struct schema_reading *, const struct node *, const void *config);
 };

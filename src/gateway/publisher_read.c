@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "config/doubles.h"
 #include "gateway/config_text.h"
 #include "gateway/documents.h"
 
@@ -109,6 +110,21 @@ static char *folder_of(const char *path)
     return memory_copy_slice(slice_before(slice_from_cstring(path), (size_t)(strrchr(path, '/') - path) + 1));
 }
 
+/* The store may have them from a version that let them in: as there, the last one acts. */
+static void warn_of_doubles(const struct configuration *configuration)
+{
+    struct problems doubles;
+    problems_init(&doubles, NULL);
+    doubles_judge(&(struct doubles_judging){ .configuration = configuration, .problems = &doubles });
+    if (doubles.count > 0) {
+        char *text = problems_to_text(&doubles);
+        log_warning("the store holds plugins of which one alone acts, the last one:");
+        log_lines(LOG_LEVEL_WARNING, text);
+        free(text);
+    }
+    problems_release(&doubles);
+}
+
 /* The bootstrap text again, now with the store's documents. */
 static struct configuration *read_with_documents(struct publisher *publisher, struct slice text, const char *folder,
                                                  struct problems *problems)
@@ -120,6 +136,7 @@ static struct configuration *read_with_documents(struct publisher *publisher, st
     struct configuration *configuration = configuration_load_with_documents(
         text, publisher->options.gateway->config_path, folder, &publisher->kinds, held.lists, problems);
     documents_let_go(&held);
+    if (configuration) warn_of_doubles(configuration);
     if (problems->count == before) return configuration;
     configuration_destroy(configuration); /* what was left out may be what keeps somebody away */
     return NULL;

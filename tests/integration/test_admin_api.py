@@ -1,7 +1,9 @@
 """The admin API over SQLite: each endpoint, each status, and what a change leaves behind."""
 import concurrent.futures
+import contextlib
 import json
 import re
+import sqlite3
 import threading
 import time
 import urllib.parse
@@ -12,6 +14,7 @@ import pytest
 from admin import admin, admin_gateway, problem, route, service, shared_admin_gateway  # noqa: F401  pylint: disable=unused-import
 from certificates import Authority
 from gateway import ROOT
+from live import wait_until
 from openapi import answers_as_documented  # noqa: F401  pylint: disable=unused-import
 from wire import connect
 
@@ -168,45 +171,140 @@ def test_all_mistakes_are_told_at_once_with_pointer_and_mend(admin):
     assert missing["errors"][0]["pointer"] == "/serviceId"
 
 
+def cors(name, origin="https://a.example", **fields):
+    return {"name": "cors", "instanceName": name, "config": {"origins": [origin]}, **fields}
+
+
 def test_two_plugins_of_a_kind_never_silently_stand_for_each_other(admin):
     """The younger one used to be all that acted: of jwt-auth, say, without the audience that the other asks for."""
-    def cors(name, **fields):
-        return {"name": "cors", "instanceName": name, "config": {"origins": ["*"]}, **fields}
+    other = "https://b.example"
+    # Before there is a route: its writer would have to answer for what others wrote.
+    admin.api.post("/admin/plugins", json=cors("wide")).raise_for_status()
+    refused = problem(admin.api.post("/admin/plugins", json=cors("wider", other)), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == [""]
+    assert refused["errors"][0]["message"] == 'plugin "wider": "cors" is there for all routes already, by plugin "wide"'
+    refused = problem(admin.api.put("/admin/config", json={"plugins": [cors("wide"), cors("wider", other)]}), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == ["/plugins/1"]
+    assert admin.api.post("/admin/plugins", json=cors("same")).status_code == 201, "it says the same"
+    admin.empty()
 
     for name in ("s", "t"):
         admin.api.post("/admin/services", json=service(name)).raise_for_status()
     for name in ("one", "two"):
         admin.api.post("/admin/routes", json=route(name, f"/{name}", "s")).raise_for_status()
     older = admin.api.post("/admin/plugins", json=cors("older", routes=["one"])).json()
-    refused = problem(admin.api.post("/admin/plugins", json=cors("younger", routes=["one", "two"])), 422, "invalid")
-    assert [error["pointer"] for error in refused["errors"]] == ["/config"]
-    assert refused["errors"][0]["message"] == '"cors" is there for route "one" already, in the same scope, by plugin "older"'
-    assert '"filters"' in refused["errors"][0]["hint"]
+    refused = problem(admin.api.post("/admin/plugins", json=cors("younger", other, routes=["one", "two"])), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == [""]
+    assert refused["errors"][0]["message"] == 'plugin "younger": "cors" is there for route "one" already, by plugin "older"'
+    assert "disable one" in refused["errors"][0]["hint"]
 
     # Disabled it acts nowhere; enabled it would.
-    admin.api.post("/admin/plugins", json=cors("younger", routes=["one", "two"], enabled=False)).raise_for_status()
+    admin.api.post("/admin/plugins", json=cors("younger", other, routes=["one", "two"], enabled=False)).raise_for_status()
     refused = problem(admin.api.patch("/admin/plugins/younger", json={"enabled": True}), 422, "invalid")
-    assert [error["pointer"] for error in refused["errors"]] == ["/config"]
     assert admin.api.patch("/admin/plugins/younger", json={"enabled": True, "routes": ["two"]}).status_code == 200
 
-    # Whichever of them is written, and whatever brings them together.
-    refused = problem(admin.api.patch("/admin/plugins/older", json={"routes": ["one", "two"]}), 422, "invalid")
-    assert refused["errors"][0]["pointer"].startswith("/plugins/") and '"older"' in refused["errors"][0]["message"]
-    own = {"filters": [{"type": "cors", "origins": ["*"]}]}
-    assert admin.api.patch("/admin/routes/two", json=own).status_code == 200
-    assert admin.api.patch("/admin/plugins/older", json={"routes": ["one", "two"]}).status_code == 200, "the route's own stands for both"
-    problem(admin.api.patch("/admin/routes/two", json={"filters": []}), 422, "invalid")
+    # Whichever of them is written, by name or by id.
+    two = admin.api.get("/admin/routes/two").json()["id"]
+    refused = problem(admin.api.patch("/admin/plugins/older", json={"routes": ["one", two]}), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == [""] and 'plugin "older"' in refused["errors"][0]["message"]
     assert admin.api.get("/admin/plugins/older").json()["id"] == older["id"]
 
-    # Each guards a service, and a route that ends in both is neither's.
-    for name in ("older", "younger"):
-        admin.api.delete(f"/admin/plugins/{name}").raise_for_status()
+
+def test_a_route_over_services_with_a_kind_each_is_refused_where_they_differ(admin):
     for name in ("s", "t"):
+        admin.api.post("/admin/services", json=service(name)).raise_for_status()
         admin.api.post("/admin/plugins", json=cors(f"for-{name}", services=[name])).raise_for_status()
-    both = {"name": "both", "path": "/both", "split": {"services": [{"serviceId": "s", "weight": 1}, {"serviceId": "t", "weight": 1}]}}
-    refused = problem(admin.api.post("/admin/routes", json=both), 422, "invalid")
-    assert '"both"' in refused["errors"][0]["message"]
-    assert admin.api.post("/admin/routes", json={**both, **own}).status_code == 201
+    admin.api.post("/admin/routes", json=route("r", "/r", "s")).raise_for_status()
+    canary = {"split": {"canaryServiceId": "t", "canaryPercentage": 5}}
+    assert admin.api.patch("/admin/routes/r", json=canary).status_code == 200, "both say the same"
+    different = {"config": {"origins": ["https://b.example"]}}
+    refused = problem(admin.api.patch("/admin/plugins/for-t", json=different), 422, "invalid")
+    assert refused["errors"][0]["message"] == 'route "r" ends in services with a "cors" each, by plugin "for-s" and by plugin "for-t"'
+    assert admin.api.patch("/admin/routes/r", json={"split": None}).status_code == 200
+    assert admin.api.patch("/admin/plugins/for-t", json=different).status_code == 200
+    refused = problem(admin.api.patch("/admin/routes/r", json=canary), 422, "invalid")
+    assert '"filters"' in refused["errors"][0]["hint"]
+    own = {"filters": [{"type": "cors", "origins": ["*"]}]}
+    assert admin.api.patch("/admin/routes/r", json={**canary, **own}).status_code == 200
+
+
+def enable_all_plugins(store):
+    """As a version does that refuses nothing: what the last revision wrote disabled is enabled, in a revision of its own."""
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:"), isolation_level=None, timeout=10)) as connection:
+        connection.executescript("""
+            BEGIN IMMEDIATE;
+            UPDATE plugins SET enabled = 1;
+            INSERT INTO revisions (revision, at, changes)
+                SELECT revision + 1, at + 1, replace(changes, '"enabled":false', '"enabled":true') FROM revisions
+                WHERE revision = (SELECT max(revision) FROM revisions);
+            UPDATE store_head SET revision = revision + 1;
+            COMMIT;""")
+
+
+def allowed_origins(gateway, path):
+    """Which of the two origins the answer of a route is for."""
+    origins = [f"https://{name}.example" for name in "ab"]
+    answers = [gateway.get(path, {"Origin": origin}) for origin in origins]
+    assert [answer.status for answer in answers] == [200, 200], path
+    return [origin for origin, answer in zip(origins, answers) if answer.headers.get("Access-Control-Allow-Origin") == origin]
+
+
+@pytest.mark.parametrize("plugins", [
+    (cors("c1"), cors("c2", "https://b.example")),
+    (cors("c1", routes=["r"]), cors("c2", "https://b.example", routes=["r"])),
+], ids=["for all routes", "for a route"])
+def test_plugins_that_a_store_holds_in_each_others_way_are_served_and_can_be_mended(admin_gateway, plugins):
+    """A store that an older version has written, and a fleet of which one member is an older version still."""
+    first, second = plugins
+    running = admin_gateway()
+    store = running.config["store"]
+    running.api.post("/admin/routes", json={"name": "r", "path": "/r", "respond": {"status": 200}}).raise_for_status()
+    running.api.post("/admin/plugins", json=first).raise_for_status()
+    running.api.post("/admin/plugins", json={**second, "enabled": False}).raise_for_status()
+    follower = admin_gateway({"store": store})
+    assert allowed_origins(follower, "/r") == ["https://a.example"]
+    problem(running.api.patch("/admin/plugins/c2", json={"enabled": True}), 422, "invalid")
+
+    enable_all_plugins(store)
+    wait_until(lambda: allowed_origins(follower, "/r") == allowed_origins(running, "/r") == ["https://b.example"], what="the last one")
+    follower.wait_for_stderr(r'warning .*plugin "c2": "cors" is there for .* already, by plugin "c1"')
+    assert "can't be put in force" not in follower.stderr() + running.stderr()
+    # Orders that have nothing to do with them.
+    follower.api.post("/admin/routes", json={"name": "q", "path": "/q", "respond": {"status": 200}}).raise_for_status()
+    follower.api.patch("/admin/routes/r", json={"name": "renamed"}).raise_for_status()
+    follower.api.post("/admin/plugins", json={"name": "security-headers"}).raise_for_status()
+
+    follower.stop()
+    again = admin_gateway({"store": store})
+    assert allowed_origins(again, "/r") == ["https://b.example"] and again.get("/q").status == 200
+    again.wait_for_stderr(r'warning .*plugin "c2": "cors" is there for .* already, by plugin "c1"')
+    again.reload()
+    assert allowed_origins(again, "/r") == ["https://b.example"]
+    problem(again.api.patch("/admin/plugins/c1", json={"config": {"origins": ["https://c.example"]}}), 422, "invalid")
+    again.api.patch("/admin/plugins/c2", json={"enabled": False}).raise_for_status()
+    assert allowed_origins(again, "/r") == ["https://a.example"]
+    problem(again.api.patch("/admin/plugins/c2", json={"enabled": True}), 422, "invalid")
+
+
+def test_a_canary_that_a_store_holds_over_services_with_a_kind_each_goes_on(admin_gateway, backend):
+    running = admin_gateway()
+    store = running.config["store"]
+    for name in ("s", "t"):
+        running.api.post("/admin/services", json={"name": name, "instances": [backend.address]}).raise_for_status()
+        running.api.post("/admin/routes", json=route(name, f"/{name}", name)).raise_for_status()
+    running.api.post("/admin/routes", json={**route("both", "/both", "s"), "split": {"canaryServiceId": "t", "canaryPercentage": 5}})
+    running.api.post("/admin/plugins", json=cors("for-s", services=["s"])).raise_for_status()
+    running.api.post("/admin/plugins", json=cors("for-t", "https://b.example", services=["t"], enabled=False)).raise_for_status()
+    enable_all_plugins(store)
+    again = admin_gateway({"store": store})
+    again.wait_for_stderr('route "both" ends in services with a "cors" each, by plugin "for-s" and by plugin "for-t"')
+    assert [allowed_origins(again, path) for path in ("/s", "/t")] == [["https://a.example"], ["https://b.example"]]
+    assert allowed_origins(again, "/both") == ["https://b.example"]
+    # Who is on call can take the canary back without answering for the rest.
+    again.api.patch("/admin/routes/both", json={"split": {"canaryPercentage": 0}}).raise_for_status()
+    own = {"filters": [{"type": "cors", "origins": ["https://a.example"]}]}
+    again.api.patch("/admin/routes/both", json=own).raise_for_status()
+    assert allowed_origins(again, "/both") == ["https://a.example"]
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "ünïcode", "100%", "a?b#c", "a+b", "a;b", "日本", "quote\"s", "...", "a:b@c"])

@@ -359,6 +359,29 @@ def test_an_import_is_all_or_nothing(tmp_path):
     assert run_sluice("export", "--store", store).stdout == before
 
 
+def test_an_import_brings_no_second_plugin_of_a_kind_for_the_same(tmp_path):
+    """Neither two of one file nor one beside what the store has, whoever put that there."""
+    def cors(name, origin, tag):
+        return f"  - {{ name: cors, instanceName: {name}, config: {{ origins: ['https://{origin}.example'] }}, tags: [{tag}] }}\n"
+
+    file, store = tmp_path / "one.yaml", f"sqlite:{tmp_path}/s.db"
+    file.write_text("plugins:\n" + cors("c1", "a", "x") + cors("c2", "b", "x"))
+    for command in (("check", file), ("import", file, "--store", store)):
+        done = run_sluice(*command)
+        assert done.returncode == 1, command
+        assert 'one.yaml:3:5: plugin "c2": "cors" is there for all routes already, by plugin "c1" (line 2)' in done.stderr, done.stderr
+    file.write_text("plugins:\n" + cors("c1", "a", "x"))
+    assert run_sluice("import", file, "--store", store).returncode == 0
+    before = run_sluice("export", "--store", store).stdout
+    file.write_text("plugins:\n" + cors("c2", "b", "y"))
+    for options in ((), ("--dry-run",)):
+        done = run_sluice("import", file, "--store", store, "--tag", "y", *options)
+        assert done.returncode == 1 and 'plugin "c2": "cors" is there for all routes already, by plugin "c1"' in done.stderr, done.stderr
+    assert run_sluice("export", "--store", store).stdout == before
+    file.write_text("plugins:\n" + cors("c2", "a", "y"))
+    assert run_sluice("import", file, "--store", store, "--tag", "y").returncode == 0, "it says the same"
+
+
 def test_a_running_gateway_hears_of_an_import(sluice, tmp_path):
     file = tmp_path / "one.yaml"
     file.write_text("routes: [{ name: a, path: /a, respond: { body: here } }]\n")

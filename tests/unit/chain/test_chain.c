@@ -135,40 +135,90 @@ static void a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count(voi
 }
 
 /* The last that was written used to stand for both: with two of jwt-auth the audience that the first one asks for was gone. */
-static void a_kind_twice_in_one_scope_is_a_mistake_wherever_it_is_written(void **state)
+static void two_plugins_of_a_kind_for_the_same_are_a_mistake_whatever_routes_there_are(void **state)
 {
     static const struct {
-        const char *first, *second, *route, *mistake; /* NULL: it is none */
+        const char *first, *second, *mistake; /* NULL: it is none */
     } rows[] = {
-        { "", "", "", "\"cors\" is there for all routes already, in the same scope, by plugin \"one\" (line 4)" },
-        { "routes: [a], ", "routes: [a], ", "", "\"cors\" is there for route \"a\" already, in the same scope" },
-        { "services: [one], ", "services: [one], ", "",
-          "\"cors\" is there for route \"a\" already, in the same scope" },
+        { "", "", "plugin \"two\": \"cors\" is there for all routes already, by plugin \"one\" (line 4)" },
+        { "routes: [a], ", "routes: [a], ", "\"cors\" is there for route \"a\" already, by plugin \"one\"" },
+        { "routes: [a], ", "routes: [b, a], ", "\"cors\" is there for route \"a\" already" },
+        { "services: [one], ", "services: [one], ", "\"cors\" is there for service \"one\" already" },
+        { "services: [two], ", "services: [two], ",
+          "\"cors\" is there for service \"two\" already" }, /* without a route */
         /* What orders a phase chooses none. */
-        { "priority: 9, ", "", "", "\"cors\" is there for all routes already" },
+        { "priority: 9, ", "", "\"cors\" is there for all routes already" },
         /* One of them acts, and it is plain which. */
-        { "enabled: false, ", "", "", NULL },
-        { "", "enabled: false, ", "", NULL },
-        { "", "routes: [a], ", "", NULL },
-        { "", "services: [one], ", "", NULL },
-        { "services: [one], ", "routes: [a], ", "", NULL },
-        { "routes: [a], ", "routes: [b], ", "", NULL },
-        /* The route's own stands for both. */
-        { "routes: [a], ", "routes: [a], ", ", filters: [{ type: cors, allowedOrigins: ['*'] }]", NULL },
+        { "enabled: false, ", "", NULL },
+        { "", "enabled: false, ", NULL },
+        { "", "routes: [a], ", NULL },
+        { "", "services: [one], ", NULL },
+        { "services: [one], ", "routes: [a], ", NULL },
+        { "routes: [a], ", "routes: [b], ", NULL },
+        { "services: [one], ", "services: [two], ", NULL },
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        char *text = memory_format("plugins:\n"
-                                   "  - { name: cors, instanceName: one, %sconfig: { allowedOrigins: ['*'] } }\n"
-                                   "  - { name: cors, instanceName: two, %sconfig: { allowedOrigins: ['*'] } }\n"
-                                   "routes:\n"
-                                   "  - { name: a, path: /a, serviceId: one%s }\n"
-                                   "  - { name: b, path: /b, respond: { status: 200 } }\n",
-                                   rows[i].first, rows[i].second, rows[i].route);
+        char *text = memory_format(
+            "plugins:\n"
+            "  - { name: cors, instanceName: one, %sconfig: { allowedOrigins: ['*'] } }\n"
+            "  - { name: cors, instanceName: two, %sconfig: { allowedOrigins: ['https://a.example'] } }\n"
+            "routes:\n"
+            "  - { name: a, path: /a, serviceId: one }\n"
+            "  - { name: b, path: /b, respond: { status: 200 } }\n",
+            rows[i].first, rows[i].second);
         char *problems = testbed_problems(text);
         if (!problems != !rows[i].mistake) fail_msg("%s%s", text, problems ? problems : "");
         if (problems && !strstr(problems, rows[i].mistake)) fail_msg("%s%s", text, problems);
         if (problems && !strstr(problems, "test.yaml:5:")) fail_msg("%s%s", text, problems);
-        if (problems && !strstr(problems, "stands for both")) fail_msg("%s%s", text, problems);
+        free(problems);
+        free(text);
+    }
+}
+
+#define TWO_GUARDS(one, two)                                                  \
+    "plugins:\n"                                                              \
+    "  - { name: compression, instanceName: c1, services: [one], " one " }\n" \
+    "  - { name: compression, instanceName: c2, services: [two], " two " }\n"
+#define A_PART(name) "{ name: " name ", service: " name ", path: / }"
+
+/* Which of them would act, nobody wrote. */
+static void a_route_that_ends_in_services_with_a_kind_each_needs_its_own(void **state)
+{
+    static const struct {
+        const char *plugins, *route;
+        bool is_mistake;
+    } rows[] = {
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", true },
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}"),
+          "split: { services: [{ serviceId: two, weight: 1 }, { serviceId: one, weight: 1 }] }", true },
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}"),
+          "aggregate: { parts: [" A_PART("one") ", " A_PART("two") "] }", true },
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: { minBytes: 2000 }, priority: 5"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", true },
+        /* They say the same, however that is written. */
+        { TWO_GUARDS("config: { minBytes: 2000, flushAfterMs: 60 }", "config: { flushAfterMs: 60, minBytes: 2000 }"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", false },
+        { TWO_GUARDS("config: {}", "enabled: true"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", false },
+        /* Narrower ones stand for both. */
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }, filters: [{ type: compression }]",
+          false },
+        { TWO_GUARDS("config: { minBytes: 2000 }",
+                     "config: {}") "  - { name: compression, instanceName: c3, routes: [a] }\n",
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", false },
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}, enabled: false"),
+          "serviceId: one, split: { canaryServiceId: two, canaryPercentage: 5 }", false },
+        { TWO_GUARDS("config: { minBytes: 2000 }", "config: {}"), "serviceId: two", false },
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char *text = memory_format("%sroutes: [{ name: a, path: /a, %s }]\n", rows[i].plugins, rows[i].route);
+        char *problems = testbed_problems(text);
+        if (!problems != !rows[i].is_mistake) fail_msg("%s%s", text, problems ? problems : "");
+        if (problems && !strstr(problems, "test.yaml:6:")) fail_msg("%s%s", text, problems); /* the route */
+        if (problems && !strstr(problems, "route \"a\" ends in services with a \"compression\" each, by plugin"))
+            fail_msg("%s%s", text, problems);
         free(problems);
         free(text);
     }
@@ -280,7 +330,8 @@ int main(void)
         cmocka_unit_test(which_of_the_scopes_it_was_shows_on_the_answer),
         cmocka_unit_test(edits_of_all_scopes_apply_global_first),
         cmocka_unit_test(a_kind_twice_in_one_list_is_a_mistake_where_only_one_would_count),
-        cmocka_unit_test(a_kind_twice_in_one_scope_is_a_mistake_wherever_it_is_written),
+        cmocka_unit_test(two_plugins_of_a_kind_for_the_same_are_a_mistake_whatever_routes_there_are),
+        cmocka_unit_test(a_route_that_ends_in_services_with_a_kind_each_needs_its_own),
         cmocka_unit_test(plugins_of_two_scopes_are_no_doubles_for_standing_in_one_list),
         cmocka_unit_test(all_that_cannot_be_compiled_is_told_at_once),
         cmocka_unit_test(a_global_plugin_is_checked_against_each_route),

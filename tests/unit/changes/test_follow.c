@@ -173,6 +173,53 @@ static void a_plugin_that_cannot_be_had_here_opens_nothing(void **state)
     assert_same_state();
 }
 
+#define CORS(name, origin, more)                                                                                      \
+    "{\"name\":\"cors\",\"instanceName\":\"" name "\",\"config\":{\"origins\":[\"https://" origin ".example\"]}" more \
+    "}"
+
+/* What a version does that refuses nothing: all disabled plugins are enabled, in a revision of its own. */
+static void enable_all(void)
+{
+    bed_run_sql(&bed, "BEGIN; UPDATE plugins SET enabled = 1;"
+                      "INSERT INTO revisions (revision, at, changes)"
+                      " SELECT revision + 1, at + 1, replace(changes, '\"enabled\":false', '\"enabled\":true')"
+                      " FROM revisions WHERE revision = (SELECT max(revision) FROM revisions);"
+                      "UPDATE store_head SET revision = revision + 1; COMMIT");
+}
+
+/* Whoever only reads has no say: all is in force, and whoever goes on writing is hindered by nothing that is not his. */
+static void plugins_in_each_others_way_that_others_wrote_are_in_force(void **state)
+{
+    if (bed.is_postgres) skip();
+    assert_int_equal(bed_do(&bed, CHANGE_WHOLE, 0, NULL,
+                            "{\"services\":[" ONE
+                            "],\"routes\":[" ROUTE("a") "],\"plugins\":[" CORS("c1", "a", "") "]}"),
+                     CHANGE_UPDATED);
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_PLUGIN, NULL, CORS("c2", "b", ",\"enabled\":false")),
+                     CHANGE_CREATED);
+    enable_all();
+    assert_true(bed_reaches(&bed, 3));
+    assert_true(bed_reaches(&other, 3));
+    assert_same_state();
+    bed_restart(&other);
+    assert_same_state();
+    assert_int_equal(bed_in_force(&other, RESOURCE_PLUGIN), 2);
+    /* Not his: another route, another plugin, a new name that a plugin has to follow. */
+    assert_int_equal(bed_do(&other, CHANGE_CREATE, RESOURCE_ROUTE, NULL, ROUTE("b")), CHANGE_CREATED);
+    assert_int_equal(
+        bed_do(&bed, CHANGE_CREATE, RESOURCE_PLUGIN, NULL, "{\"name\":\"security-headers\",\"instanceName\":\"s\"}"),
+        CHANGE_CREATED);
+    assert_int_equal(bed_do(&bed, CHANGE_CREATE, RESOURCE_PLUGIN, NULL, CORS("c3", "c", "")), CHANGE_INVALID);
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_PLUGIN, "c1", "{\"enabled\":false}"), CHANGE_UPDATED);
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_PLUGIN, "c1", "{\"enabled\":true}"), CHANGE_INVALID);
+    /* What was there comes back. */
+    struct change_order *back = bed_order(CHANGE_ROLLBACK, 0, "5", NULL);
+    assert_int_equal(bed_run(&bed, back), CHANGE_UPDATED);
+    change_order_destroy(back);
+    assert_true(bed_reaches(&other, 7));
+    assert_same_state();
+}
+
 /* Revisions that were taken away by hand: the rows tell. */
 static void a_history_with_holes_is_read_over(void **state)
 {
@@ -580,6 +627,7 @@ int main(void)
         TEST_TWO(two_that_write_at_once_end_in_one_history),
         TEST_TWO(a_name_that_means_another_one_is_followed),
         TEST_TWO(what_cannot_be_compiled_here_is_left_out_and_comes_when_it_can),
+        TEST_TWO(plugins_in_each_others_way_that_others_wrote_are_in_force),
         TEST_TWO(a_plugin_that_cannot_be_had_here_opens_nothing),
         TEST_TWO(a_history_with_holes_is_read_over),
         TEST(another_history_that_ends_in_the_same_number_is_read_anew),

@@ -536,12 +536,81 @@ static void secrets_stay_where_the_body_says_so(void **state)
     change_order_destroy(order);
 }
 
+/* --- plugins in each other's way --- */
+
+#define CORS(name, origin, more)                                                                                      \
+    "{\"name\":\"cors\",\"instanceName\":\"" name "\",\"config\":{\"origins\":[\"https://" origin ".example\"]}" more \
+    "}"
+
+static void assert_refused(enum change_action action, enum resource_kind kind, const char *target, const char *body,
+                           const char *pointer, const char *words)
+{
+    struct change_order *order = bed_order(action, kind, target, body);
+    char *state = bed_state(&bed);
+    uint64_t revision = bed_revision(&bed);
+    unsigned committed = bed.gateway.committed;
+    assert_int_equal(bed_run(&bed, order), CHANGE_INVALID);
+    assert_problem_at(order, pointer);
+    char *text = problems_to_text(&order->problems);
+    if (!strstr(text, words)) fail_msg("no \"%s\" in: %s", words, text);
+    assert_nothing_changed(state, revision, committed);
+    free(text);
+    free(state);
+    change_order_destroy(order);
+}
+
+/* Not by the first route that comes along, whose writer has nothing to do with it. */
+static void the_second_plugin_for_the_same_is_refused_before_there_is_a_route(void **state)
+{
+    assert_int_equal(create(RESOURCE_PLUGIN, CORS("c1", "a", "")), CHANGE_CREATED);
+    assert_refused(CHANGE_CREATE, RESOURCE_PLUGIN, NULL, CORS("c2", "b", ""), "",
+                   "plugin \"c2\": \"cors\" is there for all routes already, by plugin \"c1\"");
+    assert_int_equal(create(RESOURCE_PLUGIN, CORS("c2", "b", ",\"enabled\":false")), CHANGE_CREATED);
+    assert_refused(CHANGE_PATCH, RESOURCE_PLUGIN, "c2", "{\"enabled\":true}", "", "by plugin \"c1\"");
+    assert_refused(CHANGE_WHOLE, 0, NULL, "{\"plugins\":[" CORS("c1", "a", "") "," CORS("c2", "b", "") "]}",
+                   "/plugins/1", "\"c2\"");
+    /* Whichever of them is written. */
+    assert_int_equal(create(RESOURCE_SERVICE, ONE), CHANGE_CREATED);
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_PLUGIN, "c2", "{\"enabled\":true,\"services\":[\"one\"]}"),
+                     CHANGE_UPDATED);
+    assert_refused(CHANGE_PATCH, RESOURCE_PLUGIN, "c1", "{\"services\":[\"one\"]}", "",
+                   "plugin \"c1\": \"cors\" is there for service \"one\" already, by plugin \"c2\"");
+    /* What says the same is in nobody's way. */
+    assert_int_equal(create(RESOURCE_PLUGIN, CORS("c3", "a", "")), CHANGE_CREATED);
+}
+
+#define COMPRESSION(name, service, config) \
+    "{\"name\":\"compression\",\"instanceName\":\"" name "\",\"services\":[\"" service "\"],\"config\":{" config "}}"
+#define CANARY "{\"split\":{\"canaryServiceId\":\"two\",\"canaryPercentage\":5}}"
+
+static void a_canary_between_services_with_a_kind_each_is_judged_by_what_they_say(void **state)
+{
+    create_one_and_users();
+    assert_int_equal(create(RESOURCE_SERVICE, "{\"name\":\"two\",\"instances\":[\"127.0.0.1:9002\"]}"), CHANGE_CREATED);
+    assert_int_equal(create(RESOURCE_PLUGIN, COMPRESSION("c1", "one", "\"minBytes\":2000")), CHANGE_CREATED);
+    assert_int_equal(create(RESOURCE_PLUGIN, COMPRESSION("c2", "two", "\"minBytes\":2000")), CHANGE_CREATED);
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_ROUTE, "users", CANARY), CHANGE_UPDATED);
+    assert_refused(
+        CHANGE_PATCH, RESOURCE_PLUGIN, "c2", "{\"config\":{\"minBytes\":3000}}", "",
+        "route \"users\" ends in services with a \"compression\" each, by plugin \"c1\" and by plugin \"c2\"");
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_ROUTE, "users", "{\"split\":null}"), CHANGE_UPDATED);
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_PLUGIN, "c2", "{\"config\":{\"minBytes\":3000}}"),
+                     CHANGE_UPDATED);
+    assert_refused(CHANGE_PATCH, RESOURCE_ROUTE, "users", CANARY, "", "route \"users\" ends in services");
+    assert_int_equal(bed_do(&bed, CHANGE_PATCH, RESOURCE_ROUTE, "users",
+                            "{\"split\":{\"canaryServiceId\":\"two\",\"canaryPercentage\":5},"
+                            "\"filters\":[{\"type\":\"compression\"}]}"),
+                     CHANGE_UPDATED);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         TEST(a_created_resource_is_in_the_catalog_the_store_and_the_gateway),
         TEST(a_rate_limit_brings_the_routes_that_it_concerns),
+        TEST(the_second_plugin_for_the_same_is_refused_before_there_is_a_route),
+        TEST(a_canary_between_services_with_a_kind_each_is_judged_by_what_they_say),
         TEST(an_equal_put_makes_no_revision),
         TEST(a_put_changes_only_what_it_names),
         TEST(a_put_makes_what_is_not_there),
