@@ -96,10 +96,9 @@ static void put_beside(struct judge *judge, const struct plugin_config *plugin, 
     const struct plugin_config *before = map_set(&judge->last, slice_from_cstring(key), (void *)(uintptr_t)plugin);
     free(key);
     if (!before || before == plugin || say_the_same(before, plugin)) return;
-    if (is_new(judge, RESOURCE_PLUGIN, plugin->id))
-        add_double(judge, plugin, before, whose);
-    else if (is_new(judge, RESOURCE_PLUGIN, before->id))
-        add_double(judge, before, plugin, whose);
+    const struct plugin_config *told = is_new(judge, RESOURCE_PLUGIN, plugin->id) ? plugin : before;
+    if (told == plugin || is_new(judge, RESOURCE_PLUGIN, before->id))
+        add_double(judge, told, told == plugin ? before : plugin, whose);
 }
 
 static void put_each(struct judge *judge, const struct plugin_config *plugin, enum resource_kind kind,
