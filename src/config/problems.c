@@ -71,11 +71,17 @@ static void make_printable(char *text)
     for (; text && *text; text++) *text = printable(*text);
 }
 
-/* False: the same was told before. */
-static bool note_told(struct problems *problems, const struct problem *problem)
+struct problem_place {
+    const struct node *node;
+    const char *lacking; /* NULL: nothing */
+    uint32_t line, column;
+};
+
+/* False: the same was told before. A place is known by its node: to write its pointer takes as long as its lists are. */
+static bool note_told(struct problems *problems, const struct problem_place *place, const struct problem *problem)
 {
-    char *text = memory_format("%s:%u:%u %s\n%s", problem->file ? problem->file : "", problem->line, problem->column,
-                               problem->pointer, problem->message);
+    char *text = memory_format("%s:%u:%u %p %s\n%s", problem->file ? problem->file : "", place->line, place->column,
+                               (const void *)place->node, place->lacking ? place->lacking : "", problem->message);
     struct slice key = slice_from_cstring(text);
     bool is_new = !map_find(&problems->told, key);
     if (is_new && problems->told.count < PROBLEMS_TOLD_MAX) map_set(&problems->told, key, problems);
@@ -95,12 +101,6 @@ static void list(struct problems *problems, const struct problem *problem, size_
     items[at] = *problem;
 }
 
-struct problem_place {
-    const struct node *node;
-    const char *lacking; /* NULL: nothing */
-    uint32_t line, column;
-};
-
 static void add(struct problems *problems, const struct problem_place *place, const char *hint, const char *format,
                 va_list arguments)
 {
@@ -110,23 +110,24 @@ static void add(struct problems *problems, const struct problem_place *place, co
         .file = problems->file ? memory_copy_slice(slice_from_cstring(problems->file)) : NULL,
         .line = place->line,
         .column = place->column,
-        .pointer = pointer_of(place->node, place->lacking),
         .message = message,
         .hint = hint ? memory_copy_slice(slice_from_cstring(hint)) : NULL,
     };
     make_printable(problem.message);
     make_printable(problem.hint);
     problems->count++;
-    if (!note_told(problems, &problem)) {
+    if (!note_told(problems, place, &problem)) {
         problem_release(&problem);
         return;
     }
     problems->mistakes++;
     size_t at = place_of(problems, &problem);
-    if (at < PROBLEMS_LISTED_MAX)
+    if (at < PROBLEMS_LISTED_MAX) {
+        problem.pointer = pointer_of(place->node, place->lacking);
         list(problems, &problem, at);
-    else
+    } else {
         problem_release(&problem);
+    }
     if (problems->mistakes > PROBLEMS_LISTED_MAX) say_how_many_more(problems);
 }
 
