@@ -414,6 +414,7 @@ def test_a_tagged_part_is_applied_alone(admin):
 
 
 def test_history_tells_who_and_what_and_can_be_gone_back(admin):
+    admin.api.post("/admin/services", json=service("before")).raise_for_status()
     made = admin.api.post("/admin/services?comment=for%20the%20shop", json=service("a"))
     revision = int(made.headers["sluice-revision"])
     admin.api.patch("/admin/services/a", json={"connectTimeoutMs": 77}).raise_for_status()
