@@ -5,7 +5,7 @@
  * bucket, the four records and their ids fetched at once, and finds what the bucket says there already. That is a hint and no more: of four
  * keys one finds its group full and gets any other number, and a look-up that fetched the wrong group has lost nothing.
  *
- * Groups need to be spread as widely as hashes are, so there are a twelfth more records than keys, all of them in use from the start (with
+ * Groups need to be spread as widely as hashes are, so there are a twentieth more records than keys, all of them in use from the start (with
  * a fifth more, one key of six would find its group full: not worth twelve bytes for each). Therefore a load that is said to bring many
  * gets its groups when a quarter have come, fewer than GROUPS_FROM keys (which the processor's caches hold) have none, and where
  * apiKeyMemory is short, records are used up to the last one.
@@ -100,7 +100,7 @@ void key_place_widen(struct api_keys *keys)
     if (live < GROUPS_FROM) return;
     bool is_promised = keys->expected > live && keys->expected / 4 <= live;
     if (!is_promised && live < now - now / 16) return;
-    uint64_t numbers = (is_promised ? keys->expected : live + live / 8) * 69 / 64;
+    uint64_t numbers = (is_promised ? keys->expected : live + live / 8) * 67 / 64;
     if (numbers < now + now / 8) return;
     uint64_t most = numbers_that_fit(keys);
     if (numbers > most) numbers = most;
