@@ -1,5 +1,7 @@
 #include "event/socket.h"
 
+#include "base/digits.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -48,23 +50,13 @@ bool address_parse(struct slice text, struct address *address)
     return true;
 }
 
-static char *put_number(char *into, unsigned value)
-{
-    char digits[10];
-    int count = 0;
-    do digits[count++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (count > 0) *into++ = digits[--count];
-    return into;
-}
-
 /* By hand: inet_ntop goes through printf, and this is on the way of each new client. */
 static size_t write_v4(const uint8_t bytes[4], char *into)
 {
     char *next = into;
     for (int i = 0; i < 4; i++) {
         if (i) *next++ = '.';
-        next = put_number(next, bytes[i]);
+        next = digits_write(next, bytes[i]);
     }
     *next = '\0';
     return (size_t)(next - into);
@@ -137,7 +129,7 @@ size_t address_write(const struct address *address, char into[ADDRESS_TEXT_BYTES
         if (next == into) return 0;
     }
     *next++ = ':';
-    next = put_number(next, address_port(address));
+    next = digits_write(next, address_port(address));
     *next = '\0';
     return (size_t)(next - into);
 }

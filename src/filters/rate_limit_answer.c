@@ -3,6 +3,8 @@
  * 10.2.3) and the 429 (RFC 6585 4). */
 #include "filters/rate_limit.h"
 
+#include "base/digits.h"
+
 #define NS_A_SECOND UINT64_C(1000000000)
 
 static uint64_t seconds_up(uint64_t ns) { return (ns + NS_A_SECOND - 1) / NS_A_SECOND; }
@@ -54,50 +56,6 @@ static const struct slice told_names[TOLD_COUNT] = {
 
 static char *write_text(char *at, struct slice text) { return mempcpy(at, text.at, text.length); }
 
-static size_t digits_of(uint64_t number)
-{
-    static const uint64_t powers[20] = {
-        0,
-        10,
-        100,
-        1000,
-        10000,
-        100000,
-        1000000,
-        10000000,
-        100000000,
-        UINT64_C(1000000000),
-        UINT64_C(10000000000),
-        UINT64_C(100000000000),
-        UINT64_C(1000000000000),
-        UINT64_C(10000000000000),
-        UINT64_C(100000000000000),
-        UINT64_C(1000000000000000),
-        UINT64_C(10000000000000000),
-        UINT64_C(100000000000000000),
-        UINT64_C(1000000000000000000),
-        UINT64_C(10000000000000000000),
-    };
-    unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1), digits = bits * 1233 >> 12; /* 1233 / 4096: log10(2) */
-    return digits + (number >= powers[digits]);
-}
-
-/* From behind, two digits a division. */
-static char *write_number(char *at, uint64_t number)
-{
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
-        "99";
-    char *end = at + digits_of(number), *next = end;
-    for (; number >= 100; number /= 100) memcpy(next -= 2, pairs + 2 * (number % 100), 2);
-    if (number >= 10)
-        memcpy(at, pairs + 2 * number, 2);
-    else
-        *at = (char)('0' + number);
-    return end;
-}
-
 /* A service's own would say what isn't so here. Most have none, and one look is enough. */
 static bool are_there(const struct headers *headers)
 {
@@ -140,20 +98,20 @@ void rate_limit_write(struct exchange *exchange, const struct rate_limit_report 
     struct slice values[TOLD_COUNT] = {
         [TOLD_LIMIT] = report->value->limit_text, [TOLD_POLICY] = report->value->policy_text
     };
-    char *end = write_number(text, report->call->outcome.remaining);
+    char *end = digits_write(text, report->call->outcome.remaining);
     values[TOLD_REMAINING] = slice_of(text, (size_t)(end - text));
     text = end;
-    end = write_number(text, seconds_up(loop->wall_ns + full_ns));
+    end = digits_write(text, seconds_up(loop->wall_ns + full_ns));
     values[TOLD_RESET] = slice_of(text, (size_t)(end - text));
     text = end;
     end = write_text(write_text(text, name), SLICE(";r="));
     end = write_text(write_text(end, values[TOLD_REMAINING]), SLICE(";t="));
-    end = write_number(end, seconds_up(full_ns));
+    end = digits_write(end, seconds_up(full_ns));
     values[TOLD_STATE] = slice_of(text, (size_t)(end - text));
     struct headers *headers = &exchange->response->headers;
     uint64_t retry_s = retry_seconds(report, passed_ns);
     if (!write_all(headers, values) || retry_s == 0) return;
     text = end;
-    end = write_number(text, retry_s);
+    end = digits_write(text, retry_s);
     if (!headers_set_known(headers, HEADER_RETRY_AFTER, slice_of(text, (size_t)(end - text)))) return;
 }

@@ -1,5 +1,7 @@
 #include "http/grpc.h"
 
+#include "base/digits.h"
+
 #define DIGITS_MAX 8
 
 bool grpc_type_read(struct slice value, struct slice type, struct slice *message)
@@ -49,12 +51,9 @@ size_t grpc_timeout_write(uint64_t milliseconds, char into[GRPC_TIMEOUT_BYTES_MA
     while (unit < 3 && milliseconds / units[unit].milliseconds > number_max) unit++;
     uint64_t number = milliseconds / units[unit].milliseconds;
     if (number > number_max) number = number_max;
-    char digits[DIGITS_MAX];
-    size_t count = 0;
-    for (; number > 0; number /= 10) digits[count++] = (char)('0' + number % 10);
-    for (size_t i = 0; i < count; i++) into[i] = digits[count - 1 - i];
-    into[count] = units[unit].letter;
-    return count + 1;
+    char *end = digits_write(into, number);
+    *end = units[unit].letter;
+    return (size_t)(end + 1 - into);
 }
 
 /* --- failures --- */

@@ -1,4 +1,5 @@
 /* Heads and chunk frames on their way out: always written anew, whatever came in. */
+#include "base/digits.h"
 #include "base/words.h"
 #include "http/private.h"
 #include "http/status.h"
@@ -158,20 +159,12 @@ static char *put_fields(char *into, const struct headers *headers, uint64_t skip
     return into;
 }
 
-static char *put_decimal(char *into, uint64_t number)
-{
-    char digits[20], *at = digits + sizeof digits;
-    do *--at = (char)('0' + number % 10);
-    while ((number /= 10) != 0);
-    return put(into, slice_of(at, (size_t)(digits + sizeof digits - at)));
-}
-
 static char *put_framing(char *into, enum h1_framing framing, uint64_t body_length)
 {
     switch (framing) {
     case H1_FRAMING_LENGTH:
         into = PUT_TEXT(into, "Content-Length: ");
-        into = put_decimal(into, body_length);
+        into = digits_write(into, body_length);
         return PUT_TEXT(into, "\r\n");
     case H1_FRAMING_CHUNKED: return PUT_TEXT(into, "Transfer-Encoding: chunked\r\n");
     case H1_FRAMING_NONE:

@@ -1,5 +1,7 @@
 #include "http/proxy_protocol.h"
 
+#include "base/digits.h"
+
 #include <arpa/inet.h>
 
 #define V2_SIGNATURE SLICE("\r\n\r\n\0\r\nQUIT\n")
@@ -308,12 +310,7 @@ static char *put_ip_text(char *into, const struct address *address, uint8_t kind
 
 static char *put_port_text(char *into, const struct address *address)
 {
-    char digits[5];
-    unsigned rest = address_port(address);
-    size_t at = sizeof digits;
-    do digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    return put(put_text(into, " "), digits + at, sizeof digits - at);
+    return digits_write(put_text(into, " "), address_port(address));
 }
 
 size_t proxy_protocol_write_v1(const struct address *source, const struct address *destination,

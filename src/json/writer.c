@@ -1,6 +1,9 @@
 /* json/writer.c: see writer.h. */
 #include "json/writer.h"
 
+#include "base/digits.h"
+#include "base/words.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -101,16 +104,9 @@ static unsigned plain_of_16(const char *at)
 /* 4 to 15 bytes: their first and their last, which overlap, are looked at together. */
 static bool is_plain_short(const char *at, size_t length)
 {
-    uint64_t first, last;
-    if (length >= 8) {
-        memcpy(&first, at, 8);
-        memcpy(&last, at + length - 8, 8);
-    } else {
-        uint32_t halves[2];
-        memcpy(&halves[0], at, 4);
-        memcpy(&halves[1], at + length - 4, 4);
-        first = last = halves[0] | (uint64_t)halves[1] << 32;
-    }
+    bool is_long = length >= WORD_BYTES;
+    uint64_t first = is_long ? word_load(at) : word_load_short(at, length);
+    uint64_t last = is_long ? word_load(at + length - WORD_BYTES) : first;
     return special_of_16(_mm_set_epi64x((int64_t)last, (int64_t)first)) == 0;
 }
 #else
@@ -220,57 +216,30 @@ void json_write_string(struct json_writer *writer, struct slice value)
     put_byte(writer, '"');
 }
 
-static unsigned count_digits(uint64_t value)
-{
-    unsigned count = 1;
-    for (; value >= 10000; value /= 10000) count += 4;
-    return count + (value >= 10) + (value >= 100) + (value >= 1000);
-}
-
-static const char two_digits[] =
-    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
-    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-
-static void write_two_digits(unsigned value, char *into) { memcpy(into, &two_digits[2 * value], 2); }
-
-/* Up to `end`, from the last on. */
-static void write_digits(uint64_t value, char *end)
-{
-    for (; value >= 100; value /= 100) write_two_digits((unsigned)(value % 100), end -= 2);
-    if (value >= 10) {
-        write_two_digits((unsigned)value, end - 2);
-    } else {
-        end[-1] = (char)('0' + value);
-    }
-}
-
 void json_write_unsigned(struct json_writer *writer, uint64_t value)
 {
-    unsigned count = count_digits(value);
-    char *at = begin_value(writer, count);
-    if (at) write_digits(value, at + count);
+    char *at = begin_value(writer, digits_count(value));
+    if (at) digits_write(at, value);
 }
 
 void json_write_signed(struct json_writer *writer, int64_t value)
 {
     uint64_t amount = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    unsigned count = count_digits(amount);
-    char *at = begin_value(writer, count + (value < 0));
+    char *at = begin_value(writer, digits_count(amount) + (value < 0));
     if (!at) return;
     if (value < 0) *at++ = '-';
-    write_digits(amount, at + count);
+    digits_write(at, amount);
 }
 
 void json_write_thousandths(struct json_writer *writer, uint64_t value)
 {
-    unsigned count = count_digits(value / 1000), rest = (unsigned)(value % 1000);
-    char *at = begin_value(writer, count + 4);
+    unsigned rest = (unsigned)(value % 1000);
+    char *at = begin_value(writer, digits_count(value / 1000) + 4);
     if (!at) return;
-    at += count;
-    write_digits(value / 1000, at);
+    at = digits_write(at, value / 1000);
     at[0] = '.';
     at[1] = (char)('0' + rest / 100);
-    write_two_digits(rest % 100, at + 2);
+    digits_write_two(at + 2, rest % 100);
 }
 
 void json_write_boolean(struct json_writer *writer, bool value)

@@ -1,4 +1,5 @@
 /* observe/metrics_text.c: lines of the Prometheus text format, version 0.0.4. */
+#include "base/digits.h"
 #include "observe/metrics_private.h"
 
 /* --- bytes --- */
@@ -21,25 +22,10 @@ void text_put(struct metrics_text *text, struct slice bytes)
 
 static void put_cstring(struct metrics_text *text, const char *bytes) { text_put(text, slice_from_cstring(bytes)); }
 
-#define DIGITS_MAX 20
-
-/* Behind the last digit. */
-static char *write_unsigned(char *at, uint64_t value)
-{
-    char digits[DIGITS_MAX];
-    size_t count = 0;
-    do {
-        digits[sizeof digits - ++count] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    memcpy(at, digits + sizeof digits - count, count);
-    return at + count;
-}
-
 void text_put_unsigned(struct metrics_text *text, uint64_t value)
 {
-    char *at = room(text, DIGITS_MAX);
-    text->length += (size_t)(write_unsigned(at, value) - at);
+    char *at = room(text, DIGITS_BYTES_MAX);
+    text->length += (size_t)(digits_write(at, value) - at);
 }
 
 void text_put_decimal(struct metrics_text *text, uint64_t value, unsigned places)
@@ -134,7 +120,7 @@ static void put_buckets(struct metrics_text *text, const struct histogram_form *
     put_start(text, form->name, SLICE("_bucket{"), labels);
     text_put(text, SLICE(",le=\""));
     size_t length = text->length - start;
-    room(text, form->bound_count * (length + HISTOGRAM_BOUND_BYTES + DIGITS_MAX + 1));
+    room(text, form->bound_count * (length + HISTOGRAM_BOUND_BYTES + DIGITS_BYTES_MAX + 1));
     struct slice beginning = slice_of(text->bytes + start, length), count = SLICE_ABSENT;
     char *at = text->bytes + text->length;
     for (size_t i = 0; i < form->bound_count; i++) {
@@ -143,7 +129,7 @@ static void put_buckets(struct metrics_text *text, const struct histogram_form *
         if (i > 0 && cumulative[i] == cumulative[i - 1]) {
             at = write_slice(at, count);
         } else {
-            char *end = write_unsigned(at, cumulative[i]);
+            char *end = digits_write(at, cumulative[i]);
             *end++ = '\n';
             count = slice_of(at, (size_t)(end - at));
             at = end;

@@ -1,6 +1,7 @@
 #include "unit_test.h"
 
 #include "base/clock.h"
+#include "base/digits.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -61,6 +62,22 @@ static void a_slice_is_searched_and_cut_without_leaving_its_bounds(void **state)
     assert_slice_is(slice_before(text, SLICE_NOT_FOUND), "one, two");
     assert_true(slice_starts_with(text, SLICE("one")) && slice_ends_with(text, SLICE("two")));
     assert_false(slice_starts_with(SLICE("on"), SLICE("one")) || slice_ends_with(SLICE("wo"), SLICE("two")));
+}
+
+/* Beside printf, where the count of digits changes and between. */
+static void numbers_are_written_in_their_digits(void **state)
+{
+    uint64_t edge = 1;
+    for (size_t digits = 1; digits <= DIGITS_BYTES_MAX; digits++, edge *= 10) {
+        const uint64_t numbers[] = { digits > 1 ? edge - 1 : 0, edge, edge + 7, edge / 3 * 4, UINT64_MAX };
+        for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+            char expected[24], written[DIGITS_BYTES_MAX];
+            size_t length = (size_t)snprintf(expected, sizeof expected, "%llu", (unsigned long long)numbers[i]);
+            assert_int_equal(digits_count(numbers[i]), length);
+            assert_ptr_equal(digits_write(written, numbers[i]), written + length);
+            assert_memory_equal(written, expected, length);
+        }
+    }
 }
 
 static void only_spaces_and_tabs_are_trimmed(void **state)
@@ -424,6 +441,7 @@ int main(void)
         cmocka_unit_test(slices_compare_by_bytes_then_by_length),
         cmocka_unit_test(letters_alone_have_a_case),
         cmocka_unit_test(a_slice_is_searched_and_cut_without_leaving_its_bounds),
+        cmocka_unit_test(numbers_are_written_in_their_digits),
         cmocka_unit_test(only_spaces_and_tabs_are_trimmed),
         cmocka_unit_test(a_list_is_taken_apart_with_its_empty_pieces),
         cmocka_unit_test(digits_and_bytes_are_taken_off_whole_or_not_at_all),
