@@ -146,20 +146,11 @@ static void take_routes(struct role_set *set, struct route_names *routes, const 
     }
 }
 
-/* What may be written without its list is its own first item. */
-static const struct node *item_at(const struct node *list, size_t index)
-{
-    if (!list || list->kind != NODE_LIST) return list;
-    const struct node *item = list->first;
-    for (; item && index > 0; index--) item = item->next;
-    return item;
-}
-
 /* Where a path was written, or else the role. */
 static const struct node *place_of_path(const struct role_config *role, size_t permission, size_t path)
 {
-    const struct node *place = item_at(node_find(item_at(node_find(role->node, "permissions"), permission), "paths"),
-                                       path);
+    const struct node *place = node_item(
+        node_find(node_item(node_find(role->node, "permissions"), permission), "paths"), path);
     return place ? place : role->node;
 }
 

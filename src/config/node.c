@@ -12,6 +12,14 @@ struct node *node_find(const struct node *map, const char *key)
     return NULL;
 }
 
+const struct node *node_item(const struct node *list, size_t index)
+{
+    if (!list || list->kind != NODE_LIST) return list;
+    const struct node *item = list->first;
+    for (; item && index > 0; index--) item = item->next;
+    return item;
+}
+
 static size_t index_in_parent(const struct node *node)
 {
     size_t index = 0;

@@ -32,6 +32,8 @@ struct node {
 struct node *node_read_yaml(struct arena *, struct slice text, const char *file, struct problems *);
 struct node *node_read_json(struct arena *, struct slice text, const char *file, struct problems *);
 struct node *node_find(const struct node *map, const char *key); /* NULL where absent */
+/* The list's item number `index`; what is written without its list is its own first item. NULL where there is none. */
+const struct node *node_item(const struct node *list, size_t index);
 /* RFC 6901 pointer of the node, in `arena`: "/routes/3/path". */
 struct slice node_pointer(const struct node *, struct arena *);
 /* 128 bits over kinds, keys and texts, free of positions, order of map keys and quoting style: equal documents, equal hash. */

@@ -4,13 +4,6 @@
 #include "filters/ext_auth.h"
 #include "filters/filters.h"
 
-static const struct node *item_at(const struct node *list, size_t index)
-{
-    const struct node *item = list && list->kind == NODE_LIST ? list->first : list;
-    for (; item && index > 0; index--) item = item->next;
-    return item ? item : list;
-}
-
 static void warn_of_names(const struct slice_list *names, bool with_its_body, const struct node *node,
                           struct problems *problems)
 {
@@ -19,10 +12,10 @@ static void warn_of_names(const struct slice_list *names, bool with_its_body, co
         enum header_id id = header_id_find(name);
         if (slice_ends_with(name, SLICE("*"))) continue; /* what else begins so may get there */
         if (id == HEADER_DATE || id == HEADER_SERVER)
-            problems_add(problems, item_at(node, i), NULL, "warning: header \"%s\" of a decision reaches no client",
+            problems_add(problems, node_item(node, i), NULL, "warning: header \"%s\" of a decision reaches no client",
                          problems_excerpt(name).text);
         else if (!with_its_body && ext_auth_speaks_of_body(name))
-            problems_add(problems, item_at(node, i), NULL,
+            problems_add(problems, node_item(node, i), NULL,
                          "warning: header \"%s\" speaks of the decision's body, and the client gets another one",
                          problems_excerpt(name).text);
     }
